@@ -1,0 +1,40 @@
+# Everything a user needs from a fresh clone: `make demo`, `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test parity lint clean
+
+$(VENV)/.base: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.parity: $(VENV)/.test
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[parity]'
+	@touch $@
+
+demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in some blanks
+	$(BIN)/python train.py --config=configs/bert_base.py:tiny --workdir=runs/demo --config.train.steps=600
+	$(BIN)/python generate.py --workdir=runs/demo \
+	  --prompt="Return the [MASK] of the array ." \
+	  --prompt="If the file does not [MASK] , an error is raised ." \
+	  --prompt="This function returns a [MASK] of strings ."
+	@echo "Curves: runs/demo/metrics.jsonl, or: pip install tensorboard && tensorboard --logdir=runs/demo/tensorboard"
+
+test: $(VENV)/.test  ## all tests that need no PyTorch
+	$(BIN)/python -m pytest -q
+
+parity: $(VENV)/.parity  ## models against PyTorch's
+	$(BIN)/python -m pytest -q -s --override-ini=addopts= tests/parity
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,142 @@
+"""What every verb shares: flags, messages and exit codes, the start-up check, joining a multi-process run."""
+
+import logging
+import os
+import pathlib
+import sys
+import warnings
+
+from absl import flags
+
+from errors import ConfigError, UserError
+
+FLAGS = flags.FLAGS
+
+
+def define_process_flags():
+    """Flags of a multi-process run; on Cloud TPU, GKE and Slurm JAX finds the values by itself."""
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of the first process of a multi-process run.")
+    flags.DEFINE_integer("num_processes", 0, "Number of processes of a multi-process run.")
+    flags.DEFINE_integer("process_id", -1, "Number of this process, from 0.")
+
+
+def run(main, usage, required=()):
+    """Parses the command line, runs `main()`, and ends the process with the right exit code.
+
+    Args:
+        main: the verb's function.
+        usage: what --help says first, with an example.
+        required: names of flags that must be given.
+    """
+    sys.modules["__main__"].__doc__ = usage
+    _quiet()
+    try:
+        _parse(required)
+        main()
+    except UserError as error:
+        print(f"{_program()}: {error}", file=sys.stderr)
+        sys.stderr.flush()
+        _exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(f"{_program()}: interrupted", file=sys.stderr)
+        _exit(130)
+    _exit(0)
+
+
+def _parse(required):
+    if any(argument in ("--help", "-h", "-help", "--helpfull") for argument in sys.argv[1:]):
+        print(sys.modules["__main__"].__doc__)
+        print("flags:")
+        print(FLAGS.main_module_help())
+        _exit(0)
+    try:
+        rest = FLAGS(sys.argv)
+    except flags.Error as error:
+        raise ConfigError(f"{error} (see --help)") from None
+    except OSError as error:
+        raise ConfigError(_missing_config(error)) from None
+    except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError) as error:
+        raise ConfigError(f"cannot read the configuration: {error}") from error
+    if len(rest) > 1:
+        raise ConfigError(f"unexpected argument {rest[1]!r}; options are written --name=value (see --help)")
+    for name in required:
+        if FLAGS[name].value in (None, ""):
+            raise ConfigError(f"--{name} is required (see --help)")
+
+
+def _missing_config(error):
+    known = sorted(str(p) for p in pathlib.Path("configs").rglob("*.py") if p.name not in ("__init__.py", "base.py"))
+    listed = f"; configs here: {', '.join(known)}" if known else ""
+    return f"cannot read the config file {getattr(error, 'filename', None) or error}: {error.strerror}{listed}"
+
+
+def _program():
+    return pathlib.Path(sys.argv[0]).name
+
+
+def _exit(code):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def _quiet():
+    """Libraries' start-up chatter is not for our users."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def start_jax(compile_cache=""):
+    """Joins a multi-process run if there is one, checks that the backend computes rightly, sets the compile cache.
+
+    Args:
+        compile_cache: directory for compiled programs, or "".
+    """
+    import jax
+
+    if "coordinator" in FLAGS and (FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0):
+        if not FLAGS.coordinator or FLAGS.num_processes < 1 or not 0 <= FLAGS.process_id < FLAGS.num_processes:
+            raise ConfigError(
+                "a multi-process run needs all of --coordinator=HOST:PORT, --num_processes=N and --process_id=I "
+                "with 0 <= I < N"
+            )
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+    elif _managed_cluster():
+        jax.distributed.initialize()
+    if compile_cache:
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(compile_cache).expanduser()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
+
+    from parallel.self_check import check_backend
+
+    check_backend()
+
+
+def _managed_cluster():
+    """Whether this is one of several processes whose number and address JAX finds in the environment."""
+    slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_JOB_ID" in os.environ
+    tpu_pod = len([h for h in os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",") if h]) > 1
+    gke = "JOB_COMPLETION_INDEX" in os.environ and "MEGASCALE_COORDINATOR_ADDRESS" in os.environ
+    return slurm or tpu_pod or gke
+
+
+class Log:
+    """Prints lines and appends them to a file; silent in all processes but the first.
+
+    Args:
+        path: the file, or None.
+        active: whether this process speaks.
+    """
+
+    def __init__(self, path=None, active=True):
+        self._active = active
+        self._file = open(path, "a") if path is not None and active else None
+
+    def __call__(self, line):
+        if self._active:
+            print(line, flush=True)
+        if self._file is not None:
+            self._file.write(line + "\n")
+            self._file.flush()

@@ -1,0 +1,272 @@
+"""Every option of Cloze, with its default and what it means. Experiments state only what differs.
+
+A config file defines `get_config(arguments)`, where `arguments` is the text after the colon in
+`--config=configs/bert_base.py:tiny,data=wikipedia`, and starts from `experiment(arguments, ...)`.
+
+Two kinds of value need a word:
+* A *duration* is a number of steps (1000) or a string with a unit: "2 epochs", "1e9 tokens",
+  "5000 examples".
+* `None` in `model` means "as the preset says"; elsewhere the comment says what None means.
+"""
+
+import difflib
+import json
+
+import ml_collections
+from ml_collections import config_dict
+
+from errors import ConfigError
+
+
+def duration(default):
+    """A field that takes a number of steps or a string with a unit, also on the command line."""
+    return config_dict.FieldReference(default, field_type=object)
+
+
+def optional(kind):
+    """A field of type `kind` that is None until set."""
+    return config_dict.placeholder(kind)
+
+
+def _model():
+    c = ml_collections.ConfigDict()
+    c.family = "bert"  # bert, gpt2, gpt3, t5: see models/families/
+    c.preset = "base"  # a published size of the family; every field below overrides the preset's
+
+    # Shape.
+    c.architecture = optional(str)  # encoder, decoder or encoder_decoder
+    c.layers = optional(int)  # transformer layers (of the encoder, in an encoder-decoder)
+    c.decoder_layers = optional(int)  # layers of the decoder of an encoder-decoder
+    c.width = optional(int)  # size of the residual stream
+    c.heads = optional(int)  # query heads
+    c.kv_heads = optional(int)  # key and value heads; divides `heads`
+    c.head_dim = optional(int)  # size of one head
+    c.ffn = optional(int)  # hidden size of the feed-forward layer
+    c.vocab_size = optional(int)  # rows of the embedding that count; at least the tokenizer's
+    c.vocab_multiple = optional(int)  # embedding rows are padded to a multiple of this; padding never counts
+    c.token_types = optional(int)  # number of token types (BERT's sentence A and B); 0: none
+
+    # Positions.
+    c.positions = optional(str)  # learned, sinusoidal, rotary, relative_bias or none
+    c.max_positions = optional(int)  # longest row with learned positions
+    c.rope_theta = optional(float)  # base of the rotary frequencies
+    c.relative_buckets = optional(int)  # buckets of T5's relative bias
+    c.relative_max_distance = optional(int)  # distance at which the last bucket begins
+    c.window = optional(int)  # a query sees only this many keys back; 0: all of them
+
+    # Block.
+    c.norm = optional(str)  # layer or rms
+    c.norm_position = optional(str)  # pre or post (before the sublayer, or after the residual sum)
+    c.norm_epsilon = optional(float)  # added to the variance
+    c.embedding_norm = optional(bool)  # normalise the summed embeddings
+    c.final_norm = optional(bool)  # normalise the output of a stack
+    c.activation = optional(str)  # gelu (erf), gelu_tanh, relu or silu
+    c.gated = optional(bool)  # feed-forward is activation(gate) * up
+    c.use_bias = optional(bool)  # biases in attention and feed-forward
+    c.scale_attention = optional(bool)  # divide attention scores by sqrt(head_dim)
+
+    # Embeddings and heads.
+    c.tie_embeddings = optional(bool)  # the vocabulary head reuses the token embedding
+    c.scale_tied_logits = optional(bool)  # multiply tied logits by width ** -0.5 (T5 1.0)
+    c.initializer = optional(str)  # normal, truncated_normal, scaled_residual (GPT-2) or t5
+    c.initializer_std = optional(float)  # standard deviation, where the initializer takes one
+
+    # Regularisation and execution.
+    c.dropout = optional(float)  # on embeddings and sublayer outputs
+    c.attention_dropout = optional(float)  # on attention probabilities (einsum backend only)
+    c.activation_dropout = optional(float)  # inside the feed-forward, after the activation (T5)
+    c.final_dropout = optional(float)  # on the output of a stack (T5)
+    c.dtype = "float32"  # compute type: float32 or bfloat16; parameters, norms, softmax and loss stay float32
+    c.attention_backend = "auto"  # auto, einsum (the reference), xla (jax.nn.dot_product_attention) or cudnn
+    c.scan = True  # run the layers as one scanned loop (compiles fast) or unrolled
+    c.remat = "none"  # recompute in the backward pass: none, dots (keep matrix products) or full
+    return c
+
+
+def _objective():
+    c = ml_collections.ConfigDict()
+    c.name = "masked_lm"  # masked_lm, causal_lm, span_corruption
+    c.mask_rate = 0.15  # share of a row's tokens that is hidden (masked_lm, span_corruption)
+    c.mask_token_share = 0.8  # of the hidden: replaced by [MASK] (masked_lm)
+    c.random_token_share = 0.1  # of the hidden: replaced by a random token; the rest is kept (masked_lm)
+    c.max_predictions = optional(int)  # cap on hidden tokens per row (masked_lm); None: mask_rate of the row
+    c.next_sentence = False  # read sentence pairs and predict whether B follows A (masked_lm)
+    c.short_pair_rate = 0.1  # share of pairs with a random shorter target length (next_sentence)
+    c.mean_span = 3.0  # mean length of a hidden span in tokens (span_corruption)
+    c.final_sentinel = False  # end the targets with one more sentinel, as in the T5 paper's figure
+    c.label_smoothing = 0.0  # share of the target spread evenly over the vocabulary
+    c.z_loss = 0.0  # coefficient of log(Z)^2, keeps logits near zero (T5 pretraining: 1e-4)
+    return c
+
+
+def _tokenizer():
+    c = ml_collections.ConfigDict()
+    c.kind = "wordpiece"  # wordpiece, byte_bpe, word, unigram, sentencepiece_bpe
+    c.vocab_size = 30522  # pieces to learn at most; small text supports fewer
+    c.path = ""  # an existing tokenizer.json, or a sentencepiece .model; empty: train on the config's text
+    c.lowercase = True  # fold case and strip accents (wordpiece, word)
+    c.sentinels = 0  # sentinel tokens added after the learned pieces (T5: 100)
+    c.training_bytes = 20_000_000  # text read to train a tokenizer, at most
+    return c
+
+
+def _data():
+    c = ml_collections.ConfigDict()
+    c.source = "pydocs"  # pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"
+    c.validation_source = ""  # where validation text comes from; empty: a share of the documents, by hash
+    c.validation_share = 0.02  # share of the documents held out when validation_source is empty
+    c.text_field = "text"  # the field with the text (jsonl, tfds)
+    c.tfds_dir = ""  # where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
+    c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
+    c.sequence_length = 512  # tokens per row that the (first) stack sees
+    c.target_length = optional(int)  # tokens per row of the decoder; None: as the objective computes it
+    c.packing = "windows"  # windows over concatenated text, or whole documents packed side by side
+    c.prefetch = 2  # batches prepared ahead by the reading thread
+    return c
+
+
+def _train():
+    c = ml_collections.ConfigDict()
+    c.steps = duration(100_000)  # length of the run
+    c.batch_size = 256  # rows per step, over all devices
+    c.microbatches = 1  # parts that a step's batch is cut into; gradients are summed
+    c.log_every = duration(50)  # metrics to the log
+    c.eval_every = duration(1_000)  # validation
+    c.eval_batches = 20  # validation batches at most
+    c.dropout_generator = "threefry2x32"  # random bits for dropout: threefry2x32, rbg or unsafe_rbg (fastest)
+    c.compile_cache = "~/.cache/cloze/compiled"  # compiled programs kept between runs; empty: nowhere
+    return c
+
+
+def _optimizer():
+    c = ml_collections.ConfigDict()
+    c.name = "adamw"  # adamw, adam_no_bias_correction (BERT), adafactor, lion, muon
+    c.learning_rate = 1e-4  # peak
+    c.schedule = "linear"  # after warm-up: linear, cosine, inverse_sqrt or constant
+    c.warmup_steps = duration(10_000)  # linear from 0; for inverse_sqrt: constant until here, as T5
+    c.decay_steps = optional(object)  # duration over which the schedule falls, warm-up included; None: train.steps
+    c.final_fraction = 0.0  # the schedule ends at this fraction of the peak (linear, cosine)
+    c.beta1 = 0.9  # decay of the first moment
+    c.beta2 = 0.999  # decay of the second moment
+    c.epsilon = 1e-6  # added to the root of the second moment
+    c.weight_decay = 0.01  # decoupled, times the learning rate
+    c.decay_rules = ((r".*(norm|bias).*", False), (r".*", True))  # which parameters decay: (pattern, yes or no)
+    c.clip_norm = 1.0  # gradients are scaled to this global norm at most; 0: never
+    c.muon_momentum = 0.95  # momentum of muon's matrices; all else runs adamw with the settings above
+    return c
+
+
+def get_base():
+    """The configuration with every option at its default."""
+    c = ml_collections.ConfigDict()
+    c.name = "base"  # the experiment's name; names the default workdir
+    c.seed = 0  # decides initial parameters, order of the data, masks and dropout
+    c.devices = 1  # devices the experiment is meant for; only checked by tests and planning
+    c.model = _model()
+    c.objective = _objective()
+    c.tokenizer = _tokenizer()
+    c.data = _data()
+    c.train = _train()
+    c.optimizer = _optimizer()
+    c.trainable = ((r".*", True),)  # ordered rules (pattern over parameter names, trains or not)
+
+    c.checkpoint = ml_collections.ConfigDict()
+    c.checkpoint.every = duration(1_000)  # steps between checkpoints; the last step is always saved
+    c.checkpoint.keep = 2  # newest checkpoints kept
+
+    c.mesh = ml_collections.ConfigDict()  # devices along each axis; -1 takes what is left
+    c.mesh.data = -1  # copies of the model, each with its own rows
+    c.mesh.fsdp = 1  # parameters and rows are both cut along this axis
+    c.mesh.tensor = 1  # heads, feed-forward and vocabulary are cut along this axis
+    c.mesh.sequence = 1  # positions within a row are cut along this axis
+    return c
+
+
+def suggest(word, known):
+    """'; did you mean X?' when a known word is close to `word`, else ''."""
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+PUBLIC_DATA = {  # words for data=..., each a source string
+    "pydocs": "pydocs",
+    "wikipedia": "tfds:wikipedia/20230601.en",
+    "c4": "tfds:c4/en",
+    "lm1b": "tfds:lm1b",
+    "pg19": "tfds:pg19",
+}
+
+
+def parse_arguments(arguments, **known):
+    """Reads the text after the colon of --config: bare switches and key=value pairs.
+
+    Args:
+        arguments: e.g. "tiny,data=wikipedia".
+        **known: the arguments that this config takes beyond `tiny` and `data`, with their defaults;
+            the type of a default is the type of the value.
+
+    Returns:
+        A dict with a value for every known argument. `data` is a source string.
+
+    Raises:
+        ConfigError: an unknown argument or a value of the wrong type.
+    """
+    known = {"tiny": False, "data": "pydocs", **known}
+    values = dict(known)
+    for part in (arguments or "").split(","):
+        key, has_value, text = part.strip().partition("=")
+        if not key:
+            continue
+        if key not in known:
+            if "data" in values and values["data"] != known["data"] and ":" in key:  # the rest of a mixture
+                values["data"] += "," + part.strip()
+                continue
+            raise ConfigError(
+                f"unknown config argument {key!r}{suggest(key, known)} Known arguments: "
+                + ", ".join(f"{k}={v}" if not isinstance(v, bool) else k for k, v in known.items())
+            )
+        kind = type(known[key])
+        if kind is bool:
+            if has_value and text.lower() not in ("true", "false"):
+                raise ConfigError(f"config argument {key!r} is a switch: write {key!r} or {key + '=false'!r}, got {text!r}")
+            values[key] = text.lower() != "false"
+            continue
+        if not has_value or not text:
+            raise ConfigError(f"config argument {key!r} needs a value: {key}=...")
+        try:
+            values[key] = kind(text)
+        except ValueError:
+            raise ConfigError(f"config argument {key}={text!r} is not a {kind.__name__}") from None
+    values["data"] = PUBLIC_DATA.get(values["data"], values["data"])
+    return values
+
+
+def to_dict(config):
+    """The configuration as a JSON dict; tuples become lists."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def load(path):
+    """The configuration that a run saved as config.json."""
+
+    def fill(section, values):
+        for key, value in values.items():
+            if isinstance(value, dict):
+                fill(section[key], value)
+            else:
+                section[key] = _tuples(value) if isinstance(value, list) else value
+
+    try:
+        with open(path) as file:
+            values = json.load(file)
+        config = get_base()
+        fill(config, values)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; is it the directory of a run?") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is not a configuration of this version: {error}") from None
+    return config
+
+
+def _tuples(value):
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""What is read: sources of text, tokenizers, prepared corpora, rows and batches by step."""

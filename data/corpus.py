@@ -1,0 +1,463 @@
+"""Prepared corpora: a text source turned once into token streams that can be read from anywhere in any order.
+
+A corpus is a directory `<cache>/corpora/<fingerprint>/` holding, for each split (train, validation):
+
+* `train-00000.array_record`, ...: the token stream of each part of the work, cut in blocks of `BLOCK` tokens. One
+  record is the block's ids (uint16 or uint32, little endian) followed by one byte of flags per token. The last block
+  of a part is filled up with zeros, which lie outside every range that can be asked for.
+* `train-documents.npy`: int64 [documents + 1], where documents begin in the stream, and the end of the stream.
+
+`counts.npy`, int64 [vocab_size], counts the tokens of the train split; `manifest.json`, written last, lists every file
+with its size and checksum. Until it is there, `part-00000.json`, ... say which parts are whole, and an interrupted
+preparation goes on behind the last one.
+"""
+
+import hashlib
+import itertools
+import json
+import pathlib
+import shutil
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from data import corpus_files, sentences
+from data.corpus_files import BLOCK, FORMAT, SENTENCE_END, SPLITS
+from errors import DataError
+
+PART_TOKENS = 8 << 20  # a kill loses some seconds of tokenising at most
+_PARTS_PER_SIZE = 32  # then parts double, so that 150 billion tokens make some 300 parts and not 20,000
+_DOCUMENTS_PER_CALL = 64  # given to the tokenizer at once
+
+
+def fingerprint(source, tokenizer, *, document_end, validation_share):
+    """Hex digest (32 characters) of everything that decides a corpus; it names the corpus's directory."""
+    parts = [FORMAT, source.fingerprint(), tokenizer.hash, document_end, float(validation_share)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def prepare(source, tokenizer, directory, *, document_end, validation_share, part_tokens=PART_TOKENS, progress=None):
+    """Tokenises a source into a corpus under `directory`, or opens the one that is there already.
+
+    Only one process prepares; others wait for it and then open the result. What an interrupted preparation has
+    finished is kept, and the result does not depend on interruptions.
+
+    Args:
+        source: has `name`, `fingerprint()` and `documents(skip=n)`, an iterator of str.
+        tokenizer: has `vocab_size`, `hash` and `encode_batch(list[str])`, a list of int arrays without special tokens.
+        directory: the cache root; the corpus goes to `corpora/<fingerprint>` below it.
+        document_end: id appended to every document, or None.
+        validation_share: share of the documents held out, in [0, 1], decided by a hash of each text.
+        part_tokens: tokens after which a part is closed; decides how the files are cut, not what is read.
+        progress: called with a line of text now and then, or None.
+
+    Returns:
+        The Corpus.
+
+    Raises:
+        DataError: the source holds no text, or a prepared corpus is damaged.
+    """
+    document_end = None if document_end is None else int(document_end)  # numpy's integers cannot be written as JSON
+    name = fingerprint(source, tokenizer, document_end=document_end, validation_share=validation_share)
+    directory = pathlib.Path(directory).expanduser() / "corpora" / name
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    report = progress or (lambda line: None)
+    with corpus_files.lock(directory.with_suffix(".lock"), report):
+        if not (directory / "manifest.json").exists():
+            directory.mkdir(exist_ok=True)
+            work = _Preparation(source, tokenizer, directory, document_end, validation_share, part_tokens, report)
+            work.run()
+    return open(directory)
+
+
+def open(directory):
+    """Opens a prepared corpus and checks that its files are whole.
+
+    Record files are checked by size here and by their own checksums when read; the small tables by checksum at once.
+
+    Args:
+        directory: the corpus's own directory.
+
+    Raises:
+        DataError: there is no corpus, it has another format, or a file is missing, cut short or changed.
+    """
+    directory = pathlib.Path(directory)
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+    except FileNotFoundError:
+        raise DataError(f"{directory} holds no prepared corpus: manifest.json is missing") from None
+    except ValueError as error:
+        raise DataError(
+            f"{directory / 'manifest.json'} is damaged ({error}); {corpus_files.remedy(directory)}"
+        ) from error
+    if manifest.get("format") != FORMAT:
+        raise DataError(
+            f"{directory} has format {manifest.get('format')}, expected {FORMAT}; {corpus_files.remedy(directory)}"
+        )
+    for file, expected in manifest["files"].items():
+        corpus_files.check_file(directory / file, expected, checksum=file.endswith(".npy"))
+    return Corpus(directory, manifest)
+
+
+class Corpus:
+    """An open corpus. `manifest` is the dict of manifest.json, `directory` its path."""
+
+    def __init__(self, directory, manifest):
+        self.directory = directory
+        self.manifest = manifest
+        self._splits = {}
+
+    def split(self, name):
+        """The Split "train" or "validation".
+
+        Raises:
+            DataError: no document fell into this split.
+        """
+        if name not in SPLITS:
+            raise ValueError(f"no split {name!r}; there are {SPLITS}")
+        if not self.manifest["splits"][name]["tokens"]:
+            documents = sum(split["documents"] for split in self.manifest["splits"].values())
+            raise DataError(
+                f"the {name} split of {self.manifest['source']} is empty: of {documents} documents none fell into it "
+                f"with data.validation_share={self.manifest['validation_share']}. Change data.validation_share, set "
+                "data.validation_source, or give more documents."
+            )
+        if name not in self._splits:
+            self._splits[name] = Split(self, name)
+        return self._splits[name]
+
+
+class Split:
+    """The token stream of one split; every method may be called from any thread.
+
+    Attributes:
+        name: "train" or "validation".
+        source: the name of the text source.
+        num_tokens, num_documents: sizes.
+        document_offsets: int64 [num_documents + 1], where documents begin, and the end of the stream.
+    """
+
+    def __init__(self, corpus, name):
+        self.name = name
+        self.source = corpus.manifest["source"]
+        self._directory = corpus.directory
+        self.num_tokens = corpus.manifest["splits"][name]["tokens"]
+        self.num_documents = corpus.manifest["splits"][name]["documents"]
+        self.document_offsets = np.load(corpus.directory / f"{name}-documents.npy", mmap_mode="r")
+        vocab_size = corpus.manifest["vocab_size"]
+        self._dtype = corpus_files.id_dtype(vocab_size)
+        self._vocab_size = vocab_size
+        parts = [(number, part[name]) for number, part in enumerate(corpus.manifest["parts"]) if part[name]]
+        self._paths = [corpus.directory / corpus_files.record_file(name, number) for number, _ in parts]
+        self._part_offsets = np.concatenate([[0], np.cumsum([tokens for _, tokens in parts])]).astype(np.int64)
+        self._readers = [None] * len(parts)
+
+    @property
+    def counts(self):
+        """int64 [vocab_size]: how often each id occurs in this split."""
+        if self.name == "train":
+            return np.load(self._directory / "counts.npy")
+        total = np.zeros(self._vocab_size, np.int64)
+        for ids, _ in self._chunks():
+            total += np.bincount(ids, minlength=self._vocab_size)
+        return total
+
+    def sentence_ends(self):
+        """int64 [sentences]: the offset behind the last token of each sentence, ascending. Reads the whole split."""
+        ends = [offset + np.flatnonzero(flags & SENTENCE_END) + 1 for offset, flags in self._flag_chunks()]
+        return np.concatenate(ends).astype(np.int64)
+
+    def read(self, starts, stops):
+        """Reads many ranges of the stream at once, with one bulk read per file.
+
+        Args:
+            starts, stops: int [n], ranges [start, stop) within [0, num_tokens].
+
+        Returns:
+            list of n pairs (ids int32 [stop - start], flags uint8 [stop - start]).
+        """
+        ids, flags = self.gather(starts, stops)
+        cuts = np.cumsum(np.asarray(stops) - np.asarray(starts))[:-1]
+        return list(zip(np.split(ids, cuts), np.split(flags, cuts), strict=True))
+
+    def gather(self, starts, stops):
+        """As `read`, but the ranges are laid end to end: ids int32 [total], flags uint8 [total].
+
+        Raises:
+            DataError: a record is damaged.
+        """
+        starts, stops = np.asarray(starts, np.int64), np.asarray(stops, np.int64)
+        if starts.size == 0:
+            return np.zeros(0, np.int32), np.zeros(0, np.uint8)
+        if starts.min() < 0 or stops.max() > self.num_tokens or (starts > stops).any():
+            raise IndexError(f"a range lies outside the {self.num_tokens} tokens of {self._directory}")
+        part, starts, stops = self._cut_at_parts(starts, stops)
+        position = np.empty_like(starts)  # where each range begins in the blocks that are read
+        ids, flags, filled = [], [], 0
+        for number in np.unique(part):
+            chosen = part == number
+            first = starts[chosen] // BLOCK
+            count = np.maximum(-(-stops[chosen] // BLOCK) - first, 0)
+            blocks = np.unique(ranges(first, count))
+            if blocks.size == 0:
+                position[chosen] = filled
+                continue
+            position[chosen] = (np.searchsorted(blocks, first) + filled) * BLOCK + starts[chosen] % BLOCK
+            block_ids, block_flags = self._read_blocks(number, blocks)
+            ids.append(block_ids)
+            flags.append(block_flags)
+            filled += len(blocks)
+        index = ranges(position, stops - starts)
+        if not ids:
+            return np.zeros(0, np.int32), np.zeros(0, np.uint8)
+        return np.concatenate(ids)[index].astype(np.int32), np.concatenate(flags)[index]
+
+    def _cut_at_parts(self, starts, stops):
+        """Ranges of the stream -> (part, start and stop within it), with ranges that cross parts cut there."""
+        last_part = len(self._paths) - 1
+        first = np.minimum(np.searchsorted(self._part_offsets, starts, side="right") - 1, last_part)
+        last = np.maximum(np.searchsorted(self._part_offsets, stops, side="left") - 1, first)
+        part = ranges(first, last - first + 1)
+        owner = np.repeat(np.arange(len(starts)), last - first + 1)
+        base = self._part_offsets[part]
+        return (
+            part,
+            np.maximum(starts[owner], base) - base,
+            np.minimum(stops[owner], self._part_offsets[part + 1]) - base,
+        )
+
+    def _read_blocks(self, number, blocks):
+        """Records `blocks` of a part -> ids [blocks * BLOCK] as stored, flags uint8 [blocks * BLOCK]."""
+        path, indices = self._paths[number], blocks.tolist()
+        try:
+            if self._readers[number] is None:  # two threads may both open it; one reader is dropped again
+                self._readers[number] = ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")
+            records = self._readers[number].read(indices)
+            table = np.frombuffer(b"".join(records), np.uint8).reshape(len(indices), -1)
+        except Exception as error:
+            self._readers[number] = None
+            raise DataError(
+                f"{path} is damaged: record {_first_unreadable(path, indices)} cannot be read "
+                f"({str(error).splitlines()[0]}); {corpus_files.remedy(self._directory)}"
+            ) from error
+        width = BLOCK * self._dtype.itemsize
+        return np.ascontiguousarray(table[:, :width]).view(self._dtype).ravel(), table[:, width:].ravel()
+
+    def _flag_chunks(self):
+        offset = 0
+        for _, flags in self._chunks():
+            yield offset, flags
+            offset += len(flags)
+
+    def _chunks(self):
+        """The whole split in order, some megabytes at a time."""
+        size = 4096 * BLOCK
+        for start in range(0, self.num_tokens, size):
+            yield self.gather([start], [min(start + size, self.num_tokens)])
+
+
+def ranges(starts, lengths):
+    """The integers of many ranges end to end: starts [n], lengths [n] -> int64 [sum of lengths]."""
+    starts, lengths = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+
+
+class _Preparation:
+    """One run of the work behind `prepare`, from the last whole part to the manifest."""
+
+    def __init__(self, source, tokenizer, directory, document_end, validation_share, part_tokens, report):
+        self.source, self.tokenizer, self.directory = source, tokenizer, directory
+        self.document_end, self.validation_share = document_end, validation_share
+        self.part_tokens, self.report = part_tokens, report
+
+    def run(self):
+        parts, counts = self._resume()
+        consumed = sum(part["consumed"] for part in parts)
+        documents = self._encoded(self.source.documents(skip=consumed))
+        while (item := next(documents, None)) is not None:
+            part = self._write_part(len(parts), itertools.chain([item], documents), counts)
+            parts.append(part)
+            self.report(
+                f"prepared {sum(part['consumed'] for part in parts):,} documents, "
+                f"{sum(part['splits'][name]['tokens'] for part in parts for name in SPLITS):,} tokens "
+                f"of {self.source.name}"
+            )
+        self._finish(parts, counts)
+
+    def _resume(self):
+        """The whole parts of an earlier run, and the token counts over their train splits."""
+        parts, counts = [], np.zeros(self.tokenizer.vocab_size, np.int64)
+        while (path := self.directory / f"part-{len(parts):05d}.json").exists():
+            parts.append(json.loads(path.read_text()))
+        files = {file: entry["bytes"] for part in parts for file, entry in part["files"].items()}
+        if any(not (self.directory / file).exists() for file in files) or any(
+            (self.directory / file).stat().st_size != size for file, size in files.items()
+        ):
+            self.report(f"the parts of {self.source.name} already prepared are damaged: starting over")
+            shutil.rmtree(self.directory)
+            self.directory.mkdir()
+            return [], counts
+        if parts:
+            self.report(f"going on behind part {len(parts)} of {self.source.name}")
+            counts = np.load(self.directory / f"counts-{len(parts) - 1:05d}.npy")
+        return parts, counts
+
+    def _encoded(self, documents):
+        """Yields (split name, ids, flags) for each document, in order; ids is empty for a document without tokens."""
+        for texts in iter(lambda: list(itertools.islice(documents, _DOCUMENTS_PER_CALL)), []):
+            pieces = [sentences.split(text) for text in texts]
+            encoded = iter(self.tokenizer.encode_batch([piece for document in pieces for piece in document]))
+            for text, document in zip(texts, pieces, strict=True):
+                yield self._split_of(text), *self._with_flags([next(encoded) for _ in document])
+
+    def _with_flags(self, sentence_ids):
+        """The ids of a document's sentences -> ids int64 [n], flags uint8 [n]."""
+        sentence_ids = [ids for ids in sentence_ids if len(ids)]
+        if not sentence_ids:
+            return np.zeros(0, np.int64), np.zeros(0, np.uint8)
+        if self.document_end is not None:
+            sentence_ids[-1] = np.append(sentence_ids[-1], self.document_end)
+        ids = np.concatenate(sentence_ids).astype(np.int64)
+        if ids.min() < 0 or ids.max() >= self.tokenizer.vocab_size:
+            raise ValueError(f"the tokenizer gave id {ids.max()} with vocab_size {self.tokenizer.vocab_size}")
+        flags = np.zeros(len(ids), np.uint8)
+        flags[np.cumsum([len(piece) for piece in sentence_ids]) - 1] |= SENTENCE_END
+        return ids, flags
+
+    def _split_of(self, text):
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        held_out = int.from_bytes(digest[:8], "big") < self.validation_share * 2.0**64
+        return "validation" if held_out else "train"
+
+    def _write_part(self, number, documents, counts):
+        """Writes documents until the part is full; adds to `counts`; returns and saves what part-N.json says."""
+        limit = self.part_tokens << (number // _PARTS_PER_SIZE)
+        vocab_size = self.tokenizer.vocab_size
+        streams = {
+            name: _Stream(self.directory / corpus_files.record_file(name, number), vocab_size) for name in SPLITS
+        }
+        consumed = tokens = 0
+        for name, ids, flags in documents:
+            streams[name].append(ids, flags)
+            consumed += 1
+            tokens += len(ids)
+            if tokens >= limit:
+                break
+        part = {"consumed": consumed, "splits": {}, "files": {}}
+        for name, stream in streams.items():
+            part["splits"][name] = stream.close()
+            if stream.path.exists():
+                part["files"][stream.path.name] = corpus_files.describe(stream.path)
+            np.save(
+                self.directory / corpus_files.document_file(name, number), np.asarray(stream.document_ends, np.int64)
+            )
+        counts += streams["train"].counts
+        np.save(self.directory / f"counts-{number:05d}.npy", counts)
+        corpus_files.write_json(self.directory / f"part-{number:05d}.json", part)
+        (self.directory / f"counts-{number - 1:05d}.npy").unlink(missing_ok=True)
+        return part
+
+    def _finish(self, parts, counts):
+        """Joins the tables of the parts, writes the manifest, and then removes what only resuming needs."""
+        totals = {
+            name: {
+                key: sum(part["splits"][name][key] for part in parts) for key in ("documents", "tokens", "sentences")
+            }
+            for name in SPLITS
+        }
+        if not sum(split["tokens"] for split in totals.values()):
+            shutil.rmtree(self.directory)
+            found = (
+                f"{sum(part['consumed'] for part in parts)} documents without any token" if parts else "no documents"
+            )
+            raise DataError(f"the source {self.source.name} holds {found}: check data.source and data.text_field")
+        np.save(self.directory / "counts.npy", counts)
+        for name in SPLITS:
+            self._join_documents(name, parts, totals[name]["documents"])
+        tables = ["counts.npy", *(f"{name}-documents.npy" for name in SPLITS)]
+        manifest = {
+            "format": FORMAT,
+            "source": self.source.name,
+            "source_fingerprint": self.source.fingerprint(),
+            "tokenizer": self.tokenizer.hash,
+            "vocab_size": self.tokenizer.vocab_size,
+            "document_end": self.document_end,
+            "validation_share": self.validation_share,
+            "splits": totals,
+            "parts": [{name: part["splits"][name]["tokens"] for name in SPLITS} for part in parts],
+            "files": {file: entry for part in parts for file, entry in part["files"].items()}
+            | {file: corpus_files.describe(self.directory / file) for file in tables},
+        }
+        corpus_files.write_json(self.directory / "manifest.json", manifest)
+        kept = {"manifest.json", *manifest["files"]}
+        for path in self.directory.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def _join_documents(self, name, parts, documents):
+        path = self.directory / f"{name}-documents.npy"
+        offsets = np.lib.format.open_memmap(path, "w+", np.int64, (documents + 1,))
+        offsets[0], filled, tokens = 0, 1, 0
+        for number, part in enumerate(parts):
+            ends = np.load(self.directory / corpus_files.document_file(name, number))
+            offsets[filled : filled + len(ends)] = ends + tokens
+            filled += len(ends)
+            tokens += part["splits"][name]["tokens"]
+        offsets.flush()
+
+
+class _Stream:
+    """Writes the token stream of one split in one part; a stream without tokens leaves no file."""
+
+    def __init__(self, path, vocab_size):
+        self.path, self._dtype = path, corpus_files.id_dtype(vocab_size)
+        self.document_ends = []
+        self.counts = np.zeros(vocab_size, np.int64)
+        self._tokens = self._sentences = 0
+        self._ids, self._flags, self._pending = [], [], 0
+        self._writer = None
+        path.unlink(missing_ok=True)  # left by an interrupted run
+
+    def append(self, ids, flags):
+        if not len(ids):
+            return
+        self._ids.append(ids.astype(self._dtype))
+        self._flags.append(flags)
+        self._pending += len(ids)
+        self._tokens += len(ids)
+        self._sentences += int(np.count_nonzero(flags & SENTENCE_END))
+        self.document_ends.append(self._tokens)
+        if self._pending >= 64 * BLOCK:  # joining less at a time costs more than writing it
+            self._write(self._pending // BLOCK)
+
+    def close(self):
+        """Writes what is left and returns the stream's sizes."""
+        fill = -self._pending % BLOCK
+        self._ids.append(np.zeros(fill, self._dtype))
+        self._flags.append(np.zeros(fill, np.uint8))
+        self._write((self._pending + fill) // BLOCK)
+        self.counts[0] -= fill
+        if self._writer is not None:
+            self._writer.close()
+        return {"documents": len(self.document_ends), "tokens": self._tokens, "sentences": self._sentences}
+
+    def _write(self, blocks):
+        ids, flags = np.concatenate(self._ids), np.concatenate(self._flags)
+        if blocks and self._writer is None:
+            self._writer = ArrayRecordWriter(str(self.path), "group_size:1")
+        for start in range(0, blocks * BLOCK, BLOCK):
+            self._writer.write(ids[start : start + BLOCK].tobytes() + flags[start : start + BLOCK].tobytes())
+        self.counts += np.bincount(ids[: blocks * BLOCK], minlength=len(self.counts))
+        self._ids, self._flags = [ids[blocks * BLOCK :]], [flags[blocks * BLOCK :]]
+        self._pending = len(self._ids[0])
+
+
+def _first_unreadable(path, indices):
+    """Which of the records cannot be read, for an error message; "?" if each can by itself."""
+    for index in indices:
+        try:
+            ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0").read([index])
+        except Exception:
+            return index
+    return "?"

@@ -1,0 +1,74 @@
+"""The files of a prepared corpus: their names, their types, and whether they are whole."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+
+import numpy as np
+
+from errors import DataError
+
+FORMAT = 1  # counted up when the meaning of the files or the ends of sentences change; old corpora are left alone
+BLOCK = 1024  # tokens per record: a random row of 512 decodes 1.5 blocks, a longer one little more than itself
+SENTENCE_END = 1  # flag: this token ends a sentence
+SPLITS = ("train", "validation")
+
+
+@contextlib.contextmanager
+def lock(path, report):
+    """Holds an exclusive lock that ends with the process, however that ends."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"waiting for another process to prepare {path.with_suffix('')}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def record_file(name, number):
+    """File name of the token stream of a split in one part."""
+    return f"{name}-{number:05d}.array_record"
+
+
+def document_file(name, number):
+    """File name of the ends of a split's documents in one part; kept until all parts are joined."""
+    return f"{name}-{number:05d}.documents.npy"
+
+
+def id_dtype(vocab_size):
+    """The numpy type that ids are stored in: uint16 if that holds them all, else uint32, little endian."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def describe(path):
+    """What the manifest says of a file: {"bytes": int, "sha256": hex digest}."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def check_file(path, expected, *, checksum):
+    """Raises DataError unless a file is as `describe` found it, by size or by checksum too."""
+    found = path.stat().st_size if path.exists() else None
+    if found != expected["bytes"]:
+        state = "is missing" if found is None else f"holds {found} bytes"
+        raise DataError(f"{path} {state}, expected {expected['bytes']} bytes; {remedy(path.parent)}")
+    if checksum and describe(path)["sha256"] != expected["sha256"]:
+        raise DataError(f"{path} has changed since it was written (its checksum differs); {remedy(path.parent)}")
+
+
+def remedy(directory):
+    """What the user should do about a damaged corpus, as the end of an error message."""
+    return f"delete {directory} and run again: it will be prepared anew"
+
+
+def write_json(path, value):
+    """Writes a file that is either whole or not there."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

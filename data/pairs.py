@@ -1,0 +1,169 @@
+"""Rows that hold two stretches of text: next sentence prediction (BERT) and sentence order prediction (ALBERT)."""
+
+import array
+import bisect
+import functools
+import random
+
+import numpy as np
+
+from data.corpus import ranges
+from errors import ConfigError, DataError
+
+_COLUMNS = 5  # of a plan: A start, A stop, B start, B stop, label
+
+
+class Pairs:
+    """Rows `[CLS] A [SEP] B [SEP]`, where B follows A in a document or does not.
+
+    Sentences of a document are gathered into chunks of `length - 3` tokens (Devlin et al. 2019, appendix A.2, and the
+    published `create_pretraining_data`); in a share `short_pair_rate` of the documents, into chunks of a uniformly
+    random number of tokens from 2 to `length - 3`. A chunk is cut at a random sentence into A and B.
+
+    * Next sentence prediction: with one sentence in the chunk, or else with probability 1/2, B comes from another
+      document instead, from a random sentence on, and what the chunk does not use goes into the next one. Label 1
+      says that B is random, which therefore is a little more frequent than 1/2.
+    * Sentence order prediction (`swapped`; Lan et al. 2020, section 3.1): with probability 1/2 A and B change places,
+      and the label is 1. Here a chunk has two sentences at least, and a lone sentence at a document's end is left out.
+
+    What is too long then loses tokens from the longer of A and B, each time from its front or its back by a coin.
+
+    Every epoch is planned anew from (seed, epoch). The number of rows is that of epoch 0: a later plan that has more
+    leaves random ones out, one that has fewer repeats random ones.
+
+    `rows(indices [n], epochs [n])` gives int32 [n, length]: `tokens`; `segments`, 1 and on padding 0; `token_types`,
+    0 for `[CLS] A [SEP]` and padding, 1 for `B [SEP]`; and `labels` int32 [n].
+
+    Raises:
+        ConfigError: no single [CLS] and [SEP] are given, or `length` leaves no room for two tokens.
+        DataError: the split gives no pair.
+    """
+
+    def __init__(self, split, length, start, end, pad=0, *, short_pair_rate, swapped, seed):
+        if len(start) != 1 or len(end) != 1:
+            raise ConfigError("sentence pairs need a tokenizer with [CLS] and [SEP]: set tokenizer.kind to wordpiece")
+        if length < 5:
+            raise ConfigError(
+                f"rows of {length} tokens have no room for a pair: raise data.sequence_length to 5 or more"
+            )
+        self._split, self._length, self._pad = split, length, pad
+        (self._cls,), (self._sep,) = start, end
+        self._seed, self._swapped, self._short_pair_rate = seed, swapped, short_pair_rate
+        if not swapped and split.num_documents < 2:
+            raise DataError(
+                f"the {split.name} split of {split.source} is one document, but next sentence prediction takes "
+                "sentences of other documents: set objective.next_sentence=False or give more documents"
+            )
+        ends = split.sentence_ends()
+        self._ends = array.array("q", ends.tobytes())  # bisect is several times faster on it than on numpy
+        self._documents = np.searchsorted(ends, split.document_offsets, side="right").tolist()  # first sentences
+        self._rows_of_epoch = functools.lru_cache(maxsize=2)(self._make_rows_of_epoch)  # a batch may span two
+        self.num_rows = None
+        self.num_rows = len(self._rows_of_epoch(0))
+        if not self.num_rows:
+            raise DataError(
+                f"the {split.name} split of {split.source} has {split.num_tokens} tokens in {split.num_documents} "
+                "documents, none of which has two sentences to pair: give more text"
+            )
+
+    def rows(self, indices, epochs):
+        indices, epochs = np.asarray(indices, np.int64), np.asarray(epochs, np.int64)
+        plan = np.empty((len(indices), _COLUMNS), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            chosen = epochs == epoch
+            plan[chosen] = self._rows_of_epoch(epoch)[indices[chosen]]
+        n, (a_start, a_stop, b_start, b_stop, labels) = len(plan), plan.T
+        a_size, b_size = a_stop - a_start, b_stop - b_start
+        row = np.arange(n) * self._length
+        a_row, b_row = row + 1, row + a_size + 2  # where the tokens of A and B begin
+
+        tokens = np.full(n * self._length, self._pad, np.int32)
+        segments, token_types = np.zeros((2, n * self._length), np.int32)
+        tokens[row] = self._cls
+        tokens[a_row + a_size] = tokens[b_row + b_size] = self._sep
+        both = np.concatenate([a_start, b_start]), np.concatenate([a_stop, b_stop])
+        sizes = np.concatenate([a_size, b_size])
+        tokens[ranges(np.concatenate([a_row, b_row]), sizes)] = self._split.gather(*both)[0]
+        segments[ranges(row, a_size + b_size + 3)] = 1
+        token_types[ranges(b_row, b_size + 1)] = 1
+        arrays = {"tokens": tokens, "segments": segments, "token_types": token_types}
+        numbers = {"labels": labels, "row_id": indices, "epoch": epochs}
+        return {k: v.reshape(n, self._length) for k, v in arrays.items()} | {
+            k: v.astype(np.int32) for k, v in numbers.items()
+        }
+
+    def _make_rows_of_epoch(self, epoch):
+        """The plan of an epoch, int64 [num_rows, 5], made as long as that of epoch 0."""
+        plan = self._plan(random.Random(f"pairs {self._seed} {epoch}"))
+        if self.num_rows is None or len(plan) == self.num_rows:
+            return plan
+        rng = np.random.default_rng([self._seed, epoch])
+        if len(plan) > self.num_rows:
+            kept = rng.choice(len(plan), self.num_rows, replace=False)
+        else:  # two epochs differ by some thousandths, so no row is repeated more than once as a rule
+            kept = np.concatenate([np.arange(len(plan)), rng.integers(len(plan), size=self.num_rows - len(plan))])
+        return plan[np.sort(kept)]
+
+    def _plan(self, rng):
+        """Pairs all documents: int64 [pairs, 5]. Offsets only; the text is read when a row is."""
+        plan, longest = array.array("q"), self._length - 3
+        for document in range(len(self._documents) - 1):
+            target = rng.randint(2, longest) if rng.random() < self._short_pair_rate else longest
+            self._pair_document(document, target, rng, plan)
+        return np.frombuffer(plan, np.int64).reshape(-1, _COLUMNS)
+
+    def _pair_document(self, document, target, rng, plan):
+        """Appends the pairs of one document to `plan`. Sentence i is tokens [ends[i - 1], ends[i])."""
+        ends, (sentence, stop) = self._ends, self._documents[document : document + 2]
+        while sentence < stop:
+            a_start = self._start_of(sentence)
+            last = min(bisect.bisect_left(ends, a_start + target, sentence, stop), stop - 1)
+            if self._swapped:
+                last = min(max(last, sentence + 1), stop - 1)
+            sentences = last - sentence + 1
+            if self._swapped and sentences == 1:
+                return
+            cut = sentence + (rng.randint(1, sentences - 1) if sentences > 1 else 1)
+            a = (a_start, ends[cut - 1])
+            label = int(sentences == 1 or rng.random() < 0.5)
+            sentence = last + 1
+            if not label or self._swapped:
+                b = (a[1], ends[last])
+            else:
+                b = self._elsewhere(document, target - (a[1] - a[0]), rng)
+                sentence = cut
+            if label and self._swapped:
+                a, b = b, a
+            plan.extend((*_shorten(a, b, self._length - 3, rng), label))
+
+    def _elsewhere(self, document, wanted, rng):
+        """Sentences of another document, from a random one on: `wanted` tokens or the rest, one sentence at least."""
+        other = rng.randrange(len(self._documents) - 2)
+        other += other >= document
+        first, stop = self._documents[other : other + 2]
+        begin = rng.randrange(first, stop)
+        start = self._start_of(begin)
+        last = min(bisect.bisect_left(self._ends, start + wanted, begin, stop), stop - 1)
+        return start, self._ends[last]
+
+    def _start_of(self, sentence):
+        return self._ends[sentence - 1] if sentence else 0
+
+
+def _shorten(a, b, longest, rng):
+    """Takes tokens off two ranges until both together have `longest`; returns a start, a stop, b start, b stop.
+
+    Each token comes off the longer range (off B where both are equal), at the front or the back with equal chance.
+    How many come off each range does not depend on the coins, so these are thrown all at once.
+    """
+    a_size, b_size = a[1] - a[0], b[1] - b[0]
+    excess = max(a_size + b_size - longest, 0)
+    uneven = min(excess, abs(a_size - b_size))
+    from_b = (excess - uneven + 1) // 2
+    from_a = excess - uneven - from_b
+    if a_size > b_size:
+        from_a += uneven
+    else:
+        from_b += uneven
+    a_front, b_front = (rng.getrandbits(count).bit_count() for count in (from_a, from_b))
+    return a[0] + a_front, a[1] - (from_a - a_front), b[0] + b_front, b[1] - (from_b - b_front)

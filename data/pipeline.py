@@ -1,0 +1,136 @@
+"""From a configuration to a tokenizer and to batches: the road through the rest of this folder."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import pathlib
+from typing import Any
+
+from data import corpus, corpus_files, rows, sources, tokenizers
+from data.batches import Batches
+
+TRAINING_FORMAT = 1  # counted up when the same text and settings come to give another tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Batches by step, and what they were made from.
+
+    Attributes:
+        batches: data.batches.Batches.
+        fingerprint: hex digest of all corpora and of the rows read from them.
+        description: one line for the console.
+        corpora: the open data.corpus.Corpus of each source.
+    """
+
+    batches: Any
+    fingerprint: str
+    description: str
+    corpora: list
+
+    def __call__(self, step, places=None):
+        """The rows of a step at some places of the global batch (None: all); see data.batches."""
+        return self.batches.batches(step, places)
+
+    @property
+    def steps_per_epoch(self):
+        return self.batches.steps_per_epoch
+
+
+def open_sources(config, split="train"):
+    """[(source, weight)] of a split, checked to be there."""
+    separate = split == "validation" and config.data.validation_source
+    text = config.data.validation_source if separate else config.data.source
+    parsed = sources.parse(text, text_field=config.data.text_field, tfds_dir=config.data.tfds_dir)
+    for source, _ in parsed:
+        source.check()
+    return parsed
+
+
+def open_tokenizer(config, directory=None, report=print):
+    """The run's tokenizer.
+
+    Args:
+        config: the configuration.
+        directory: where the run keeps its own; used if there is one.
+        report: called with progress messages.
+
+    Returns:
+        data.tokenizers.Tokenizer: the run's own, or that of config.tokenizer.path, or one trained on the text of
+        config.data.source, which is kept in config.data.cache_dir for the next run.
+    """
+    settings = config.tokenizer
+    if directory is not None and pathlib.Path(directory).is_dir():
+        return tokenizers.load(directory, settings.kind)
+    if settings.path:
+        return tokenizers.load(settings.path, settings.kind, settings.sentinels)
+    parsed = open_sources(config)
+    wanted = [source.fingerprint() for source, _ in parsed]
+    wanted += [settings.kind, settings.vocab_size, settings.lowercase, settings.sentinels, settings.training_bytes]
+    name = hashlib.sha256(json.dumps([TRAINING_FORMAT, *wanted]).encode()).hexdigest()[:32]
+    target = pathlib.Path(config.data.cache_dir).expanduser() / "tokenizers" / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with corpus_files.lock(target.with_suffix(".lock"), report):
+        if not target.is_dir():
+            report(f"Training a {settings.kind} tokenizer on {config.data.source} ...")
+            texts = itertools.chain(*[_some(source, settings.training_bytes * weight) for source, weight in parsed])
+            made = tokenizers.train(texts, settings.kind, settings.vocab_size, settings.lowercase, settings.sentinels)
+            partial = target.with_suffix(".partial")
+            made.save(partial)
+            partial.rename(target)
+            report(f"  {made.vocab_size} pieces, kept in {target}")
+    return tokenizers.load(target, settings.kind)
+
+
+def _some(source, size):
+    """Documents of a source until `size` bytes have been given."""
+    given = 0
+    for text in source.documents():
+        yield text
+        given += len(text.encode())
+        if given >= size:
+            return
+
+
+def open_batches(config, tokenizer, wanted, split, report=print):
+    """The batches of a split; its corpora are prepared if they are not there yet.
+
+    Args:
+        config: the configuration.
+        tokenizer: data.tokenizers.Tokenizer.
+        wanted: objectives.base.Rows, what the objective reads.
+        split: "train" (shuffled) or "validation" (in order).
+        report: called with progress messages.
+
+    Returns:
+        Data.
+    """
+    separate = split == "validation" and bool(config.data.validation_source)
+    share = 0.0 if separate or config.data.validation_source else config.data.validation_share
+    options = dataclasses.asdict(wanted)
+    document_end = options.pop("document_end")
+    opened, planned, weights = [], [], []
+    for source, weight in open_sources(config, split):
+        prepared = corpus.prepare(
+            source,
+            tokenizer,
+            config.data.cache_dir,
+            document_end=document_end,
+            validation_share=share,
+            progress=report,
+        )
+        opened.append(prepared)
+        part = prepared.split("train" if separate else split)
+        planned.append(rows.plan(part, seed=config.seed, **options))
+        weights.append(weight)
+    batches = Batches(
+        planned, weights, seed=config.seed, batch_size=config.train.batch_size, shuffle=split == "train"
+    )
+    digest = hashlib.sha256(repr([[c.directory.name for c in opened], weights, options]).encode()).hexdigest()
+    tokens = sum(c.manifest["splits"]["train" if separate else split]["tokens"] for c in opened)
+    description = (
+        f"{config.data.source}, {tokens:,} {split} tokens, rows of {wanted.length} ({wanted.kind}), "
+        f"{batches.steps_per_epoch:,.1f} steps an epoch"
+    )
+    return Data(batches, digest, description, opened)

@@ -1,0 +1,262 @@
+"""The two libraries behind `data.tokenizers`, each under the same few methods, and how they are trained.
+
+A model has:
+    kind: one of data.tokenizers.KINDS.
+    content, file_name: the bytes of its file, and the name to save them under.
+    pieces: the piece of every id, in the library's spelling; "" for an id without one.
+    roles: ids of special tokens that the file states by role rather than by name.
+    special: ids that the file declares to be no text.
+    starts_word(piece), encode_batch(texts), decode(ids).
+"""
+
+import io
+import json
+from collections import Counter
+
+import sentencepiece
+import tokenizers
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from errors import ConfigError, DataError
+
+BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+WORD_SPECIALS = (*BERT_SPECIALS, "<eos>")
+END_OF_TEXT = "<|endoftext|>"
+
+MIN_FREQUENCY = 2  # a piece seen once teaches nothing
+MAX_ALPHABET = 1000  # characters that wordpiece learns, as BERT's released vocabularies hold about this many
+MAX_LINE = 4096  # characters; sentencepiece drops what is longer than its limit, so longer lines are cut
+_MARKER = "\u2581"  # sentencepiece's space
+
+
+class HuggingFaceModel:
+    """A `tokenizers` model; see the module for its attributes."""
+
+    file_name = "tokenizer.json"
+
+    def __init__(self, content: bytes, path):
+        """Reads the bytes of a tokenizer.json; `path` is named in errors.
+
+        Raises:
+            DataError: not a tokenizer.json, or of a kind that Cloze does not know.
+        """
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
+        except Exception as error:  # the library raises bare Exception
+            raise DataError(
+                f"{path} is not a whole tokenizer.json of the Hugging Face tokenizers library ({error}): "
+                "copy or export it again"
+            ) from None
+        self.content = content
+        self._tokenizer.no_truncation()  # a file may carry the limits of the model it came with
+        self._tokenizer.no_padding()
+        self._tokenizer.encode_special_tokens = True  # text that spells "[MASK]" is text
+        ids = self._tokenizer.get_vocab()
+        self.pieces = [""] * (max(ids.values()) + 1)
+        for piece, i in ids.items():
+            self.pieces[i] = piece
+        self.kind = _huggingface_kind(self._tokenizer, self.pieces, path)
+        self.roles = {}
+        self.special = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+
+    def starts_word(self, piece: str) -> bool:
+        """Whether a piece that is text begins a word."""
+        if self.kind == "wordpiece":
+            return bool(piece) and not piece.startswith(self._tokenizer.model.continuing_subword_prefix)
+        if self.kind == "byte_bpe":
+            return piece.startswith(_BYTE_WHITESPACE)
+        return bool(piece) if self.kind == "word" else piece.startswith(_MARKER)
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Returns the ids of each text, without special tokens."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def decode(self, ids: list[int]) -> str:
+        """Returns the text of ids that are no special tokens."""
+        return self._tokenizer.decode(ids, skip_special_tokens=False) if ids else ""
+
+
+class SentencePieceModel:
+    """A `sentencepiece` model; see the module for its attributes."""
+
+    file_name = "spiece.model"
+
+    def __init__(self, content: bytes, path):
+        """Reads the bytes of a .model file; `path` is named in errors.
+
+        Raises:
+            DataError: not a sentencepiece model, or of a type other than unigram and BPE.
+        """
+        described = sentencepiece_model_pb2.ModelProto()
+        try:
+            described.ParseFromString(content)
+            if not described.pieces or not described.HasField("trainer_spec"):
+                raise ValueError("it has no pieces, or ends before its settings")
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=content)
+        except Exception as error:  # protobuf's DecodeError, sentencepiece's RuntimeError, ValueError from above
+            raise DataError(
+                f"{path} is not a whole sentencepiece model ({error}): copy it again; "
+                "a Hugging Face tokenizer must be a file that ends in .json"
+            ) from None
+        spec = described.trainer_spec
+        kinds = {spec.UNIGRAM: "unigram", spec.BPE: "sentencepiece_bpe"}
+        if spec.model_type not in kinds:
+            raise DataError(f"{path} is a sentencepiece model of type {spec.model_type}: expected unigram or BPE")
+        self.content = content
+        self.kind = kinds[spec.model_type]
+        self.pieces = [piece.piece for piece in described.pieces]
+        processor = self._processor
+        stated = {
+            "pad": processor.pad_id(),
+            "unk": processor.unk_id(),
+            "bos": processor.bos_id(),
+            "eos": processor.eos_id(),
+        }
+        self.roles = {role: i for role, i in stated.items() if i >= 0}
+        text = (described.SentencePiece.NORMAL, described.SentencePiece.USER_DEFINED, described.SentencePiece.BYTE)
+        self.special = [i for i, piece in enumerate(described.pieces) if piece.type not in text]
+
+    def starts_word(self, piece: str) -> bool:
+        """Whether a piece that is text begins a word."""
+        return piece.startswith(_MARKER)
+
+    def encode_batch(self, texts: list[str]) -> list[list[int]]:
+        """Returns the ids of each text, without special tokens."""
+        return self._processor.encode(texts)
+
+    def decode(self, ids: list[int]) -> str:
+        """Returns the text of ids that are no special tokens."""
+        return self._processor.decode(ids) if ids else ""
+
+
+def train_huggingface(texts: list[str], kind: str, vocab_size: int, lowercase: bool) -> HuggingFaceModel:
+    """Trains `wordpiece`, `byte_bpe` or `word`; see data.tokenizers.train."""
+    trained = {"wordpiece": _train_wordpiece, "byte_bpe": _train_byte_bpe, "word": _train_word}[kind](
+        texts, vocab_size, lowercase
+    )
+    if trained.get_vocab_size() > vocab_size:  # the trainers keep the whole alphabet, whatever they were asked for
+        raise _too_small(vocab_size, f"its {kind} alphabet and special tokens alone take {trained.get_vocab_size()}")
+    return HuggingFaceModel(trained.to_str().encode(), "the trained tokenizer")
+
+
+def train_sentencepiece(texts: list[str], kind: str, vocab_size: int) -> SentencePieceModel:
+    """Trains `unigram` or `sentencepiece_bpe`; see data.tokenizers.train."""
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_lines(texts),
+            model_writer=written,
+            model_type="bpe" if kind == "sentencepiece_bpe" else "unigram",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,  # small text supports fewer pieces
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,  # as the released T5 vocabularies
+            num_threads=1,  # the result repeats only at a fixed number
+            max_sentence_length=4 * MAX_LINE,  # bytes
+            input_sentence_size=0,
+            shuffle_input_sentence=False,  # all of the text, in its order
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        if "vocabulary size" not in str(error).lower():
+            raise
+        raise _too_small(vocab_size, f"sentencepiece says: {str(error).strip().splitlines()[-1]}") from None
+    return SentencePieceModel(written.getvalue(), "the trained tokenizer")
+
+
+def _too_small(vocab_size, why):
+    return ConfigError(
+        f"tokenizer.vocab_size leaves {vocab_size} pieces to learn, too few for this text ({why}): raise it"
+    )
+
+
+def _lines(texts):
+    for text in texts:
+        for line in text.splitlines():
+            for start in range(0, len(line), MAX_LINE):
+                yield line[start : start + MAX_LINE]
+
+
+def _new(model, lowercase):
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    return tokenizer
+
+
+def _train_wordpiece(texts, vocab_size, lowercase):
+    """Trains in two passes, because the library numbers pieces like "##a" in an order that changes from
+    process to process, and breaks ties between pairs by those numbers: the first pass finds which of
+    them occur, the second is given them in sorted order."""
+
+    def trained(size, given):
+        tokenizer = _new(models.WordPiece(unk_token="[UNK]"), lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=size,
+            min_frequency=MIN_FREQUENCY,
+            special_tokens=given,
+            initial_alphabet=alphabet,
+            limit_alphabet=len(alphabet),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        return tokenizer.get_vocab()
+
+    normalize = normalizers.BertNormalizer(lowercase=lowercase).normalize_str
+    counts = Counter()
+    for text in texts:
+        counts.update(normalize(text))
+    frequent = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
+    alphabet = sorted(frequent[:MAX_ALPHABET])
+    continuing = sorted(piece for piece in trained(0, []) if len(piece) == 3 and piece.startswith("##"))
+    vocabulary = trained(vocab_size, [*BERT_SPECIALS, *alphabet, *continuing])
+    tokenizer = _new(models.WordPiece(vocabulary, unk_token="[UNK]"), lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(cleanup=False)  # cleaning up rewrites words: "do not" to "don't"
+    tokenizer.add_special_tokens(list(BERT_SPECIALS))
+    return tokenizer
+
+
+def _train_byte_bpe(texts, vocab_size, _):
+    tokenizer = tokenizers.Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1,
+        min_frequency=MIN_FREQUENCY,
+        show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([END_OF_TEXT])  # takes the last id, as GPT-2's 50256
+    return tokenizer
+
+
+def _train_word(texts, vocab_size, lowercase):
+    tokenizer = _new(models.WordLevel(unk_token="[UNK]"), lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # runs of word characters, runs of punctuation
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size, min_frequency=MIN_FREQUENCY, show_progress=False, special_tokens=list(WORD_SPECIALS)
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _huggingface_kind(tokenizer, pieces, path):
+    """The kind by the type of the model, and for BPE by how it spells a space."""
+    model = type(tokenizer.model).__name__
+    if model == "BPE":
+        described = json.loads(tokenizer.to_str())
+        if '"ByteLevel"' in json.dumps([described["pre_tokenizer"], described["decoder"]]):
+            return "byte_bpe"
+        if any(piece.startswith(_MARKER) for piece in pieces):
+            return "sentencepiece_bpe"
+        raise DataError(f"{path} is a BPE that works neither on bytes (GPT-2) nor with U+2581 for spaces (Llama)")
+    return {"WordPiece": "wordpiece", "WordLevel": "word", "Unigram": "unigram"}[model]
+
+
+# ByteLevel spells the byte b as chr(256 + b) for control characters and the space.
+_BYTE_WHITESPACE = tuple(chr(256 + byte) for byte in b" \t\n\r\x0b\x0c")

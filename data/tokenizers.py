@@ -1,0 +1,263 @@
+"""Text to token ids and back: one interface over Hugging Face `tokenizers` and `sentencepiece`.
+
+Five kinds: `wordpiece` (BERT), `byte_bpe` (GPT-2), `word`, and sentencepiece's `unigram` (T5) and
+`sentencepiece_bpe`. Encoding never produces a special token, not even from text that spells one:
+objectives place them, by the ids in `Tables`.
+
+Sentinels are ids above the model's own pieces, `<extra_id_0>` the highest, as in the released T5
+vocabularies; the model's file knows nothing of them unless it came with its own.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from configs.base import suggest
+from data import tokenizer_models as tm
+from errors import ConfigError, DataError
+
+KINDS = ("wordpiece", "byte_bpe", "word", "unigram", "sentencepiece_bpe")
+
+_META_FILE = "tokenizer_meta.json"  # beside the model in a saved directory
+_BARE_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+_ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
+_SENTINEL = re.compile("\u2581?<extra_id_([0-9]+)>")  # mT5's pieces carry the word marker
+_NAMES = {  # usual names of each role, the first that exists is taken
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "bos": ("<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"),
+    "eos": ("</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"),
+    "cls": ("[CLS]", "<cls>"),
+    "sep": ("[SEP]", "<sep>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tables:
+    """What objectives need to know of a vocabulary.
+
+    Attributes:
+        vocab_size: ids run from 0 to vocab_size - 1.
+        pad, unk, bos, eos, cls, sep, mask: the id of each special token, None where there is none.
+        sentinels: int32 [n], the id of sentinel 0, 1, ...
+        special: bool [vocab_size], ids that are not text: all of the above, [UNK] too, and whatever else the
+            tokenizer's file declares special.
+        starts_word: bool [vocab_size], the piece begins a word. False for special ids, except an
+            unknown that stands for a whole word.
+    """
+
+    vocab_size: int
+    pad: int | None
+    unk: int | None
+    bos: int | None
+    eos: int | None
+    cls: int | None
+    sep: int | None
+    mask: int | None
+    sentinels: np.ndarray
+    special: np.ndarray
+    starts_word: np.ndarray
+
+
+class Tokenizer:
+    """A trained tokenizer. Made by `train` and `load`.
+
+    Attributes:
+        kind: one of KINDS.
+        vocab_size: number of ids, sentinels included.
+        tables: the `Tables` of its vocabulary.
+        hash: sha256 (hex) over the model's bytes, the kind and the sentinels; equal hashes encode equally.
+    """
+
+    def __init__(self, model, sentinels: int):
+        """Wraps a model of `data.tokenizer_models`, with `sentinels` ids put above its own.
+
+        Args:
+            model: `HuggingFaceModel` or `SentencePieceModel`.
+            sentinels: how many; ignored where the model has sentinels of its own.
+        """
+        own = {int(m[1]): i for i, piece in enumerate(model.pieces) if (m := _SENTINEL.fullmatch(piece))}
+        self._model = model
+        self._added = 0 if own else sentinels
+        self._pieces = [*model.pieces, *(f"<extra_id_{i}>" for i in reversed(range(self._added)))]
+        self.kind = model.kind
+        self.vocab_size = len(self._pieces)
+        ids = [own[i] for i in sorted(own)] if own else [self.vocab_size - 1 - i for i in range(self._added)]
+        self.tables = _tables(model, self._pieces, np.array(ids, np.int32))
+        digest = hashlib.sha256(model.content)
+        digest.update(json.dumps([self.kind, ids]).encode())
+        self.hash = digest.hexdigest()
+        self._holes = frozenset(ids)
+        self._not_text = frozenset(np.flatnonzero(self.tables.special).tolist()) - {self.tables.unk}
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns the ids of `text`, int32 [n], without special tokens."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Returns the ids of each text, int32 [n_i]; the fast way, on all cores."""
+        return [np.array(ids, np.int32) for ids in self._model.encode_batch(list(texts))]
+
+    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
+        """Returns the text of a sequence of ids.
+
+        Args:
+            ids: integers in [0, vocab_size).
+            skip_special: leave out special tokens, except sentinels: those mark where text is missing
+                and are always shown, as `<extra_id_0>`.
+
+        Raises:
+            ValueError: an id outside the vocabulary.
+        """
+        parts, run = [], []
+        for i in map(int, ids):
+            if not 0 <= i < self.vocab_size:
+                raise ValueError(f"id {i} is outside the vocabulary of {self.vocab_size}")
+            if i not in self._not_text:
+                run.append(i)
+            elif i in self._holes or not skip_special:
+                parts += [self._model.decode(run), self._pieces[i].removeprefix("\u2581")]
+                run = []
+        parts.append(self._model.decode(run))
+        return ("" if self.kind == "byte_bpe" else " ").join(part for part in parts if part)
+
+    def piece(self, token_id: int) -> str:
+        """Returns the piece with this id, in the tokenizer's own spelling ("##ing", "\u0120the", "\u2581the").
+
+        Raises:
+            IndexError: an id outside the vocabulary.
+        """
+        if not 0 <= token_id < self.vocab_size:
+            raise IndexError(f"id {token_id} is outside the vocabulary of {self.vocab_size}")
+        return self._pieces[token_id]
+
+    def piece_id(self, piece: str) -> int | None:
+        """Returns the id of a piece in the tokenizer's own spelling; None if it is not in the vocabulary."""
+        return self._piece_ids.get(piece)
+
+    @functools.cached_property
+    def _piece_ids(self):
+        return {piece: i for i, piece in enumerate(self._pieces)}
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        """Writes the model and what `load` needs beside it; the directory is made if need be."""
+        directory = pathlib.Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / self._model.file_name).write_bytes(self._model.content)
+        meta = {"kind": self.kind, "model": self._model.file_name, "sentinels": self._added, "hash": self.hash}
+        (directory / _META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
+
+
+def train(texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool, sentinels: int) -> Tokenizer:
+    """Learns a tokenizer; the same texts give the same tokenizer in every process.
+
+    Args:
+        texts: documents; they are held in memory.
+        kind: one of KINDS.
+        vocab_size: ids to end with at most, specials and sentinels included; little text supports fewer.
+        lowercase: fold case and strip accents (wordpiece, word; ignored by the others).
+        sentinels: number of sentinels.
+
+    Raises:
+        ConfigError: an unknown kind, or a vocabulary too small for the characters of the text.
+        DataError: no text.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"unknown tokenizer.kind={kind!r}{suggest(kind, KINDS) or ';'} one of {', '.join(KINDS)}")
+    if not 0 <= sentinels < vocab_size:
+        raise ConfigError(
+            f"tokenizer.sentinels={sentinels} must be 0 or more, and less than tokenizer.vocab_size={vocab_size}"
+        )
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise DataError("no text to train a tokenizer on: the data source gave only empty documents")
+    learned = vocab_size - sentinels
+    if kind in ("unigram", "sentencepiece_bpe"):
+        model = tm.train_sentencepiece(texts, kind, learned)
+    else:
+        model = tm.train_huggingface(texts, kind, learned, lowercase)
+    return Tokenizer(model, sentinels)
+
+
+def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) -> Tokenizer:
+    """Reads a tokenizer.
+
+    Args:
+        path: a directory written by `Tokenizer.save`, or a bare `tokenizer.json` or sentencepiece
+            `.model` file, or a directory that holds one.
+        kind: the kind it must be; None takes what is there.
+        sentinels: for bare files without sentinels of their own, how many to add above their pieces
+            (a released T5 `spiece.model`: 100).
+
+    Raises:
+        DataError: nothing there, a damaged file, or another kind than asked for.
+    """
+    path = pathlib.Path(path).expanduser()
+    meta = None
+    if path.is_dir():
+        meta = _read_meta(path) if (path / _META_FILE).exists() else None
+        names = [meta["model"]] if meta else [name for name in _BARE_FILES if (path / name).exists()]
+        if not names:
+            raise DataError(f"{path} holds no tokenizer: expected {_META_FILE}, or one of {', '.join(_BARE_FILES)}")
+        path = path / names[0]
+    if not path.is_file():
+        raise DataError(
+            f"no tokenizer at {path}: expected a tokenizer.json, a sentencepiece .model, or a directory with one"
+        )
+    content = path.read_bytes()
+    model = (tm.HuggingFaceModel if path.suffix == ".json" else tm.SentencePieceModel)(content, path)
+    tokenizer = Tokenizer(model, meta["sentinels"] if meta else sentinels)
+    if meta and tokenizer.hash != meta["hash"]:
+        raise DataError(f"{path} is not the file that was saved (its hash differs): copy it again, or train it anew")
+    if kind is not None and tokenizer.kind != kind:
+        raise DataError(
+            f"{path} is a {tokenizer.kind} tokenizer, expected {kind}: "
+            f"set tokenizer.kind={tokenizer.kind}, or give another tokenizer.path"
+        )
+    return tokenizer
+
+
+def _read_meta(directory):
+    path = directory / _META_FILE
+    try:
+        meta = json.loads(path.read_bytes())
+    except ValueError:
+        meta = None
+    expected = {"model": str, "sentinels": int, "hash": str}
+    if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in expected.items()):
+        raise DataError(
+            f"{path} is damaged: expected a JSON object with {', '.join(expected)}; "
+            "copy the directory again, or remove it to train the tokenizer anew"
+        )
+    return meta
+
+
+def _tables(model, pieces, sentinels):
+    """Finds the special ids by their usual names, and marks special ids and beginnings of words."""
+    ids = {piece: i for i, piece in reversed(list(enumerate(pieces)))}  # the lowest id of a piece counts
+    roles = {role: next((ids[name] for name in names if name in ids), None) for role, names in _NAMES.items()}
+    roles |= {role: i for role, i in model.roles.items() if i is not None}
+    if "<mask>" in ids:  # RoBERTa, BART: <s> and </s> do the work of [CLS] and [SEP]
+        roles["cls"] = ids.get("<s>") if roles["cls"] is None else roles["cls"]
+        roles["sep"] = ids.get("</s>") if roles["sep"] is None else roles["sep"]
+    special = np.zeros(len(pieces), bool)
+    special[[*model.special, *sentinels, *(i for i in roles.values() if i is not None)]] = True
+    starts_word = np.zeros(len(pieces), bool)
+    starts_word[: len(model.pieces)] = [model.starts_word(piece) for piece in model.pieces]
+    starts_word &= ~special
+    if model.kind in ("wordpiece", "word") and roles["unk"] is not None:
+        starts_word[roles["unk"]] = True
+    return Tables(
+        len(pieces),
+        **{role: roles[role] for role in _ROLES},
+        sentinels=sentinels,
+        special=special,
+        starts_word=starts_word,
+    )

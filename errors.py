@@ -1,0 +1,41 @@
+"""The errors that are meant for the user, each with the exit code a verb ends with.
+
+Raise one of these with a message that names the cause and the fix; `cli.run` prints it on standard
+error and exits. Any other exception is a bug of ours and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """Base of all errors that a user can mend."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A bad configuration or command line."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """Missing, empty or damaged input data."""
+
+    exit_code = 3
+
+
+class DivergedError(UserError):
+    """The loss stopped being finite; the last good checkpoint is kept and named."""
+
+    exit_code = 4
+
+
+class CheckpointError(UserError):
+    """A checkpoint is damaged and no older one is whole."""
+
+    exit_code = 5
+
+
+class Preempted(UserError):
+    """The run was asked to stop, has saved, and goes on when the same command is given again."""
+
+    exit_code = 75

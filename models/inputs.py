@@ -1,0 +1,82 @@
+"""What a model reads, and the one rule of who sees whom.
+
+A batch is a dict of arrays. For the first (or only) stack, each [B, T] int32:
+    tokens       token ids; the only key that must be there
+    segments     0 is padding; a query sees keys of its own segment only. Absent: each row is one whole segment
+    positions    position of each token, for learned, sinusoidal and rotary positions. Absent: 0, 1, 2, ...
+    ranks        a query sees keys of equal or smaller rank. Absent: the stack's own rule, which is all ranks equal
+                 in an encoder (bidirectional) and rank = place in the row in a decoder (causal)
+    token_types  BERT's sentence A or B. Absent: 0
+The decoder of an encoder-decoder reads the same five as `decoder_tokens`, ... .
+    prediction_positions  [B, P]: the vocabulary head runs at these places only. Absent: everywhere
+Absent keys are known when a program is compiled, so that rows without padding can use fused kernels.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import struct
+
+STREAM_KEYS = ("tokens", "segments", "positions", "ranks", "token_types")
+
+
+def stream(batch, prefix=""):
+    """The five arrays of one stack, None where absent."""
+    return {key: batch.get(prefix + key) for key in STREAM_KEYS}
+
+
+@struct.dataclass
+class Visibility:
+    """Who sees whom: a query sees a key when both lie in the same segment and rank[key] <= rank[query].
+
+    Bidirectional attention has all ranks 0, causal attention rank = position, a prefix language model 0 in the
+    prefix and then the position. The two common cases, everything and causal, are named and static.
+
+    Attributes:
+        causal: static; without ranks, a query sees keys at or before its own place.
+        window: static; if positive, only keys fewer than this many places back (and forward) are seen.
+        query_segments, key_segments: int32 [B, T] and [B, S], or both None.
+        query_ranks, key_ranks: int32 [B, T] and [B, S], or both None.
+    """
+
+    causal: bool = struct.field(pytree_node=False, default=False)
+    window: int = struct.field(pytree_node=False, default=0)
+    query_segments: Any = None
+    key_segments: Any = None
+    query_ranks: Any = None
+    key_ranks: Any = None
+
+    @property
+    def is_causal(self):
+        """True when the rule is exactly "keys at or before the query", without segments."""
+        return self.causal and self.query_ranks is None and self.query_segments is None and not self.window
+
+    @property
+    def sees_all(self):
+        """True when every query sees every key."""
+        return not self.causal and self.query_ranks is None and self.query_segments is None and not self.window
+
+    @property
+    def may_see_nothing(self):
+        """True when a query may have no key to see: self-attention always has the query's own place."""
+        return self.query_segments is not self.key_segments
+
+    def mask(self, query_length, key_length):
+        """bool [B or 1, T, S], True where the query sees the key; None if it sees everything."""
+        query_T1 = jnp.arange(query_length)[:, None]
+        key_1S = jnp.arange(key_length)[None, :]
+        parts = []
+        if self.query_segments is not None:
+            parts.append(self.query_segments[:, :, None] == self.key_segments[:, None, :])
+        if self.query_ranks is not None:
+            parts.append(self.key_ranks[:, None, :] <= self.query_ranks[:, :, None])
+        elif self.causal:
+            parts.append((key_1S <= query_T1)[None])
+        if self.window:
+            parts.append((abs(query_T1 - key_1S) < self.window)[None])
+        if not parts:
+            return None
+        mask = parts[0]
+        for part in parts[1:]:
+            mask = mask & part
+        return mask

@@ -1,0 +1,212 @@
+"""What every objective is: the rows it reads, how it hides part of them and how it scores the answer.
+
+Dimensions in names of arrays: B rows of a batch, R tokens of a row as read, T tokens that a stack sees, P predictions
+of a row, M hidden spans, V vocabulary.
+"""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+
+from errors import ConfigError
+
+PACKINGS = ("windows", "documents")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What an objective reads; `dataclasses.asdict` of it parametrises the planning of rows.
+
+    Attributes:
+        kind: "windows" over concatenated text, packed "documents", sentence "pairs" or labelled "examples".
+        length: tokens in a row, special tokens included.
+        start: ids before each window, packed document or pair.
+        end: ids after it; pairs have them after either sentence.
+        document_end: id appended to each document when a corpus is prepared, or None.
+        pad: id that fills rows up.
+        short_pair_rate: share of pairs with a random shorter target length.
+        swapped: the negatives of pairs are the two sentences swapped (sentence order prediction).
+    """
+
+    kind: str
+    length: int
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    document_end: int | None = None
+    pad: int = 0
+    short_pair_rate: float = 0.0
+    swapped: bool = False
+
+
+class Term(NamedTuple):
+    """One summand of the loss, or a metric. Terms of the same name add up over microbatches and devices.
+
+    The loss is the sum over terms of coefficient * (sum / weight), where sum and weight are totals of the whole batch.
+
+    Attributes:
+        sum: f32 scalar, sum over what is scored.
+        weight: f32 scalar that depends on the batch alone, never on the outputs; 0 where nothing is scored.
+        coefficient: Python float; 0.0 marks a metric.
+    """
+
+    sum: Any
+    weight: Any
+    coefficient: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Objective(abc.ABC):
+    """A pure transform of rows and a loss; both run on the device inside the jitted step.
+
+    Rows are a dict of int32 arrays: `tokens` [B, R]; `segments` [B, R] (0 is padding; absent: rows are whole);
+    `positions` [B, R] of packed documents; `token_types` [B, R] and `labels` [B] of pairs; `row_id`, `epoch` and
+    `row` [B], the place of a row in the global batch.
+
+    A batch is a dict of `tokens, segments, positions, ranks, token_types` [B, T], the same as `decoder_*`, `targets`
+    int32 and `target_weights` f32 [B, T] (of the decoder, where there is one), or [B, P] with `prediction_positions`
+    int32 [B, P] when only some positions are scored, `labels` int32 and `label_weights` f32 [B]. Only `tokens` is
+    always there. An absent key has a static meaning that lets fused kernels be used: one whole segment, positions
+    0, 1, 2, ..., and the stack's own visibility.
+
+    Attributes:
+        rows: what it reads.
+        outputs: heads that the model must have: "lm", "mlm", "nsp".
+        architectures: what it can train: encoder, decoder, encoder_decoder.
+    """
+
+    architectures: ClassVar[tuple[str, ...]]
+    rows: Rows
+    outputs: tuple[str, ...]
+
+    @classmethod
+    @abc.abstractmethod
+    def build(cls, config, tables, model_config):
+        """The objective of a configuration; see `objectives.build`."""
+
+    @abc.abstractmethod
+    def corrupt_row(self, key, row):
+        """Hides part of one row.
+
+        Args:
+            key: threefry key of this row and step.
+            row: dict of arrays as in rows, without the batch dimension; no `row`.
+
+        Returns:
+            Dict of arrays as in a batch, without the batch dimension.
+        """
+
+    @abc.abstractmethod
+    def loss(self, outputs, batch):
+        """Scores what a model answered.
+
+        Args:
+            outputs: has `logits` [B, T or P, V] and whatever else the heads in `self.outputs` give.
+            batch: what `corrupt` returned.
+
+        Returns:
+            Dict from names to `Term`s.
+        """
+
+    def corrupt(self, key, rows):
+        """Hides part of every row; traceable, of static shapes.
+
+        A row's random bits are those of its place in the global batch, so that they depend neither on microbatches
+        nor on the mesh, and always threefry's, whatever generator dropout uses.
+
+        Args:
+            key: threefry key of the step.
+            rows: dict of int32 arrays with `tokens` [B, R] and `row` [B].
+
+        Returns:
+            The batch, a dict of arrays with leading dimension B.
+        """
+        if jax.random.key_impl(key) != "threefry2x32":
+            raise ValueError("corruption needs a threefry key: jax.random.key(seed, impl='threefry2x32')")
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, rows["row"])
+        return jax.vmap(self.corrupt_row)(keys, {name: array for name, array in rows.items() if name != "row"})
+
+
+def check_share(option, value, *, zero=False, one=False):
+    """Refuses a share outside (0, 1), or [0, 1) with `zero`, (0, 1] with `one`.
+
+    Raises:
+        ConfigError: names the option, its value and the interval.
+    """
+    if not (0 < value < 1 or (zero and value == 0) or (one and value == 1)):
+        interval = f"{'[' if zero else '('}0, 1{']' if one else ')'}"
+        raise ConfigError(f"{option}={value} must lie in {interval}")
+
+
+def check_loss_options(config):
+    """Refuses label smoothing outside [0, 1) and a negative z-loss.
+
+    Raises:
+        ConfigError: names the option and what it may be.
+    """
+    check_share("objective.label_smoothing", config.objective.label_smoothing, zero=True)
+    if not config.objective.z_loss >= 0:
+        raise ConfigError(f"objective.z_loss={config.objective.z_loss} must be 0 or more (T5 pretraining: 1e-4)")
+
+
+def check_special_tokens(config, tables, names, advice):
+    """Refuses a tokenizer that lacks a special token.
+
+    Args:
+        config: the whole configuration.
+        tables: the tokenizer's tables.
+        names: attributes of `tables` that must not be None.
+        advice: what to set instead.
+
+    Raises:
+        ConfigError: names what is missing and the advice.
+    """
+    missing = [name for name in names if getattr(tables, name) is None]
+    if missing:
+        raise ConfigError(
+            f"objective.name={config.objective.name} needs the special token{'s' * (len(missing) > 1)} "
+            f"{', '.join(missing)}, which the tokenizer (tokenizer.kind={config.tokenizer.kind}) lacks: {advice}"
+        )
+
+
+def check_length(config, minimum):
+    """Refuses rows that cannot hold what the objective must put in them.
+
+    Raises:
+        ConfigError: names data.sequence_length and the minimum.
+    """
+    if config.data.sequence_length < minimum:
+        raise ConfigError(
+            f"data.sequence_length={config.data.sequence_length} is too short for objective.name="
+            f"{config.objective.name}: it must be at least {minimum}"
+        )
+
+
+def check_positions(model_config, length, option):
+    """Refuses rows that are longer than the model's table of learned positions.
+
+    Args:
+        model_config: has `positions` and `max_positions`.
+        length: tokens that the stack sees.
+        option: what the length comes from.
+
+    Raises:
+        ConfigError: names both lengths and the ways out.
+    """
+    if model_config.positions == "learned" and length > model_config.max_positions:
+        raise ConfigError(
+            f"{option} makes rows of {length} tokens, but the model has {model_config.max_positions} learned "
+            f"positions: shorten the rows or set model.max_positions={length}"
+        )
+
+
+def check_packing(config):
+    """The kind of rows that data.packing asks for.
+
+    Raises:
+        ConfigError: an unknown value.
+    """
+    if config.data.packing not in PACKINGS:
+        raise ConfigError(f"data.packing={config.data.packing!r} is not one of {', '.join(PACKINGS)}")
+    return config.data.packing

@@ -1,0 +1,98 @@
+"""What a compiled step costs: floating-point operations, memory, and the machine's rate to hold them against."""
+
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core as jax_core
+
+# Dense matrix-product rates of data sheets, FLOP/s per JAX device: {substring of device_kind: {dtype: rate}}.
+PEAKS = (
+    ("H200", {"bfloat16": 989e12, "float32": 494e12}),
+    ("H100", {"bfloat16": 989e12, "float32": 494e12}),
+    ("A100", {"bfloat16": 312e12, "float32": 156e12}),
+    ("TPU v4", {"bfloat16": 275e12, "float32": 275e12 / 2}),
+    ("TPU v5 lite", {"bfloat16": 197e12, "float32": 197e12 / 2}),
+    ("TPU v5e", {"bfloat16": 197e12, "float32": 197e12 / 2}),
+    ("TPU v5", {"bfloat16": 459e12, "float32": 459e12 / 2}),
+    ("TPU v6", {"bfloat16": 918e12, "float32": 918e12 / 2}),
+)
+
+
+def count_flops(jaxpr):
+    """Floating-point operations of all matrix products in a jaxpr, loops counted as often as they run.
+
+    A product [m, k] x [k, n] is 2mkn operations. Only what is written in the program counts, so that scoring
+    masked positions only, frozen layers and recomputation show as they are.
+
+    Args:
+        jaxpr: a (closed) jaxpr, such as `jitted.trace(...).jaxpr`.
+
+    Returns:
+        int.
+    """
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    total = 0
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name == "dot_general":
+            total += _product(equation)
+            continue
+        inner = [count_flops(j) for j in _inner(equation.params)]
+        if name == "scan":
+            total += equation.params["length"] * sum(inner)
+        elif name == "cond":
+            total += max(inner, default=0)
+        else:
+            total += sum(inner)
+    return total
+
+
+def _product(equation):
+    left, right = (v.aval.shape for v in equation.invars)
+    (contract_left, _), (batch_left, _) = equation.params["dimension_numbers"]
+    contract = math.prod(left[i] for i in contract_left)
+    batch = math.prod(left[i] for i in batch_left)
+    return 2 * batch * contract * (math.prod(left) // (batch * contract)) * (math.prod(right) // (batch * contract))
+
+
+def _inner(params):
+    for value in params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, (jax_core.Jaxpr, jax_core.ClosedJaxpr)):
+                yield item
+
+
+def peak_rate(dtype):
+    """(FLOP/s of one device for matrix products in `dtype`, where the figure comes from)."""
+    kind = jax.devices()[0].device_kind
+    for name, rates in PEAKS:
+        if name.lower() in kind.lower():
+            return rates[dtype], f"the data sheet of {name}"
+    return measured_rate(dtype), "a matrix product timed at start"
+
+
+def measured_rate(dtype, size=1536, rounds=4):
+    """FLOP/s of a square matrix product on one device, the best of several rounds."""
+    x = jnp.ones((size, size), dtype)
+    product = jax.jit(lambda a: a @ a)
+    product(x).block_until_ready()
+    best = math.inf
+    for _ in range(rounds):
+        start = time.perf_counter()
+        product(x).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    # Fake devices of one CPU share it.
+    sharing = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    return 2 * size**3 / best / sharing
+
+
+def memory(compiled):
+    """Bytes per device of a compiled program: {"arguments", "temporaries", "total"}, or None where unknown."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
+        return None
+    arguments, temporaries = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
+    outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return {"arguments": arguments, "temporaries": temporaries, "total": arguments + temporaries + outputs}

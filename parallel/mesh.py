@@ -1,0 +1,159 @@
+"""The mesh of devices, and the one table from logical axis names to mesh axes."""
+
+import math
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from errors import ConfigError
+from models import axes
+
+MESH_AXES = ("data", "fsdp", "tensor", "sequence")
+ROW_AXES = ("data", "fsdp")  # a batch's rows are cut along these
+
+RULES = (
+    (axes.BATCH, ROW_AXES),
+    (axes.LENGTH, "sequence"),
+    (axes.ACT_EMBED, None),
+    (axes.ACT_HEADS, "tensor"),
+    (axes.ACT_FFN, "tensor"),
+    (axes.ACT_VOCAB, "tensor"),
+    (axes.LAYERS, None),
+    (axes.EMBED, "fsdp"),
+    (axes.HEADS, "tensor"),
+    (axes.KV_HEADS, "tensor"),
+    (axes.FFN, "tensor"),
+    (axes.VOCAB, "tensor"),
+    (axes.POSITIONS, None),
+    (axes.SMALL, None),
+)
+
+
+def make_mesh(sizes, devices=None):
+    """A mesh over all devices.
+
+    Args:
+        sizes: mapping of each of MESH_AXES to a size; one of them may be -1 and takes what is left.
+        devices: devices to use; None: all.
+
+    Raises:
+        ConfigError: the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh(
+        mesh_shape(sizes, len(devices)), MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES)
+    )
+
+
+def mesh_shape(sizes, count):
+    """The sizes of MESH_AXES for `count` devices, -1 resolved."""
+    shape = [int(sizes[axis]) for axis in MESH_AXES]
+    shown = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
+    if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
+        raise ConfigError(f"mesh sizes must be positive, and at most one -1; got {shown}")
+    fixed = math.prod(size for size in shape if size != -1)
+    if -1 in shape and count % fixed == 0:
+        shape[shape.index(-1)] = count // fixed
+    if math.prod(shape) != count:
+        raise ConfigError(
+            f"the mesh does not fit: {shown} asks for {'a multiple of ' if -1 in shape else ''}{fixed} devices, but "
+            f"there are {count}; change mesh.* (one of them may be -1)"
+        )
+    return tuple(shape)
+
+
+def check_sizes(config, model_config, shape):
+    """Checks that batch and model divide over the mesh, before anything is compiled.
+
+    Args:
+        config: the configuration.
+        model_config: ModelConfig.
+        shape: sizes of MESH_AXES.
+    """
+    size = dict(zip(MESH_AXES, shape, strict=True))
+    rows = size["data"] * size["fsdp"]
+    batch, micro = config.train.batch_size, config.train.microbatches
+    if batch < 1 or micro < 1 or batch % (rows * micro):
+        raise ConfigError(
+            f"train.batch_size={batch} does not divide into train.microbatches={micro} times mesh.data*mesh.fsdp="
+            f"{rows}; the nearest sizes that do are {max(1, batch // (rows * micro)) * rows * micro} and "
+            f"{(batch // (rows * micro) + 1) * rows * micro}"
+        )
+    needs = [("sequence", "data.sequence_length", config.data.sequence_length)]
+    needs += [("tensor", f"model.{f}", getattr(model_config, f)) for f in ("heads", "kv_heads", "ffn", "padded_vocab")]
+    needs += [("fsdp", "model.width", model_config.width)]
+    for axis, name, value in needs:
+        if value % size[axis]:
+            hint = "; set model.vocab_multiple" if name == "model.padded_vocab" else ""
+            raise ConfigError(f"{name}={value} does not divide by mesh.{axis}={size[axis]}: change one of them{hint}")
+
+
+def placement(tree, axis_names, shapes, mesh):
+    """Shardings of a tree whose leaves belong to parameters: the parameters, or an optimizer's state.
+
+    A leaf belongs to the parameter whose name ends its path. Of the parameter's shape, it is placed like the
+    parameter; with fewer axes (Adafactor's factors), each axis is placed like the parameter's axis of that size.
+    Anything else is on every device.
+
+    Args:
+        tree: abstract arrays.
+        axis_names: {parameter name: logical names of its axes}.
+        shapes: {parameter name: shape}.
+        mesh: the mesh.
+    """
+    table = dict(RULES)
+
+    def place(path, leaf):
+        key = "/".join(str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey))
+        parts = key.split("/")
+        name = next((n for i in range(len(parts)) if (n := "/".join(parts[i:])) in axis_names), None)
+        if name is None or leaf.ndim == 0:
+            return NamedSharding(mesh, PartitionSpec())
+        spec, axis = [], 0
+        whole = len(leaf.shape) == len(shapes[name])
+        for size in leaf.shape:
+            while not whole and axis < len(shapes[name]) and shapes[name][axis] != size:
+                axis += 1
+            found = axis < len(shapes[name]) and size != 1
+            spec.append(table.get(axis_names[name][axis]) if found else None)
+            axis += 1
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def row_sharding(mesh):
+    """Rows of a batch: cut along `data` and `fsdp`, the same on all other axes."""
+    return NamedSharding(mesh, PartitionSpec(ROW_AXES))
+
+
+def replicated(mesh):
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def my_rows(sharding, batch_size):
+    """The places in the global batch, sorted, that this process's devices hold."""
+    slices = sharding.addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[index] for index in slices]))
+
+
+def to_devices(rows, places, batch_size, sharding):
+    """Global arrays [batch_size, ...] from the rows that this process has read.
+
+    Args:
+        rows: dict of numpy arrays [len(places), ...].
+        places: sorted places in the global batch of these rows, covering this process's devices.
+        batch_size: rows in the global batch.
+        sharding: row_sharding(mesh).
+    """
+
+    def put(array):
+        def shard(index):
+            start, stop, _ = index[0].indices(batch_size)
+            first = np.searchsorted(places, start)
+            return array[first : first + stop - start]
+
+        return jax.make_array_from_callback((batch_size, *array.shape[1:]), sharding, shard)
+
+    return {key: put(array) for key, array in rows.items()}

@@ -1,0 +1,45 @@
+"""Installs Cloze: `pip install -e .` for work in the checkout, extras for what not everyone needs."""
+
+from setuptools import setup
+
+setup(
+    name="cloze",
+    version="0.1.0",
+    description="Pretraining and finetuning of BERT-, GPT- and T5-style language models in JAX and Flax",
+    python_requires=">=3.11",
+    packages=[
+        "configs",
+        "data",
+        "models",
+        "models.families",
+        "objectives",
+        "parallel",
+        "training",
+    ],
+    py_modules=["cli", "errors", "train", "prepare", "generate"],
+    install_requires=[
+        # 0.10.2 computes wrongly on CPU (jax issue 39103); it and 0.11.0 crash. See parallel/self_check.py.
+        "jax>=0.10.1,!=0.10.2,!=0.11.0,<0.13",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8,<0.13",
+        "grain>=0.2.18",
+        "array_record>=0.8",
+        "tensorflow-datasets>=4.9.10",
+        "importlib_resources",  # tensorflow-datasets needs it to prepare anything, and does not say so
+        "sentencepiece>=0.2.1",
+        "tokenizers>=0.22",
+        "ml-collections>=1.1",
+        "absl-py",
+        "numpy",
+        "tensorboardX>=2.6",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.14"],
+        # torch's CPU build; a plain "torch" would bring gigabytes of CUDA.
+        "parity": ["torch==2.13.0", "transformers>=5.0"],
+        "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
+        "tpu": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
+        "viz": ["matplotlib", "tensorboard"],
+    },
+)

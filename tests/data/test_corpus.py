@@ -1,0 +1,283 @@
+"""Prepared corpora: what goes in comes out, from anywhere; interruption and damage are noticed."""
+
+import json
+import multiprocessing
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data import corpus, sentences
+from data.corpus import BLOCK, SENTENCE_END
+from errors import DataError
+from tests.data import fakes
+
+RNG = np.random.default_rng(0)
+SENTENCES = [
+    [RNG.integers(60_000, size=RNG.integers(1, 40)).tolist() for _ in range(RNG.integers(1, 9))] for _ in range(90)
+]
+STREAM = np.array([token for document in SENTENCES for sentence in document for token in sentence])
+
+
+def files(directory):
+    return {path.name: path.read_bytes() for path in pathlib.Path(directory).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return fakes.prepare(SENTENCES, tmp_path_factory.mktemp("cache"), part_tokens=3 * BLOCK // 2)
+
+
+@given(st.text(alphabet="aB1.!?\"') \n\t\u201d\u3002", max_size=60))
+def test_sentences_join_to_the_text_and_begin_with_white_space(text):
+    pieces = sentences.split(text)
+    assert "".join(pieces) == text
+    assert all(piece and piece[0].isspace() for piece in pieces[1:])
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("It is. Is it? It is!", ["It is.", " Is it?", " It is!"]),
+        ("Version 3.5 of e.g. this", ["Version 3.5 of e.g. this"]),
+        ('He said "go." Then he went.', ['He said "go."', " Then he went."]),
+        ("a heading\n\nand text", ["a heading", "\n\nand text"]),
+        ("one line\nand the next", ["one line\nand the next"]),
+        ("", []),
+    ],
+)
+def test_where_sentences_end(text, expected):
+    assert sentences.split(text) == expected
+
+
+def test_whole_stream_and_boundaries(prepared):
+    split = prepared.split("train")
+    assert len(prepared.manifest["parts"]) > 3
+    ((ids, flags),) = split.read([0], [split.num_tokens])
+    np.testing.assert_array_equal(ids, STREAM)
+    assert ids.dtype == np.int32 and flags.dtype == np.uint8
+    lengths = [len(sentence) for document in SENTENCES for sentence in document]
+    np.testing.assert_array_equal(split.sentence_ends(), np.cumsum(lengths))
+    np.testing.assert_array_equal(np.flatnonzero(flags & SENTENCE_END) + 1, np.cumsum(lengths))
+    documents = np.cumsum([0] + [sum(map(len, document)) for document in SENTENCES])
+    np.testing.assert_array_equal(split.document_offsets, documents)
+    np.testing.assert_array_equal(split.counts, np.bincount(STREAM, minlength=60_000))
+    assert prepared.manifest["splits"]["train"] == {
+        "documents": len(SENTENCES),
+        "tokens": len(STREAM),
+        "sentences": len(lengths),
+    }
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(STREAM)), st.integers(0, 3 * BLOCK)), max_size=8))
+def test_any_ranges(prepared, wanted):
+    starts = [start for start, _ in wanted]
+    stops = [min(start + size, len(STREAM)) for start, size in wanted]
+    found = prepared.split("train").read(starts, stops)
+    if wanted:
+        assert len(found) == len(wanted)
+    for start, stop, (ids, flags) in zip(starts, stops, found, strict=False):
+        np.testing.assert_array_equal(ids, STREAM[start:stop])
+        assert len(flags) == stop - start
+
+
+def test_ranges_outside_the_stream_are_refused(prepared):
+    with pytest.raises(IndexError):
+        prepared.split("train").gather([0], [len(STREAM) + 1])
+
+
+def test_document_end_closes_the_last_sentence(tmp_path):
+    split = fakes.prepare([[[1, 2], [3]], [[4]]], tmp_path, document_end=9).split("train")
+    ((ids, flags),) = split.read([0], [split.num_tokens])
+    assert ids.tolist() == [1, 2, 3, 9, 4, 9]
+    assert flags.tolist() == [0, 1, 0, 1, 0, 1]
+    assert split.document_offsets.tolist() == [0, 4, 6]
+
+
+def test_large_vocabularies(tmp_path):
+    source, ids = fakes.Source([fakes.text([[70_000, 65_535, 65_536, 3]])]), [70_000, 65_535, 65_536, 3]
+    made = corpus.prepare(source, fakes.Tokenizer(70_001), tmp_path, document_end=None, validation_share=0.0)
+    assert made.split("train").read([0], [4])[0][0].tolist() == ids
+
+
+def test_validation_share_is_held_out_by_text(tmp_path):
+    documents = [[[number, number]] for number in range(10, 2010)]
+    made = fakes.prepare(documents, tmp_path, validation_share=0.25)
+    train, held_out = (set(made.split(name).gather([0], [made.split(name).num_tokens])[0]) for name in corpus.SPLITS)
+    assert not train & held_out and len(train | held_out) == 2000
+    assert abs(len(held_out) - 500) < 4 * (2000 * 0.25 * 0.75) ** 0.5
+    fewer = fakes.prepare(documents[500:], tmp_path, validation_share=0.25)  # where a text goes depends on it alone
+    ids, _ = fewer.split("validation").gather([0], [fewer.split("validation").num_tokens])
+    assert set(ids) == {number for number in held_out if number >= 510}
+    assert held_out and made.split("validation").counts.sum() == 2 * len(held_out)
+
+
+@pytest.mark.parametrize("texts", [[], ["", "no token in here"]])
+def test_empty_source(tmp_path, texts):
+    with pytest.raises(DataError, match="list of texts"):
+        corpus.prepare(fakes.Source(texts), fakes.Tokenizer(), tmp_path, document_end=7, validation_share=0.0)
+    assert not list((tmp_path / "corpora").glob("*/"))
+
+
+def test_empty_validation_is_an_error_only_when_asked_for(prepared):
+    with pytest.raises(DataError, match="data.validation_share"):
+        prepared.split("validation")
+
+
+def test_documents_without_tokens_are_left_out(tmp_path):
+    source = fakes.Source(["1 2.", "", "none", "3."])
+    split = corpus.prepare(source, fakes.Tokenizer(), tmp_path, document_end=None, validation_share=0.0).split("train")
+    assert split.document_offsets.tolist() == [0, 2, 3]
+
+
+class Interrupted(Exception):
+    pass
+
+
+class FailingSource(fakes.Source):
+    def documents(self, skip=0):
+        self.skipped = skip
+        for number, text in enumerate(super().documents(skip)):
+            if number == 70:
+                raise Interrupted
+            yield text
+
+
+def test_interrupted_preparation_goes_on_behind_the_last_whole_part(tmp_path):
+    options = {"document_end": 5, "validation_share": 0.3, "part_tokens": 600}
+    texts = [fakes.text(document) for document in SENTENCES]
+    whole = corpus.prepare(fakes.Source(texts), fakes.Tokenizer(), tmp_path / "a", **options)
+    failing = FailingSource(texts)
+    with pytest.raises(Interrupted):
+        corpus.prepare(failing, fakes.Tokenizer(), tmp_path / "b", **options)
+    left = next((tmp_path / "b" / "corpora").glob("*/"))
+    assert (left / "part-00000.json").exists() and not (left / "manifest.json").exists()
+
+    class Recording(fakes.Source):
+        def documents(self, skip=0):
+            self.skipped = skip
+            return super().documents(skip)
+
+    again = Recording(texts)
+    resumed = corpus.prepare(again, fakes.Tokenizer(), tmp_path / "b", **options)
+    assert again.skipped > 0
+    assert files(resumed.directory) == files(whole.directory)
+
+
+def test_damaged_parts_are_prepared_anew(tmp_path):
+    options = {"document_end": None, "validation_share": 0.0, "part_tokens": 600}
+    texts = [fakes.text(document) for document in SENTENCES]
+    with pytest.raises(Interrupted):
+        corpus.prepare(FailingSource(texts), fakes.Tokenizer(), tmp_path, **options)
+    shard = next(tmp_path.glob("corpora/*/train-00000.array_record"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    made = corpus.prepare(fakes.Source(texts), fakes.Tokenizer(), tmp_path, **options)
+    np.testing.assert_array_equal(made.split("train").gather([0], [len(STREAM)])[0], STREAM)
+
+
+def test_a_prepared_corpus_is_reused(tmp_path):
+    first = fakes.prepare(SENTENCES[:5], tmp_path)
+    before = files(first.directory)
+
+    class Silent(fakes.Source):
+        def documents(self, skip=0):
+            raise AssertionError("read again")
+
+    texts = [fakes.text(document) for document in SENTENCES[:5]]
+    options = {"document_end": None, "validation_share": 0.0}
+    again = corpus.prepare(Silent(texts), fakes.Tokenizer(), tmp_path, **options)
+    assert again.directory == first.directory and files(again.directory) == before
+    with pytest.raises(AssertionError):  # any other setting is another corpus
+        corpus.prepare(Silent(texts), fakes.Tokenizer(), tmp_path, **{**options, "document_end": 3})
+
+
+def prepare_in_process(directory, start, results):
+    start.wait()
+    lines = []
+    made = fakes.prepare(SENTENCES, directory, part_tokens=300, progress=lines.append)
+    results.put((sum("prepared" in line for line in lines), files(made.directory)))
+
+
+def test_of_two_processes_one_prepares_and_both_read(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Event(), context.Queue()
+    workers = [context.Process(target=prepare_in_process, args=(tmp_path, start, results)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    start.set()
+    (one, ours), (other, theirs) = (results.get(timeout=60) for _ in workers)
+    for worker in workers:
+        worker.join()
+    assert ours == theirs
+    assert min(one, other) == 0 and max(one, other) > 0
+
+
+@pytest.mark.parametrize("victim", ["train-00001.array_record", "train-documents.npy", "counts.npy"])
+def test_truncated_and_missing_files_are_named(tmp_path, victim):
+    directory = fakes.prepare(SENTENCES, tmp_path, part_tokens=600).directory
+    size = (directory / victim).stat().st_size
+    (directory / victim).write_bytes((directory / victim).read_bytes()[:-7])
+    with pytest.raises(DataError, match=rf"{victim} holds {size - 7} bytes, expected {size} bytes; delete"):
+        corpus.open(directory)
+    (directory / victim).unlink()
+    with pytest.raises(DataError, match=f"{victim} is missing"):
+        corpus.open(directory)
+
+
+def test_bit_flips_are_reported_or_without_effect(tmp_path):
+    made = fakes.prepare(SENTENCES, tmp_path)
+    path = made.directory / "train-00000.array_record"
+    whole, rng, caught = path.read_bytes(), np.random.default_rng(1), 0
+    written = np.flatnonzero(np.frombuffer(whole, np.uint8))  # the format fills files up with zeros
+    for place in rng.choice(written, size=30):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << rng.integers(8)
+        path.write_bytes(broken)
+        try:
+            ids, _ = corpus.open(made.directory).split("train").gather([0], [len(STREAM)])
+        except DataError as error:
+            assert str(path) in str(error) and "delete" in str(error)
+            caught += 1
+        else:
+            np.testing.assert_array_equal(ids, STREAM)  # in a file's first bytes, which are not read
+    assert caught >= 25
+
+
+def test_damaged_record_is_named(tmp_path):
+    made = fakes.prepare([[np.random.default_rng(0).integers(60_000, size=40 * BLOCK)]], tmp_path)
+    path = made.directory / "train-00000.array_record"
+    broken = bytearray(path.read_bytes())
+    broken[len(broken) // 4] ^= 4  # the second half is filling
+    path.write_bytes(broken)
+    split = corpus.open(made.directory).split("train")
+    with pytest.raises(DataError, match=r"record \d+ cannot be read") as caught:
+        split.gather([0], [split.num_tokens])
+    record = int(str(caught.value).split("record ")[-1].split()[0])
+    with pytest.raises(DataError):
+        split.gather([record * BLOCK], [record * BLOCK + 1])
+    assert len(split.gather([0], [BLOCK])[0]) == BLOCK  # the rest can still be read
+
+
+def test_changed_table_is_reported(tmp_path):
+    directory = fakes.prepare(SENTENCES, tmp_path).directory
+    table = bytearray((directory / "train-documents.npy").read_bytes())
+    table[-8] ^= 1
+    (directory / "train-documents.npy").write_bytes(table)
+    with pytest.raises(DataError, match="checksum"):
+        corpus.open(directory)
+
+
+def test_other_formats_and_damaged_manifests_are_refused(tmp_path):
+    with pytest.raises(DataError, match="manifest.json is missing"):
+        corpus.open(tmp_path)
+    directory = fakes.prepare(SENTENCES[:3], tmp_path).directory
+    manifest = json.loads((directory / "manifest.json").read_text())
+    (directory / "manifest.json").write_text(json.dumps(manifest | {"format": 0}))
+    with pytest.raises(DataError, match="format 0"):
+        corpus.open(directory)
+    (directory / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        corpus.open(directory)

@@ -1,0 +1,48 @@
+"""A made-up tokenizer and model for tests of objectives, and configurations of one."""
+
+import types
+
+import numpy as np
+import pytest
+
+import objectives
+from configs.base import get_base
+
+VOCAB = 40
+ARCHITECTURES = {"masked_lm": "encoder", "causal_lm": "decoder", "span_corruption": "encoder_decoder"}
+
+
+def make_tables(**changes):
+    """Tables of a vocabulary of 40: six special tokens, text from 6, eight sentinels counted down from the end."""
+    sentinels = changes.pop("sentinels", np.arange(VOCAB - 1, VOCAB - 9, -1, dtype=np.int32))
+    special = np.zeros(VOCAB, bool)
+    special[[0, 2, 3, 4, 5, *sentinels]] = True
+    ids = dict(vocab_size=VOCAB, pad=0, unk=1, cls=2, sep=3, mask=4, eos=5, bos=None)
+    return types.SimpleNamespace(
+        **ids | changes, sentinels=sentinels, special=special, starts_word=np.ones(VOCAB, bool)
+    )
+
+
+def make(name, *, tables=None, model=None, **options):
+    """The objective `name` with options given as objective__mask_rate=0.2."""
+    config = get_base()
+    config.objective.name = name
+    with config.unlocked():
+        for option, value in options.items():
+            section, field = option.split("__")
+            assert field in config[section], option
+            config[section][field] = value
+    settings = dict(architecture=ARCHITECTURES.get(name), vocab_size=VOCAB, positions="learned", max_positions=512)
+    return objectives.build(config, tables or make_tables(), types.SimpleNamespace(**settings | (model or {})))
+
+
+@pytest.fixture(scope="session")
+def build():
+    """The function `make` above."""
+    return make
+
+
+@pytest.fixture(scope="session")
+def tables():
+    """The function `make_tables` above."""
+    return make_tables

@@ -1,0 +1,1 @@
+"""How a model is learned: state, step, optimizer, trainable mask, checkpoints, the loop."""

@@ -1,0 +1,207 @@
+"""Checkpoints: Orbax writes and reads arrays, a seal of our own tells whether a checkpoint is whole.
+
+Orbax commits a step atomically but does not catch all damage done later. So after a step is committed, its files
+are hashed into `seal.json` beside them, and a step counts only while its seal holds.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import threading
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from errors import CheckpointError, ConfigError
+
+SEAL = "seal.json"
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `<directory>/<step>/`.
+
+    Each holds the full parameters (both halves merged), the optimizer's state, and in its seal the step, the
+    configuration and the tokenizer's hash.
+
+    Args:
+        directory: where they are.
+        keep: how many of the newest stay.
+    """
+
+    def __init__(self, directory, keep=2):
+        if keep < 1:
+            raise ConfigError(f"checkpoint.keep must be at least 1, got {keep}")
+        self.directory = pathlib.Path(directory).absolute()
+        self._writer = jax.process_index() == 0
+        self._keep = keep
+        self._thread = None
+        self._failure = None
+        self._checkpointer = None
+
+    def _open(self):
+        if self._checkpointer is None:
+            policy = ocp.training.preservation_policies.LatestN(self._keep)
+            self._checkpointer = ocp.training.Checkpointer(
+                self.directory, preservation_policy=policy, cleanup_tmp_directories=True
+            )
+        return self._checkpointer
+
+    def steps(self):
+        """Steps of all checkpoints on disk, whole or not, oldest first."""
+        if not self.directory.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.directory.iterdir() if p.is_dir() and p.name.isdigit())
+
+    def save(self, step, params, optimizer_state, meta):
+        """Starts saving; returns as soon as the arrays are copied. A step that exists and is whole is left alone.
+
+        Args:
+            step: updates made so far.
+            params: full parameter tree of jax arrays.
+            optimizer_state: the optimizer's state.
+            meta: JSON dict for the seal: config and tokenizer hash.
+
+        Raises:
+            CheckpointError: the previous save failed.
+        """
+        self.wait()
+        if step in self.steps():
+            if self.problem(step) is None:
+                return
+            self.discard(step)
+        response = self._open().save_checkpointables_async(
+            step, {"params": params, "optimizer": optimizer_state}, force=True
+        )
+
+        def finish():
+            try:
+                response.result()
+                if self._writer:
+                    self._seal(step, meta)
+            except Exception as error:  # carried to the main thread by wait()
+                self._failure = (step, error)
+
+        self._thread = threading.Thread(target=finish, name=f"save-{step}")
+        self._thread.start()
+
+    def wait(self):
+        """Waits for a save under way; raises CheckpointError if it failed."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._failure is not None:
+            (step, error), self._failure = self._failure, None
+            raise CheckpointError(
+                f"the checkpoint of step {step} could not be written to {self.directory}: {error}. Free some space or "
+                "choose another --workdir; earlier checkpoints are untouched"
+            ) from error
+
+    def close(self):
+        self.wait()
+        if self._checkpointer is not None:
+            self._checkpointer.close()
+            self._checkpointer = None
+
+    def _files(self, step):
+        root = self.directory / str(step)
+        return root, sorted(p for p in root.rglob("*") if p.is_file() and p.name != SEAL)
+
+    def _seal(self, step, meta):
+        root, files = self._files(step)
+        hashes = {str(p.relative_to(root)): _hash(p) for p in files}
+        temporary = root / (SEAL + ".partial")
+        temporary.write_text(json.dumps({"step": step, "hashes": hashes, **meta}, indent=1))
+        os.replace(temporary, root / SEAL)
+
+    def read_seal(self, step):
+        """The seal of a step: hashes and meta."""
+        return json.loads((self.directory / str(step) / SEAL).read_text())
+
+    def problem(self, step):
+        """What is wrong with a checkpoint, or None if its files are those that were sealed."""
+        try:
+            hashes = self.read_seal(step)["hashes"]
+        except (OSError, ValueError, KeyError):
+            return "it has no valid seal (saving was interrupted)"
+        root, files = self._files(step)
+        found = {str(p.relative_to(root)) for p in files}
+        if missing := sorted(set(hashes) - found):
+            return f"the file {missing[0]} is missing"
+        damaged = [name for name, value in sorted(hashes.items()) if _hash(root / name) != value]
+        return f"the file {damaged[0]} is damaged" if damaged else None
+
+    def latest_whole(self, report=print):
+        """The newest step whose seal holds; None if there is no checkpoint at all.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none is whole.
+        """
+        problems = []
+        for step in reversed(self.steps()):
+            problem = self.problem(step)
+            if problem is None:
+                return step
+            problems.append(f"step {step}: {problem}")
+            report(f"Skipping the checkpoint of step {step}: {problem}.")
+        sealed = [step for step in self.steps() if (self.directory / str(step) / SEAL).exists()]
+        if not sealed:
+            return None  # nothing was ever completely saved
+        raise CheckpointError(
+            f"no checkpoint in {self.directory} is whole ({'; '.join(problems)}). Restore the directory from a backup, "
+            "or delete it to start again"
+        )
+
+    def discard(self, step):
+        """Deletes a checkpoint, so that its step can be saved anew."""
+        if self._writer:
+            shutil.rmtree(self.directory / str(step))
+        if self._checkpointer is not None:
+            self._checkpointer.reload()
+
+    def restore(self, step, **abstract):
+        """Reads parts of a checkpoint.
+
+        Args:
+            step: which.
+            **abstract: params=... and optimizer=..., trees of jax.ShapeDtypeStruct with shardings.
+
+        Returns:
+            {part: tree of arrays}.
+
+        Raises:
+            ConfigError: the checkpoint's arrays have other names or shapes than those asked for.
+        """
+        metadata = self._open().checkpointables_metadata(step).metadata
+        for part, tree in abstract.items():
+            wanted = {_path(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+            stored = {
+                _path(path): tuple(leaf.shape)
+                for path, leaf in jax.tree_util.tree_leaves_with_path(
+                    metadata[part], is_leaf=lambda leaf: hasattr(leaf, "shape")
+                )
+                if hasattr(leaf, "shape")
+            }
+            if part == "params" and wanted != stored:
+                raise ConfigError(f"the checkpoint {self.directory / str(step)} {_difference(wanted, stored)}")
+        return self._open().load_checkpointables(step, abstract)
+
+
+def _path(path):
+    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+
+
+def _difference(wanted, stored):
+    """A sentence on how two {name: shape} differ."""
+    if missing := sorted(set(wanted) - set(stored)):
+        return f"lacks {len(missing)} parameter(s) of this model, such as {missing[0]}: it belongs to another model"
+    if extra := sorted(set(stored) - set(wanted)):
+        return f"has {len(extra)} parameter(s) that this model lacks, such as {extra[0]}: it belongs to another model"
+    name = next(name for name in sorted(wanted) if wanted[name] != stored[name])
+    return f"holds {name} with shape {stored[name]}, this model has {wanted[name]}: it is of another size"
+
+
+def _hash(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]

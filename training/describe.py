@@ -1,0 +1,25 @@
+"""What a newcomer should see of a run before it starts."""
+
+import collections
+
+from training import trainable
+
+
+def parameter_table(experiment):
+    """Lines that list the parameters by group, trainable and frozen."""
+    config = experiment.model.config
+    trains = experiment.split.trainable_shapes()
+    groups = collections.defaultdict(lambda: [0, 0])
+    for name, shape in experiment.shapes.items():
+        group = name.rsplit("/", 2)[0] if "/layers/" in name else name.rsplit("/", 1)[0]
+        everything = trainable.count({name: shape}, experiment.axis_names, config)
+        training = trainable.count({name: trains[name]}, experiment.axis_names, config) if name in trains else 0
+        groups[group][0] += training
+        groups[group][1] += everything - training
+    width = max(map(len, groups))
+    lines = [f"  {'parameters':<{width}}  {'trainable':>15}  {'frozen':>15}"]
+    for group, (training, frozen) in groups.items():
+        lines.append(f"  {group:<{width}}  {training:>15,}  {frozen:>15,}")
+    total, training = experiment.parameter_counts()
+    lines.append(f"  {'total':<{width}}  {training:>15,}  {total - training:>15,}")
+    return [f"Model {config.family}/{config.preset}, {config.architecture}:", *lines]

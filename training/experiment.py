@@ -1,0 +1,295 @@
+"""From a configuration to everything a run needs, with every check made before anything is compiled."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import data.pipeline
+import models
+import objectives
+from errors import ConfigError
+from models import names
+from parallel import mesh as meshes
+from training import trainable
+from training.durations import to_steps
+from training.optimizer import make_optimizer
+from training.schedules import make_schedule
+from training.step import TrainState, eval_step, init_state, make_keys, train_step
+
+
+@dataclasses.dataclass
+class Experiment:
+    """What a configuration comes to.
+
+    Attributes:
+        config: the configuration.
+        mesh: the device mesh.
+        tokenizer: data.tokenizers.Tokenizer.
+        objective: objectives.base.Objective.
+        model: models.Transformer.
+        split: training.trainable.Split.
+        optimizer, schedule: what updates the trainable half.
+        batches: data.batches.Batches of the training split.
+        shapes, axis_names: {name: shape} and {name: logical axes} of all parameters.
+        durations: {"steps", "log_every", "eval_every", "checkpoint_every"} in steps.
+        fingerprint: identifies the prepared data.
+    """
+
+    config: Any
+    mesh: Any
+    tokenizer: Any
+    objective: Any
+    model: Any
+    split: Any
+    optimizer: Any
+    schedule: Any
+    batches: Any
+    shapes: dict
+    axis_names: dict
+    durations: dict
+    fingerprint: str
+
+    @property
+    def row_sharding(self):
+        return meshes.row_sharding(self.mesh)
+
+    @functools.cached_property
+    def places(self):
+        """The places in the global batch that this process reads."""
+        return meshes.my_rows(self.row_sharding, self.config.train.batch_size)
+
+    def rows(self, batches, step):
+        """The rows of a step, on the devices."""
+        rows = batches(step, self.places)
+        return meshes.to_devices(rows, self.places, self.config.train.batch_size, self.row_sharding)
+
+    def context(self):
+        """The mesh and the axis rules: everything that is traced runs within."""
+        return _Context(self.mesh)
+
+    @functools.cached_property
+    def keys(self):
+        """Root random keys, on every device."""
+        keys = make_keys(self.config.seed, self.config.train.dropout_generator)
+        return jax.device_put(keys, meshes.replicated(self.mesh))
+
+    @functools.cached_property
+    def state_function(self):
+        """() -> the state at step 0."""
+        batch = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype), self._abstract_batch())
+        return functools.partial(
+            init_state,
+            jax.random.key(self.config.seed, impl="threefry2x32"),
+            model=self.model,
+            batch=batch,
+            split=self.split,
+            optimizer=self.optimizer,
+        )
+
+    def abstract_rows(self):
+        """{key: jax.ShapeDtypeStruct} of one global batch of rows."""
+        first = self.batches(0, np.arange(1))
+        size = self.config.train.batch_size
+        return {
+            k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype, sharding=self.row_sharding)
+            for k, v in first.items()
+        }
+
+    def _abstract_batch(self):
+        return jax.eval_shape(self.objective.corrupt, jax.random.key(0), self.abstract_rows())
+
+    @functools.cached_property
+    def abstract_state(self):
+        """The state as jax.ShapeDtypeStruct with the shardings of its parts."""
+        shapes = jax.eval_shape(self.state_function)
+        full = {name: self.shapes[name] for name in self.shapes}
+        full.update(self.split.trainable_shapes())
+        places = meshes.placement(shapes, self.axis_names, full, self.mesh)
+        return jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places)
+
+    def new_state(self):
+        """The state at step 0, every parameter born on its devices."""
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+        with self.context():
+            return jax.jit(self.state_function, out_shardings=shardings)()
+
+    def abstract_parameters(self):
+        """The full parameter tree as jax.ShapeDtypeStruct with shardings."""
+        tree = names.unflatten({n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in self.shapes.items()})
+        places = meshes.placement(tree, self.axis_names, self.shapes, self.mesh)
+        return jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), tree, places)
+
+    def full_parameters(self, state):
+        """The full parameter tree of a state; whole parameters are not copied."""
+        with self.context():
+            return self.split.merge(state.trainable, state.frozen)
+
+    def restore(self, checkpoints, step):
+        """The state that a checkpoint holds, each array on its devices."""
+        parts = checkpoints.restore(step, params=self.abstract_parameters(), optimizer=self.abstract_state.opt_state)
+
+        def assemble(params, opt_state):
+            trainable_half, frozen_half = self.split(params)
+            return TrainState(jnp.asarray(step, jnp.int32), trainable_half, frozen_half, opt_state)
+
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+        with self.context():
+            return jax.jit(assemble, out_shardings=shardings)(parts["params"], parts["optimizer"])
+
+    def trace_train_step(self):
+        """The traced training step: `.jaxpr` to count, `.lower().compile()` to run as (state, rows, keys)."""
+        step = functools.partial(
+            train_step,
+            model=self.model,
+            objective=self.objective,
+            split=self.split,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            microbatches=self.config.train.microbatches,
+        )
+        state_shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(state_shardings, meshes.replicated(self.mesh)))
+        with self.context():
+            return jitted.trace(self.abstract_state, self.abstract_rows(), self.keys)
+
+    @functools.cached_property
+    def eval_step(self):
+        """The jitted validation step: (state, rows, key) -> {term: (sum, weight, coefficient)}."""
+        step = functools.partial(eval_step, model=self.model, objective=self.objective, split=self.split)
+        return jax.jit(step, out_shardings=meshes.replicated(self.mesh))
+
+    @functools.cached_property
+    def validation(self):
+        """Batches of the validation split, in order."""
+        return data.pipeline.open_batches(self.config, self.tokenizer, self.objective.rows, "validation")
+
+    def validate(self, state):
+        """{metric: value} over the validation split, at most `train.eval_batches` batches, with fixed corruption."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed, impl="threefry2x32"), 3)
+        count = max(1, min(self.config.train.eval_batches, int(self.validation.steps_per_epoch)))
+        totals = {}
+        with self.context():
+            for index in range(count):
+                rows = self.rows(self.validation, index)
+                terms = jax.device_get(self.eval_step(state, rows, jax.random.fold_in(key, index)))
+                for name, term in terms.items():
+                    old = totals.get(name, (0.0, 0.0))
+                    totals[name] = (old[0] + float(term.sum), old[1] + float(term.weight))
+        means = {name: total / max(weight, 1e-9) for name, (total, weight) in totals.items()}
+        loss = sum(float(terms[name].coefficient) * value for name, value in means.items())
+        return {"loss": loss, **means}
+
+    def parameter_counts(self):
+        """(all, trainable): padding of the vocabulary does not count."""
+        everything = trainable.count(self.shapes, self.axis_names, self.model.config)
+        return everything, trainable.count(self.split.trainable_shapes(), self.axis_names, self.model.config)
+
+
+class _Context:
+    """Enters the mesh and the logical axis rules together."""
+
+    def __init__(self, mesh):
+        self._mesh = mesh
+
+    def __enter__(self):
+        self._managers = [jax.set_mesh(self._mesh), nn.logical_axis_rules(meshes.RULES)]
+        for manager in self._managers:
+            manager.__enter__()
+
+    def __exit__(self, *exception):
+        for manager in reversed(self._managers):
+            manager.__exit__(*exception)
+
+
+def build(config, tokenizer_directory=None, devices=None, report=print):
+    """Makes and checks everything that a configuration asks for, short of compiling.
+
+    Args:
+        config: the resolved configuration.
+        tokenizer_directory: a run's own saved tokenizer, which wins over config.tokenizer; None: there is none.
+        devices: devices of the mesh; None: all.
+        report: called with progress messages.
+
+    Returns:
+        Experiment.
+
+    Raises:
+        ConfigError, DataError: what is wrong and how to mend it.
+    """
+    mesh = meshes.make_mesh(config.mesh, devices)
+    model_config = models.resolve(config.model)
+    meshes.check_sizes(config, model_config, mesh.devices.shape)
+
+    tokenizer = data.pipeline.open_tokenizer(config, tokenizer_directory, report)
+    objective = objectives.build(config, tokenizer.tables, model_config)
+    model_config = dataclasses.replace(model_config, heads_out=tuple(objective.outputs))
+    batches = data.pipeline.open_batches(config, tokenizer, objective.rows, "train", report)
+
+    durations = _durations(config, batches)
+    model, shapes, axis_names, split = _model(config, model_config, objective, batches)
+    o = config.optimizer
+    decay_steps = durations["steps"] if o.decay_steps is None else _steps(config, batches, "optimizer.decay_steps")
+    schedule = make_schedule(
+        o.schedule,
+        o.learning_rate,
+        warmup_steps=_steps(config, batches, "optimizer.warmup_steps"),
+        decay_steps=decay_steps,
+        final_fraction=o.final_fraction,
+    )
+    decay = split.trainable_values(names.match(o.decay_rules, shapes, "optimizer.decay_rules"))
+    optimizer = make_optimizer(o, schedule, split.trainable_shapes(), decay)
+    return Experiment(
+        config=config,
+        mesh=mesh,
+        tokenizer=tokenizer,
+        objective=objective,
+        model=model,
+        split=split,
+        optimizer=optimizer,
+        schedule=schedule,
+        batches=batches,
+        shapes=shapes,
+        axis_names=axis_names,
+        durations=durations,
+        fingerprint=batches.fingerprint,
+    )
+
+
+def _model(config, model_config, objective, batches):
+    """The model with its frozen layers, its parameters' shapes and axis names, and the trainable split."""
+    rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), batches(0, np.arange(1)))
+    batch = jax.eval_shape(objective.corrupt, jax.random.key(0), rows)
+    model = models.Transformer(model_config)
+    abstract, axis_names = trainable.abstract_parameters(model, batch)
+    shapes = {name: leaf.shape for name, leaf in abstract.items()}
+    split = trainable.Split(config.trainable, shapes)
+    return models.Transformer(model_config, **split.frozen_layers()), shapes, axis_names, split
+
+
+def _steps(config, batches, option):
+    section, field = option.split(".")
+    return to_steps(
+        config[section][field],
+        name=option,
+        batch_size=config.train.batch_size,
+        tokens_per_row=config.data.sequence_length,
+        steps_per_epoch=batches.steps_per_epoch,
+    )
+
+
+def _durations(config, batches):
+    durations = {
+        "steps": _steps(config, batches, "train.steps"),
+        "log_every": _steps(config, batches, "train.log_every"),
+        "eval_every": _steps(config, batches, "train.eval_every"),
+        "checkpoint_every": _steps(config, batches, "checkpoint.every"),
+    }
+    for name, value in durations.items():
+        if value < 1:
+            raise ConfigError(f"{name} comes to {value} steps; it must be at least 1")
+    return durations

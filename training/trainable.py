@@ -1,0 +1,138 @@
+"""Frozen means absent: a mask by rules splits the parameters into a trainable and a frozen tree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from errors import ConfigError
+from models import names
+
+
+class Split:
+    """Which parameters train, and the way between one tree and its two halves.
+
+    A stacked parameter of which only some layers train is cut: each half holds its own layers.
+
+    Args:
+        rules: ordered (pattern, bool) over parameter names; see models.names.match.
+        shapes: {name: shape} of all parameters.
+    """
+
+    def __init__(self, rules, shapes):
+        values = names.match(rules, shapes, "trainable")
+        bad = {v for value in values.values() for v in np.atleast_1d(value).tolist() if not isinstance(v, bool)}
+        if bad:
+            raise ConfigError(f"trainable: rules map a pattern to True or False, got {sorted(map(repr, bad))}")
+        self.shapes = dict(shapes)
+        self.mask = {name: np.atleast_1d(value).astype(bool) for name, value in values.items()}
+        if not any(mask.any() for mask in self.mask.values()):
+            raise ConfigError("trainable: the rules leave no parameter to train")
+
+    def __call__(self, params):
+        """The (trainable, frozen) trees of a full tree; what a half lacks is absent from it."""
+        trainable, frozen = {}, {}
+        for name, leaf in names.flatten(params).items():
+            mask = self.mask[name]
+            if mask.all():
+                trainable[name] = leaf
+            elif not mask.any():
+                frozen[name] = leaf
+            else:
+                runs = _runs(mask)
+                trainable[name] = jnp.concatenate([leaf[a:b] for a, b, value in runs if value])
+                frozen[name] = jnp.concatenate([leaf[a:b] for a, b, value in runs if not value])
+        return names.unflatten(trainable), names.unflatten(frozen)
+
+    def merge(self, trainable, frozen):
+        """The full tree of two halves."""
+        trainable, frozen = names.flatten(trainable), names.flatten(frozen)
+        merged = {}
+        for name, mask in self.mask.items():
+            if mask.all():
+                merged[name] = trainable[name]
+            elif not mask.any():
+                merged[name] = frozen[name]
+            else:
+                used = {True: 0, False: 0}
+                parts = []
+                for start, stop, value in _runs(mask):
+                    source = trainable[name] if value else frozen[name]
+                    parts.append(source[used[value] : used[value] + stop - start])
+                    used[value] += stop - start
+                merged[name] = jnp.concatenate(parts)
+        return names.unflatten(merged)
+
+    def trainable_shapes(self):
+        """{name: shape} of the trainable half."""
+        return {
+            name: (int(mask.sum()), *self.shapes[name][1:]) if names.is_stacked(name) else self.shapes[name]
+            for name, mask in self.mask.items()
+            if mask.any()
+        }
+
+    def trainable_values(self, values):
+        """Of {name: value or value per layer} of all parameters, those of the trainable half."""
+        return {
+            name: values[name][mask] if names.is_stacked(name) else values[name]
+            for name, mask in self.mask.items()
+            if mask.any()
+        }
+
+    def frozen_layers(self):
+        """Bottom layers of each stack that need no backward pass: {"frozen_encoder": k, "frozen_decoder": k}.
+
+        A layer needs none when it is frozen and nothing below it trains: its own embeddings and bias, the token
+        table, and for a decoder the encoder whose output it reads.
+        """
+
+        def trains(*prefixes):
+            return any(m.any() for name, m in self.mask.items() if name.startswith(prefixes))
+
+        def bottom(stack):
+            layers = [mask for name, mask in self.mask.items() if name.startswith(f"{stack}/layers/")]
+            if not layers or trains("token/", f"{stack}_"):
+                return 0
+            any_trains = np.logical_or.reduce(layers)
+            return int(np.argmax(any_trains)) if any_trains.any() else len(any_trains)
+
+        decoder = 0 if trains("encoder") else bottom("decoder")
+        return {"frozen_encoder": bottom("encoder"), "frozen_decoder": decoder}
+
+
+def _runs(mask):
+    """[(start, stop, value)] of the runs of equal values."""
+    edges = [0, *(np.flatnonzero(np.diff(mask)) + 1).tolist(), len(mask)]
+    return [(a, b, bool(mask[a])) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def count(shapes, axis_names, config):
+    """Number of parameters; rows that pad the vocabulary do not count.
+
+    Args:
+        shapes: {name: shape}.
+        axis_names: {name: logical names of the axes}.
+        config: ModelConfig.
+    """
+    total = 0
+    for name, shape in shapes.items():
+        sizes = [
+            config.vocab_size if axis == "vocab" else size
+            for axis, size in zip(axis_names[name], shape, strict=True)
+        ]
+        total += int(np.prod(sizes, dtype=np.int64))
+    return total
+
+
+def abstract_parameters(model, batch):
+    """What a model's parameters will be, without making them.
+
+    Args:
+        model: the Flax module.
+        batch: abstract or real batch.
+
+    Returns:
+        ({name: jax.ShapeDtypeStruct}, {name: logical names of its axes}).
+    """
+    boxed = jax.eval_shape(lambda b: model.init(jax.random.key(0), b), batch)["params"]
+    flat = names.flatten(boxed)
+    return {n: leaf.value for n, leaf in flat.items()}, {n: tuple(leaf.names) for n, leaf in flat.items()}

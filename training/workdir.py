@@ -1,0 +1,92 @@
+"""A run's directory: what it holds, who may use it, and whether it belongs to the configuration."""
+
+import fcntl
+import json
+import os
+import pathlib
+
+from errors import ConfigError
+
+# What may change between two starts of the same run: its length, how it reports, and where it runs.
+MAY_CHANGE = (
+    "train.steps", "train.log_every", "train.eval_every", "train.eval_batches", "train.compile_cache",
+    "checkpoint.", "mesh.", "devices", "data.prefetch", "data.cache_dir", "data.tfds_dir",
+)  # fmt: skip
+
+
+class Workdir:
+    """Opens a run's directory for writing, and holds its lock until closed.
+
+    Args:
+        path: the directory; made if need be.
+        config: JSON dict of the resolved configuration.
+        writer: whether this process writes (the first of a multi-process run).
+
+    Raises:
+        ConfigError: another process uses it, or it belongs to another configuration.
+    """
+
+    def __init__(self, path, config, writer=True):
+        self.path = pathlib.Path(path)
+        self._lock = None
+        if not writer:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / "lock", "w")
+        except OSError as error:
+            raise ConfigError(f"cannot write to --workdir={path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"--workdir={path} is in use by another process: wait for it, stop it, or choose another --workdir"
+            ) from None
+        self._check(config)
+        temporary = self.path / "config.json.partial"
+        temporary.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        os.replace(temporary, self.path / "config.json")
+
+    @property
+    def tokenizer(self):
+        return self.path / "tokenizer"
+
+    @property
+    def checkpoints(self):
+        return self.path / "checkpoints"
+
+    def _check(self, config):
+        file = self.path / "config.json"
+        if not file.exists():
+            return
+        try:
+            old = json.loads(file.read_text())
+        except ValueError:
+            raise ConfigError(f"{file} is not valid JSON: restore it, or choose another --workdir") from None
+        changed = [
+            f"{key}: {before!r} there, {after!r} now"
+            for key, before, after in differences(old, config)
+            if not key.startswith(MAY_CHANGE)
+        ]
+        if changed:
+            raise ConfigError(
+                f"--workdir={self.path} holds a run of another configuration ({'; '.join(changed[:5])}"
+                f"{' and more' if len(changed) > 5 else ''}): choose another --workdir, or undo the change"
+            )
+
+    def close(self):
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def differences(old, new, prefix=""):
+    """[(dotted key, old value, new value)] where two nested dicts differ."""
+    found = []
+    for key in sorted(set(old) | set(new)):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append((prefix + key, a, b))
+    return found
