@@ -8,6 +8,7 @@ import warnings
 
 from absl import flags
 
+from configs.base import suggest
 from errors import ConfigError, UserError
 
 FLAGS = flags.FLAGS
@@ -53,21 +54,24 @@ def _parse(required):
         rest = FLAGS(sys.argv)
     except flags.Error as error:
         raise ConfigError(f"{error} (see --help)") from None
-    except OSError as error:
-        raise ConfigError(_missing_config(error)) from None
-    except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError) as error:
+    except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError, OSError) as error:
         raise ConfigError(f"cannot read the configuration: {error}") from error
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}; options are written --name=value (see --help)")
     for name in required:
         if FLAGS[name].value in (None, ""):
             raise ConfigError(f"--{name} is required (see --help)")
+    if "config" in FLAGS and FLAGS.config is not None:
+        _check_config_file(FLAGS["config"].config_filename.partition(":")[0])
 
 
-def _missing_config(error):
-    known = sorted(str(p) for p in pathlib.Path("configs").rglob("*.py") if p.name not in ("__init__.py", "base.py"))
-    listed = f"; configs here: {', '.join(known)}" if known else ""
-    return f"cannot read the config file {getattr(error, 'filename', None) or error}: {error.strerror}{listed}"
+def _check_config_file(path):
+    """config_flags puts off the error of a missing file until the configuration is used."""
+    if pathlib.Path(path).is_file():
+        return
+    known = sorted(str(p) for p in pathlib.Path("configs").rglob("*.py") if "get_config" in p.read_text())
+    listed = f"; configs here: {', '.join(known)}" if known else " (run from the checkout, or give a full path)"
+    raise ConfigError(f"there is no config file {path}{suggest(path, known)}{listed}")
 
 
 def _program():

@@ -31,6 +31,7 @@ setup(
         "tokenizers>=0.22",
         "ml-collections>=1.1",
         "absl-py",
+        "protobuf",  # sentencepiece models are read as protocol buffers
         "numpy",
         "tensorboardX>=2.6",
     ],

@@ -37,12 +37,13 @@ def main():
     first = jax.process_index() == 0
     directory = Workdir(WORKDIR.value or default_workdir(), base.to_dict(config), writer=first)
     log = cli.Log(directory.path / "log.txt", active=first)
-    log(f"Run in {directory.path} on {jax.device_count()} {jax.devices()[0].device_kind} device(s), jax {jax.__version__}")
+    log(
+        f"Run in {directory.path} on {jax.device_count()} {jax.devices()[0].device_kind} device(s), jax {jax.__version__}"
+    )
     describe_differences(config, log)
 
     experiment = experiments.build(config, directory.tokenizer, report=log)
-    if first:
-        experiment.tokenizer.save(directory.tokenizer)
+    directory.keep_tokenizer(experiment.tokenizer)
     describe_experiment(experiment, log)
 
     checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
@@ -74,7 +75,8 @@ def train(experiment, directory, checkpoints, start, log, began):
     flops = cost.count_flops(traced.jaxpr)
     with experiment.context():
         train_step = traced.lower().compile()
-    log(f"Compiled the step in {time.perf_counter() - compiling:.1f} s, {time.perf_counter() - began:.1f} s after the start")
+    now = time.perf_counter()
+    log(f"Compiled the step in {now - compiling:.1f} s, {now - began:.1f} s after the start")
     rate, origin = cost.peak_rate(experiment.model.config.dtype)
     if memory := cost.memory(train_step):
         log("Memory per device: " + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in memory.items()))

@@ -1,7 +1,8 @@
 """Every option of Cloze, with its default and what it means. Experiments state only what differs.
 
-A config file defines `get_config(arguments)`, where `arguments` is the text after the colon in
-`--config=configs/bert_base.py:tiny,data=wikipedia`, and starts from `experiment(arguments, ...)`.
+A config file defines `get_config(arguments="")`, where `arguments` is the text after the colon in
+`--config=configs/bert_base.py:tiny,data=wikipedia`, and starts from `experiment(name, arguments, ...)`. What the
+experiments of a family have in common is in configs/families.py.
 
 Two kinds of value need a word:
 * A *duration* is a number of steps (1000) or a string with a unit: "2 epochs", "1e9 tokens",
@@ -144,7 +145,8 @@ def _optimizer():
     c.learning_rate = 1e-4  # peak
     c.schedule = "linear"  # after warm-up: linear, cosine, inverse_sqrt or constant
     c.warmup_steps = duration(10_000)  # linear from 0; for inverse_sqrt: constant until here, as T5
-    c.decay_steps = optional(object)  # duration over which the schedule falls, warm-up included; None: train.steps
+    c.decay_steps = optional(object)  # duration over which the schedule falls, warm-up included; None: train.steps.
+    # Set it, and train.steps only says where a run stops: a shorter run is the beginning of the longer one.
     c.final_fraction = 0.0  # the schedule ends at this fraction of the peak (linear, cosine)
     c.beta1 = 0.9  # decay of the first moment
     c.beta2 = 0.999  # decay of the second moment
@@ -201,44 +203,75 @@ def parse_arguments(arguments, **known):
     """Reads the text after the colon of --config: bare switches and key=value pairs.
 
     Args:
-        arguments: e.g. "tiny,data=wikipedia".
-        **known: the arguments that this config takes beyond `tiny` and `data`, with their defaults;
-            the type of a default is the type of the value.
+        arguments: e.g. "tiny,data=wikipedia", or "data=wikipedia=0.8,text:books/*.txt=0.2".
+        **known: the arguments that this config takes beyond `tiny` and `data`, each with the values that it may have,
+            the default first; all are of one type.
 
     Returns:
         A dict with a value for every known argument. `data` is a source string.
 
     Raises:
-        ConfigError: an unknown argument or a value of the wrong type.
+        ConfigError: an unknown argument, or a value that the argument cannot have.
     """
-    known = {"tiny": False, "data": "pydocs", **known}
-    values = dict(known)
-    for part in (arguments or "").split(","):
-        key, has_value, text = part.strip().partition("=")
-        if not key:
+    defaults = {"tiny": False, "data": "pydocs"} | {key: choices[0] for key, choices in known.items()}
+    values, last = dict(defaults), None
+    for part in filter(None, (part.strip() for part in (arguments or "").split(","))):
+        key, _, text = part.partition("=")
+        if key not in defaults and last == "data" and (":" in key or key in PUBLIC_DATA):  # more of a mixture
+            values["data"] += "," + part
             continue
-        if key not in known:
-            if "data" in values and values["data"] != known["data"] and ":" in key:  # the rest of a mixture
-                values["data"] += "," + part.strip()
-                continue
-            raise ConfigError(
-                f"unknown config argument {key!r}{suggest(key, known)} Known arguments: "
-                + ", ".join(f"{k}={v}" if not isinstance(v, bool) else k for k, v in known.items())
-            )
-        kind = type(known[key])
-        if kind is bool:
-            if has_value and text.lower() not in ("true", "false"):
-                raise ConfigError(f"config argument {key!r} is a switch: write {key!r} or {key + '=false'!r}, got {text!r}")
-            values[key] = text.lower() != "false"
-            continue
-        if not has_value or not text:
-            raise ConfigError(f"config argument {key!r} needs a value: {key}=...")
-        try:
-            values[key] = kind(text)
-        except ValueError:
-            raise ConfigError(f"config argument {key}={text!r} is not a {kind.__name__}") from None
-    values["data"] = PUBLIC_DATA.get(values["data"], values["data"])
+        if key not in defaults:
+            takes = [key if key == "tiny" else f"{key}={default}" for key, default in defaults.items()]
+            hint = suggest(key, defaults) or "."
+            raise ConfigError(f"unknown config argument {key!r}{hint} Known, with their defaults: {', '.join(takes)}")
+        values[key] = _argument(key, part, text, defaults[key], known.get(key))
+        last = key
+    values["data"] = ",".join(_public_data(part) for part in values["data"].split(","))
     return values
+
+
+def _argument(key, part, text, default, choices):
+    """The value of one argument: of a switch, of one with a few possible values, or any text."""
+    if isinstance(default, bool):
+        if part != key and text.lower() not in ("true", "false"):
+            raise ConfigError(f"config argument {key!r} is a switch: write {key} or {key}=false, not {part!r}")
+        return text.lower() != "false"
+    if not text:
+        raise ConfigError(f"config argument {key!r} needs a value, for example {key}={default}")
+    if choices is None:
+        return text
+    for choice in choices:
+        if str(choice) == text.lower():
+            return choice
+    hint = suggest(text, choices) or "."
+    raise ConfigError(f"config argument {key}={text!r} is unknown{hint} Known: {', '.join(map(str, choices))}")
+
+
+def _public_data(part):
+    """A part of a mixture with the word for public data, if it is one, replaced by its source; the weight stays."""
+    word, equals, weight = part.partition("=")
+    return PUBLIC_DATA.get(word, word) + equals + weight
+
+
+def experiment(name, arguments, **known):
+    """What every experiment starts from.
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config.
+        **known: see `parse_arguments`.
+
+    Returns:
+        (configuration with every option at its default but `name` and `data.source`, dict of the arguments' values).
+
+    Raises:
+        ConfigError: see `parse_arguments`.
+    """
+    values = parse_arguments(arguments, **known)
+    c = get_base()
+    c.name = name
+    c.data.source = values["data"]
+    return c, values
 
 
 def to_dict(config):

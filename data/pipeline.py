@@ -124,9 +124,7 @@ def open_batches(config, tokenizer, wanted, split, report=print):
         part = prepared.split("train" if separate else split)
         planned.append(rows.plan(part, seed=config.seed, **options))
         weights.append(weight)
-    batches = Batches(
-        planned, weights, seed=config.seed, batch_size=config.train.batch_size, shuffle=split == "train"
-    )
+    batches = Batches(planned, weights, seed=config.seed, batch_size=config.train.batch_size, shuffle=split == "train")
     digest = hashlib.sha256(repr([[c.directory.name for c in opened], weights, options]).encode()).hexdigest()
     tokens = sum(c.manifest["splits"]["train" if separate else split]["tokens"] for c in opened)
     description = (

@@ -40,7 +40,6 @@ PACKAGES = {  # import name: distribution. The base requirements, and what they 
     "pyarrow": "pyarrow",
     "requests": "requests",
     "rich": "rich",
-    "safetensors": "safetensors",
     "scipy": "scipy",
     "sentencepiece": "sentencepiece",
     "tensorboardX": "tensorboardX",

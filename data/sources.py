@@ -247,7 +247,8 @@ class TfdsSource(Source):
         if self.text_field not in features:
             raise DataError(
                 f"data source {self.name!r} has no field {self.text_field!r}"
-                f"{suggest(self.text_field, features) or ';'} its fields are {', '.join(sorted(features))}: choose one with data.text_field"
+                f"{suggest(self.text_field, features) or ';'} its fields are {', '.join(sorted(features))}: "
+                "choose one with data.text_field"
             )
 
     def fingerprint(self):
@@ -313,9 +314,10 @@ class TfdsSource(Source):
         try:
             builder = tfds.builder(name, data_dir=data_dir)
         except tfds.core.registered.DatasetNotFoundError:
+            known = tfds.list_builders(with_community_datasets=False)  # those would be asked for over the network
             raise DataError(
                 f"data source {self.name!r}: tensorflow-datasets knows no data set {name!r}"
-                f"{suggest(name.partition(':')[0], tfds.list_builders())}, and none of that name is prepared; {looked}"
+                f"{suggest(name.partition(':')[0], known) or ';'} none of that name is prepared either: {looked}"
             ) from None
         except ValueError as error:  # a configuration or a version that the data set does not have
             raise DataError(f"data source {self.name!r}: {error}") from None

@@ -99,7 +99,9 @@ class Stack(nn.Module):
         pieces = jax.tree.map(lambda leaf: jax.lax.split(leaf, [1] * count), params)
         states = []
         for i in range(count):
-            one = jax.tree.map(lambda leaf, i=i: leaf[i][0], pieces, is_leaf=lambda leaf: isinstance(leaf, (list, tuple)))
+            one = jax.tree.map(
+                lambda leaf, i=i: leaf[i][0], pieces, is_leaf=lambda leaf: isinstance(leaf, (list, tuple))
+            )
             x_BTD, state = body(x_BTD, (one, indices[i]))
             states.append(state)
         return x_BTD, (None if states[0] is None else jnp.stack(states))

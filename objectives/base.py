@@ -109,6 +109,12 @@ class Objective(abc.ABC):
             Dict from names to `Term`s.
         """
 
+    def for_validation(self):
+        """The same objective without label smoothing and z-loss: they help training and distort a perplexity."""
+        plain = {"label_smoothing": 0.0, "z_loss": 0.0}
+        present = {field.name for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: value for name, value in plain.items() if name in present})
+
     def corrupt(self, key, rows):
         """Hides part of every row; traceable, of static shapes.
 

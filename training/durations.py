@@ -26,7 +26,9 @@ def to_steps(value, *, name, batch_size, tokens_per_row, steps_per_epoch):
     """
     match = _PATTERN.fullmatch(str(value)) if isinstance(value, (int, float, str)) else None
     if match is None or isinstance(value, bool):
-        raise ConfigError(f'{name}={value!r} is not a duration: write steps (1000) or "2 epochs", "1e9 tokens", "5000 examples"')
+        raise ConfigError(
+            f'{name}={value!r} is not a duration: write steps (1000) or "2 epochs", "1e9 tokens", "5000 examples"'
+        )
     try:
         amount = float(match[1])
     except ValueError:

@@ -96,8 +96,7 @@ class Experiment:
         first = self.batches(0, np.arange(1))
         size = self.config.train.batch_size
         return {
-            k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype, sharding=self.row_sharding)
-            for k, v in first.items()
+            k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype, sharding=self.row_sharding) for k, v in first.items()
         }
 
     def _abstract_batch(self):
@@ -160,7 +159,8 @@ class Experiment:
     @functools.cached_property
     def eval_step(self):
         """The jitted validation step: (state, rows, key) -> {term: (sum, weight, coefficient)}."""
-        step = functools.partial(eval_step, model=self.model, objective=self.objective, split=self.split)
+        objective = self.objective.for_validation()
+        step = functools.partial(eval_step, model=self.model, objective=objective, split=self.split)
         return jax.jit(step, out_shardings=meshes.replicated(self.mesh))
 
     @functools.cached_property

@@ -6,20 +6,24 @@ import threading
 import time
 
 import jax
+from jax.experimental import multihost_utils
 
 from data.batches import Prefetcher
 from errors import DivergedError, Preempted
 
 
 class StopSignal:
-    """Notes SIGTERM (and SIGINT) while active, so that the loop can save before it ends."""
+    """Notes SIGTERM and SIGINT while active, so that the loop can save before it ends.
+
+    In a multi-process run JAX's own handler agrees between the processes on a step at which all of them stop.
+    """
 
     def __init__(self):
-        self.received = False
+        self._received = False
         self._old = {}
 
     def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._old[number] = signal.signal(number, self._note)
         return self
@@ -29,9 +33,15 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number, frame):
-        if self.received:  # a second signal means it
+        if self._received:  # a second signal means it
             raise KeyboardInterrupt
-        self.received = True
+        self._received = True
+
+    def at(self, step):
+        """Whether the run is to stop after this step; the same answer in every process."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._received
 
 
 class Progress:
@@ -129,7 +139,8 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
                 pending = (step, metrics)
                 evaluates = step % durations["eval_every"] == 0 or step == last
                 saves = step % durations["checkpoint_every"] == 0 or step == last
-                if evaluates or saves or stop.received:
+                stopping = stop.at(step)
+                if evaluates or saves or stopping:
                     settle()
                 if evaluates:
                     began = time.perf_counter()
@@ -137,9 +148,9 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
                     writer.write(step, "validation", values)
                     report(f"step {step}/{last}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
                     progress.pause(time.perf_counter() - began)
-                if saves or stop.received:
+                if saves or stopping:
                     save(step, state)
-                if stop.received and step < last:
+                if stopping and step < last:
                     checkpoints.wait()
                     raise Preempted(f"stopped at step {step} of {last}, saved; run the same command again to go on")
     finally:
@@ -152,7 +163,9 @@ def _diverged(step, values, checkpoints):
     checkpoints.wait()
     steps = checkpoints.steps()
     kept = (
-        f"the last good checkpoint is {checkpoints.directory / str(steps[-1])}" if steps else "no checkpoint was made yet"
+        f"the last good checkpoint is {checkpoints.directory / str(steps[-1])}"
+        if steps
+        else "no checkpoint was made yet"
     )
     return DivergedError(
         f"training diverged at step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}; {kept}. Lower "

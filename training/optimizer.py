@@ -116,17 +116,14 @@ def _muon(s, shapes):
     arXiv:2502.16982), so that one learning rate and one weight decay serve both.
     """
     matrix = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
-    dimensions = {
-        name: matrix if names.is_stacked(name) and name.endswith("/kernel") else None for name in shapes
-    }
     muon = optax.contrib.muon(
-        1.0,
+        -1.0,  # the direction alone; the learning rate comes behind, for both kinds
         beta=s.muon_momentum,
         eps=s.epsilon,
-        adam_b1=s.beta1,
-        adam_b2=s.beta2,
-        adam_learning_rate=1.0,
+        weight_decay=0.0,
         consistent_rms=0.2,
-        muon_weight_dimension_numbers=names.unflatten(dimensions),
+        muon_weight_dimension_numbers=lambda params: jax.tree.map(lambda leaf: matrix, params),
     )
-    return optax.chain(muon, optax.scale(-1.0))
+    kinds = {name: "muon" if names.is_stacked(name) and name.endswith("/kernel") else "adam" for name in shapes}
+    adam = optax.scale_by_adam(s.beta1, s.beta2, s.epsilon)
+    return optax.partition({"muon": muon, "adam": adam}, names.unflatten(kinds))

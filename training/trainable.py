@@ -116,8 +116,7 @@ def count(shapes, axis_names, config):
     total = 0
     for name, shape in shapes.items():
         sizes = [
-            config.vocab_size if axis == "vocab" else size
-            for axis, size in zip(axis_names[name], shape, strict=True)
+            config.vocab_size if axis == "vocab" else size for axis, size in zip(axis_names[name], shape, strict=True)
         ]
         total += int(np.prod(sizes, dtype=np.int64))
     return total

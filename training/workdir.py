@@ -55,6 +55,14 @@ class Workdir:
     def checkpoints(self):
         return self.path / "checkpoints"
 
+    def keep_tokenizer(self, tokenizer):
+        """Saves the run's tokenizer, if it is not there yet; other processes never see it half written."""
+        if self._lock is None or self.tokenizer.exists():
+            return
+        partial = self.path / "tokenizer.partial"
+        tokenizer.save(partial)
+        os.replace(partial, self.tokenizer)
+
     def _check(self, config):
         file = self.path / "config.json"
         if not file.exists():

@@ -71,7 +71,9 @@ def packed(family, rows=2, length=12):
             cut = n // 2
             data[prefix + "segments"] = np.tile(np.where(np.arange(n) < cut, 1, 2).astype(np.int32), (rows, 1))
             data[prefix + "segments"][:, -1] = 0
-            data[prefix + "positions"] = np.tile(np.where(np.arange(n) < cut, np.arange(n), np.arange(n) - cut), (rows, 1))
+            data[prefix + "positions"] = np.tile(
+                np.where(np.arange(n) < cut, np.arange(n), np.arange(n) - cut), (rows, 1)
+            )
             data[prefix + "positions"] = data[prefix + "positions"].astype(np.int32)
     return data
 

@@ -36,6 +36,7 @@ def window_rows(count, seed=0):
 def packed_rows(lengths_by_row):
     """Rows of documents, each [CLS] ... [SEP] where it is long enough for that."""
     rows = {name: np.zeros((len(lengths_by_row), LENGTH), np.int32) for name in ("tokens", "segments", "positions")}
+    rows["tokens"] += 11  # text where there is padding: segments alone say what is real
     for r, lengths in enumerate(lengths_by_row):
         at = 0
         for s, n in enumerate(lengths, start=1):

@@ -1,0 +1,24 @@
+"""BERT-base, uncased, 110M parameters: masked tokens and next sentences (Devlin et al. 2019, arXiv:1810.04805).
+
+    python train.py --config=configs/bert_base.py:tiny                       # minutes on two CPU cores
+    python train.py --config=configs/bert_base.py:data=wikipedia             # steps 1 to 900,000, rows of 128 tokens
+    python train.py --config=configs/bert_base.py:data=wikipedia,length=512  # the last 100,000 steps
+
+Meant for one accelerator of 80 GB, on which --config.model.dtype=bfloat16 is faster; more of them share the batch.
+
+The second phase goes on from the first: before its command, copy checkpoints/ and tokenizer/ from the first run's
+workdir into its own (by default runs/bert_base-data=wikipedia to runs/bert_base-data=wikipedia-length=512). Without
+them it trains all 1,000,000 steps on rows of 512 tokens. `tiny` keeps the phases: 540 steps on rows of 64 tokens, 60
+on 256.
+
+Published, finetuned: GLUE test average 79.6, SQuAD 1.1 dev EM/F1 80.8/88.5 (tables 1 and 2). That model also read
+BooksCorpus, which is no longer distributed. Without `data` it reads pydocs, documentation that every installation
+holds: a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
+"""
+
+from configs import families
+
+
+def get_config(arguments=""):
+    """The experiment; `arguments` is the text after the colon of --config."""
+    return families.bert("bert_base", arguments, preset="base", devices=1, microbatches={128: 2, 512: 8})

@@ -1,0 +1,19 @@
+"""T5 1.1 large, 783M parameters: span corruption, gated feed-forward, no dropout (Shazeer 2020, arXiv:2002.05202).
+
+    python train.py --config=configs/t5_v1_1_large.py:tiny     # minutes on two CPU cores
+    python train.py --config=configs/t5_v1_1_large.py:data=c4  # 1,000,000 steps of 2,048 rows, 10^12 tokens
+    python train.py --config=configs/t5_v1_1_large.py --config.train.batch_size=8 --config.data.sequence_length=128
+
+Meant for 32 accelerators of 80 GB, computing in bfloat16.
+
+Published, pretrained like this and finetuned: closed-book Natural Questions, exact match 27.3 (Roberts et al. 2020,
+arXiv:2002.08910). Without `data` it reads pydocs, documentation that every installation holds: a smoke test of the
+full-size model, whose loss falls until those few million tokens are known by heart.
+"""
+
+from configs import families
+
+
+def get_config(arguments=""):
+    """The experiment; `arguments` is the text after the colon of --config."""
+    return families.t5("t5_v1_1_large", arguments, preset="v1_1_large", devices=32, remat="full")

@@ -1,0 +1,87 @@
+"""Fills the blanks of a prompt with a trained masked language model.
+
+    python generate.py --workdir=runs/bert_base-tiny --prompt="Return the [MASK] of the array."
+
+Each [MASK] is one piece of the vocabulary; the most probable candidates are printed for each.
+"""
+
+from absl import flags
+
+import cli
+
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run of train.py.")
+PROMPT = flags.DEFINE_multi_string("prompt", [], "Text with one or more [MASK]; may be given several times.")
+CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each blank.", lower_bound=1)
+
+
+def main():
+    """Loads the run, fills the blanks of every prompt, prints candidates and the filled text."""
+    cli.start_jax()
+    from errors import ConfigError
+    from training import restore
+
+    trained = restore.load(WORKDIR.value)
+    if "mlm" not in trained.model.config.heads_out:
+        raise ConfigError(
+            f"--workdir={WORKDIR.value} holds a model trained with objective.name={trained.config.objective.name}; "
+            "generate.py fills the blanks of masked language models (objective.name=masked_lm)"
+        )
+    for prompt in PROMPT.value:
+        ids, blanks = encode(trained, prompt)
+        answers = fill(trained, ids, blanks, CANDIDATES.value)
+        print(f"\n{prompt}")
+        for number, candidates in enumerate(answers, 1):
+            shown = "  ".join(f"{trained.tokenizer.piece(i)} {100 * p:.1f}%" for i, p in candidates)
+            print(f"  blank {number}: {shown}")
+        filled = ids.copy()
+        filled[blanks] = [candidates[0][0] for candidates in answers]
+        print(f"  {trained.tokenizer.decode(filled)}")
+
+
+def encode(trained, prompt):
+    """(ids int32 [T] with the tokenizer's frame around them, places of the blanks)."""
+    import numpy as np
+
+    from errors import ConfigError
+
+    tables = trained.tokenizer.tables
+    mask = trained.tokenizer.piece(tables.mask)
+    parts = [trained.tokenizer.encode(part) for part in prompt.split(mask)]
+    pieces = [[tables.cls]] if tables.cls is not None else []
+    for number, part in enumerate(parts):
+        pieces += [[tables.mask]] * (number > 0) + [part]
+    pieces += [[tables.sep]] if tables.sep is not None else []
+    ids = np.concatenate(pieces).astype(np.int32)
+    longest = trained.config.data.sequence_length
+    if len(parts) == 1:
+        raise ConfigError(f"--prompt={prompt!r} has no blank: write {mask} where a piece is missing")
+    if len(ids) > longest:
+        raise ConfigError(f"--prompt has {len(ids)} pieces, more than the {longest} that the model was trained on")
+    return ids, np.flatnonzero(ids == tables.mask)
+
+
+def fill(trained, ids, blanks, count):
+    """For each blank, [(id, probability)] of the `count` most probable pieces that are text."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    length = trained.config.data.sequence_length
+    tokens = np.zeros((1, length), np.int32)
+    tokens[0, : len(ids)] = ids
+    segments = (np.arange(length)[None] < len(ids)).astype(np.int32)
+    batch = {"tokens": tokens, "segments": segments}
+    logits = jax.jit(trained.model.apply)({"params": trained.params}, batch).logits[0, blanks]
+    tables = trained.tokenizer.tables
+    is_text = np.zeros(logits.shape[-1], bool)
+    is_text[: tables.vocab_size] = ~tables.special
+    probabilities = jax.nn.softmax(jnp.where(is_text, logits, -jnp.inf))
+    best, places = jax.lax.top_k(probabilities, min(count, int(is_text.sum())))
+    return [
+        list(zip(map(int, i), map(float, p), strict=True))
+        for i, p in zip(np.asarray(places), np.asarray(best), strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__, required=("workdir", "prompt"))

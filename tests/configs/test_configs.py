@@ -1,0 +1,280 @@
+"""Every experiment loads, fits its devices and its tokenizer, and is what its documentation says."""
+
+import dataclasses
+import functools
+import importlib
+import json
+import pathlib
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from jax.sharding import AbstractMesh, AxisType
+from ml_collections import config_flags
+
+import models
+import objectives
+from configs import base, families
+from errors import ConfigError
+from models import names
+from parallel import mesh as meshes
+from training import trainable
+from training.durations import to_steps
+from training.optimizer import make_optimizer
+from training.schedules import make_schedule
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("base", "families"))
+ARGUMENTS = {"bert_base": ("length=512",), "bert_large": ("length=512",)}
+ARGUMENTS["gpt3"] = tuple(f"size={size}" for size in families.GPT3_SIZES)
+FULL = [(stem, arguments) for stem in STEMS for arguments in ("", *ARGUMENTS.get(stem, ()))]
+TINY = [(stem, f"tiny,{arguments}".rstrip(",")) for stem, arguments in FULL]
+
+
+def load(stem, arguments=""):
+    return importlib.import_module(f"configs.{stem}").get_config(arguments)
+
+
+def override(config, **changes):
+    """What flags would do: dotted keys with __ for dots."""
+    for key, value in changes.items():
+        section, field = key.split("__")
+        config[section][field] = value
+    return config
+
+
+def tables(config):
+    """What objectives need of a tokenizer that learned as many pieces as it was asked for."""
+    size, sentinels = config.tokenizer.vocab_size, config.tokenizer.sentinels
+    special = np.zeros(size, bool)
+    special[:5] = True
+    return types.SimpleNamespace(
+        vocab_size=size, pad=0, unk=1, bos=None, eos=1, cls=2, sep=3, mask=4, special=special,
+        sentinels=np.arange(size - 1, size - 1 - sentinels, -1),
+    )  # fmt: skip
+
+
+def steps(config, option):
+    section, field = option.split(".")
+    return to_steps(
+        config[section][field], name=option, batch_size=config.train.batch_size,
+        tokens_per_row=config.data.sequence_length, steps_per_epoch=None,
+    )  # fmt: skip
+
+
+def schedule(config):
+    o = config.optimizer
+    decay = steps(config, "train.steps" if o.decay_steps is None else "optimizer.decay_steps")
+    warmup = steps(config, "optimizer.warmup_steps")
+    return make_schedule(
+        o.schedule, o.learning_rate, warmup_steps=warmup, decay_steps=decay, final_fraction=o.final_fraction
+    )
+
+
+@functools.cache
+def abstract(model_config):
+    """{name: abstract array} and {name: axis names} of a model's parameters."""
+    batch = {"tokens": jnp.zeros((1, 4), jnp.int32), "decoder_tokens": jnp.zeros((1, 4), jnp.int32)}
+    return trainable.abstract_parameters(models.Transformer(model_config), batch)
+
+
+def model_of(config):
+    """The model as a run builds it: with the heads that the objective scores."""
+    model_config = models.resolve(config.model)
+    objective = objectives.build(config, tables(config), model_config)
+    return dataclasses.replace(model_config, heads_out=tuple(objective.outputs))
+
+
+def counted(config):
+    shapes, axis_names = abstract(model_of(config))
+    return trainable.count({name: leaf.shape for name, leaf in shapes.items()}, axis_names, model_of(config))
+
+
+@pytest.mark.parametrize("stem, arguments", FULL + TINY)
+def test_fits_its_devices(stem, arguments):
+    config = load(stem, arguments)
+    model_config = model_of(config)
+    shape = meshes.mesh_shape(config.mesh, config.devices)
+    meshes.check_sizes(config, model_config, shape)
+    mesh = AbstractMesh(shape, meshes.MESH_AXES, axis_types=(AxisType.Auto,) * len(shape))
+
+    flat, axis_names = abstract(model_config)
+    shapes = {name: leaf.shape for name, leaf in flat.items()}
+    decay = names.match(config.optimizer.decay_rules, shapes, "optimizer.decay_rules")
+    optimizer = make_optimizer(config.optimizer, schedule(config), shapes, decay)
+    params = names.unflatten(dict(flat))
+    for tree in (params, jax.eval_shape(optimizer.init, params)):
+        places = meshes.placement(tree, axis_names, shapes, mesh)
+        for leaf, place in zip(jax.tree.leaves(tree), jax.tree.leaves(places), strict=True):
+            place.shard_shape(leaf.shape)  # raises where a dimension does not divide
+
+
+@pytest.mark.parametrize("stem, arguments", FULL + TINY)
+def test_any_full_size_model_can_be_tried_on_one_device(stem, arguments):
+    config = override(load(stem, arguments), train__batch_size=8, data__sequence_length=128, train__steps=2)
+    if "--config.mesh.tensor=1" in importlib.import_module(f"configs.{stem}").__doc__:
+        config.mesh.tensor = 1
+    meshes.check_sizes(config, model_of(config), meshes.mesh_shape(config.mesh, 1))
+    assert 0 < schedule(config)(0) <= config.optimizer.learning_rate
+    assert steps(config, "train.steps") == 2
+
+
+@pytest.mark.parametrize("stem, arguments", FULL + TINY)
+def test_is_the_same_after_json(stem, arguments, tmp_path):
+    config = load(stem, arguments)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(base.to_dict(config)))
+    again = base.load(file)
+    assert base.to_dict(again) == base.to_dict(config)
+    assert again.optimizer.decay_rules == config.optimizer.decay_rules
+    assert again.name == stem
+
+
+@pytest.mark.parametrize("stem, arguments", TINY)
+def test_tiny_is_the_same_experiment_on_one_device(stem, arguments):
+    tiny, full = load(stem, arguments), load(stem, arguments.removeprefix("tiny").lstrip(","))
+    for option in ("model.family", "model.preset", "tokenizer.kind", "optimizer.name", "optimizer.schedule"):
+        section, field = option.split(".")
+        assert tiny[section][field] == full[section][field], option
+    assert tiny.objective == full.objective
+    assert (tiny.devices, tiny.model.dtype, tiny.model.remat, tiny.train.microbatches) == (1, "float32", "none", 1)
+    assert 1e6 < counted(tiny) < 1e7
+    model_config = models.resolve(tiny.model)
+    dropouts = [f.name for f in dataclasses.fields(model_config) if "dropout" in f.name]
+    assert len(dropouts) == 4 and not any(getattr(model_config, name) for name in dropouts)
+    warmup, length = steps(tiny, "optimizer.warmup_steps"), steps(tiny, "train.steps")
+    assert 0.05 <= warmup / length <= 0.12 and length <= 1000
+
+
+@pytest.mark.parametrize(
+    "stem, parameters",
+    [
+        ("bert_base", 110_106_428),
+        ("bert_large", 336_226_108),
+        ("gpt2_small", 124_439_808),
+        ("gpt2_xl", 1_557_611_200),
+        ("gpt3", 125_226_240),
+        ("t5_small", 60_506_624),
+        ("t5_11b", 11_307_321_344),
+        ("t5_v1_1_base", 247_577_856),
+    ],
+)
+def test_full_size_has_the_published_number_of_parameters(stem, parameters):
+    assert counted(load(stem)) == parameters
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_documentation_gives_the_command_and_the_size(stem):
+    doc = importlib.import_module(f"configs.{stem}").__doc__
+    assert f"python train.py --config=configs/{stem}.py:tiny " in doc
+    for word in doc.split():
+        if word.startswith("--config=configs/"):
+            path, _, arguments = word.removeprefix("--config=").partition(":")
+            assert path == f"configs/{stem}.py"
+            load(stem, arguments)
+    if stem != "gpt3":
+        config = load(stem)
+        count, devices = counted(config), config.devices
+        shown = f"{count / 1e9:.3g}B" if count > 1e9 else f"{count / 1e6:.0f}M"
+        assert f"{shown} parameters" in doc
+        assert (f"for {devices} accelerators" if devices > 1 else "for one accelerator") in doc
+        assert ("bfloat16 is faster" in doc) == (config.model.dtype == "float32") == (devices == 1)
+
+
+def test_gpt3_documents_its_devices():
+    doc = " ".join(importlib.import_module("configs.gpt3").__doc__.split())
+    listed = [f"{load('gpt3', f'size={size}').devices:,}" for size in families.GPT3_SIZES]
+    assert f"{', '.join(listed[:-1])} and {listed[-1]} accelerators" in doc
+    assert f"{', '.join(list(families.GPT3_SIZES)[1:-1])} or 175b" in doc
+
+
+def test_bert_runs_in_two_phases_on_one_schedule():
+    for prefix in ("", "tiny,"):
+        first, second = load("bert_base", prefix), load("bert_base", prefix + "length=512")
+        assert steps(first, "train.steps") == 0.9 * steps(second, "train.steps")
+        assert steps(second, "train.steps") == steps(second, "optimizer.decay_steps")
+        assert second.data.sequence_length == 4 * first.data.sequence_length
+        for step in (0, 100, 500):
+            assert schedule(first)(step) == schedule(second)(step)
+
+
+def test_t5_learning_rate_is_that_of_the_paper():
+    rate = schedule(load("t5_base"))
+    for step in (0, 9_999, 40_000, 999_999):
+        assert rate(step) == pytest.approx(1 / max(step, 1e4) ** 0.5, rel=1e-4)
+
+
+def test_gpt3_durations_are_those_of_the_paper():
+    for size, tokens in {"125m": 0.5e6, "1.3b": 1e6, "13b": 2e6, "175b": 3.2e6}.items():
+        config = load("gpt3", f"size={size}")
+        step_tokens = config.train.batch_size * config.data.sequence_length
+        assert step_tokens == pytest.approx(tokens, rel=0.05)
+        assert steps(config, "train.steps") * step_tokens == pytest.approx(300e9, rel=1e-3)
+        rate = schedule(config)
+        assert rate(steps(config, "optimizer.warmup_steps")) == pytest.approx(config.optimizer.learning_rate, rel=1e-3)
+        last = rate(steps(config, "optimizer.decay_steps"))
+        assert last == rate(steps(config, "train.steps")) == pytest.approx(config.optimizer.learning_rate / 10)
+
+
+def test_every_model_field_is_an_option():
+    fields = {field.name for field in dataclasses.fields(models.ModelConfig)}
+    assert fields - {"heads_out"} == set(base.get_base().model)
+
+
+@pytest.mark.parametrize(
+    "stem, arguments, message",
+    [
+        ("bert_base", "tinny", "did you mean 'tiny'"),
+        ("bert_base", "lenght=512", "did you mean 'length'"),
+        ("bert_base", "length=256", "Known: 128, 512"),
+        ("bert_base", "size=125m", "unknown config argument 'size'"),
+        ("bert_base", "text:a.txt", "unknown config argument 'text:a.txt'"),
+        ("gpt3", "size=176b", "did you mean '175b'"),
+        ("gpt3", "size", "'size' needs a value, for example size=125m"),
+        ("gpt2_small", "data=", "'data' needs a value"),
+        ("t5_base", "tiny=maybe", "'tiny' is a switch"),
+        ("t5_base", "tiny=", "'tiny' is a switch"),
+    ],
+)
+def test_bad_arguments_are_explained(stem, arguments, message):
+    with pytest.raises(ConfigError) as raised:
+        load(stem, arguments)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "arguments, source",
+    [
+        ("", "pydocs"),
+        ("data=wikipedia", "tfds:wikipedia/20230601.en"),
+        ("tiny,data=c4", "tfds:c4/en"),
+        ("data=tfds:lm1b,tiny", "tfds:lm1b"),
+        ("data=wikipedia=0.8,text:books/*.txt=0.2,tiny", "tfds:wikipedia/20230601.en=0.8,text:books/*.txt=0.2"),
+        ("data=pydocs=0.5,c4=0.5", "pydocs=0.5,tfds:c4/en=0.5"),
+        ("data=pydocs,lm1b", "pydocs,tfds:lm1b"),
+    ],
+)
+def test_data_words_name_sources(arguments, source):
+    config = load("bert_base", arguments)
+    assert config.data.source == source
+    assert (config.devices, config.model.layers) == ((1, 4) if "tiny" in arguments else (1, None))
+
+
+@pytest.mark.parametrize("stem", ["bert_base", "gpt2_small", "t5_small"])
+def test_flags_change_a_tiny_experiment(stem):
+    values = flags.FlagValues()
+    arguments = [
+        "program", f"--config={ROOT}/configs/{stem}.py:tiny", "--config.train.batch_size=4",
+        "--config.train.steps=2 epochs", "--config.optimizer.decay_steps=3 epochs",
+        "--config.optimizer.learning_rate=3e-4", "--config.model.layers=1", "--config.model.dropout=0.1",
+        "--config.data.sequence_length=32",
+    ]  # fmt: skip
+    flag = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
+    values(arguments)
+    config = flag.value
+    assert (config.train.batch_size, config.train.steps) == (4, "2 epochs")
+    assert (config.optimizer.decay_steps, config.optimizer.learning_rate) == ("3 epochs", 3e-4)
+    assert (config.model.layers, config.model.dropout, config.data.sequence_length) == (1, 0.1, 32)

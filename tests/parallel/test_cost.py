@@ -1,0 +1,64 @@
+"""Counted operations against arithmetic by hand, and the start-up check."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from errors import ConfigError
+from parallel import cost, self_check
+from tests.models import tiny
+
+
+def flops(function, *arguments):
+    return cost.count_flops(jax.make_jaxpr(function)(*arguments))
+
+
+def test_products_and_loops():
+    a, b = jnp.ones((3, 4)), jnp.ones((4, 5))
+    assert flops(lambda x, y: x @ y, a, b) == 2 * 3 * 4 * 5
+    assert flops(lambda x, y: jnp.einsum("bij,bjk->bik", x, y), jnp.ones((7, 3, 4)), jnp.ones((7, 4, 5))) == 7 * 120
+
+    def loop(x):
+        return jax.lax.scan(lambda c, _: (c @ jnp.ones((4, 4)), None), x, None, length=6)[0]
+
+    assert flops(jax.jit(loop), a) == 6 * 2 * 3 * 4 * 4
+    # Value and gradient by the left side: the product and one more of its size.
+    assert flops(jax.value_and_grad(lambda x: (x @ b).sum()), a) == 240
+
+
+def test_a_transformer_counts_as_its_products():
+    import models
+
+    for scan in (True, False):
+        model = models.Transformer(tiny.config("gpt2", scan=scan))
+        data = tiny.batch("gpt2", rows=2, length=16)
+        got = flops(lambda p, m=model, d=data: m.apply({"params": p}, d).logits, tiny.parameters("gpt2"))
+        tokens, width, ffn, layers = 2 * 16, 32, 64, 3
+        by_hand = layers * (8 * tokens * width * width + 4 * tokens * 16 * width + 4 * tokens * width * ffn)
+        assert got == by_hand + 2 * tokens * width * 104
+
+
+def test_frozen_layers_cost_no_backward():
+    import models
+
+    def cost_of(frozen):
+        model = models.Transformer(tiny.config("bert"), frozen_encoder=frozen)
+        data = tiny.batch("bert")
+        params = tiny.parameters("bert")
+        top = {k: v for k, v in params.items() if k not in ("encoder", "token", "encoder_embeddings")}
+        rest = {k: v for k, v in params.items() if k not in top}
+        return flops(jax.grad(lambda t: jnp.square(model.apply({"params": {**rest, **t}}, data).logits).sum()), top)
+
+    forward = flops(
+        lambda p: models.Transformer(tiny.config("bert")).apply({"params": p}, tiny.batch("bert")).logits,
+        tiny.parameters("bert"),
+    )
+    assert cost_of(3) < 1.6 * forward  # only the head goes backward
+
+
+def test_the_start_up_check_passes_here_and_refuses_a_wrong_backend(monkeypatch):
+    self_check.check_backend()
+    right = self_check._program
+    monkeypatch.setattr(self_check, "_program", lambda weights, rows: right(weights, rows) * 2)
+    with pytest.raises(ConfigError, match="computes wrongly"):
+        self_check.check_backend()

@@ -1,0 +1,105 @@
+"""Any mesh computes what one device computes."""
+
+import jax
+import numpy as np
+import pytest
+
+from errors import ConfigError
+from models import axes
+from parallel import mesh as meshes
+from tests.training import tiny_run
+
+MESHES = {
+    "gpt2": [dict(data=8), dict(data=2, fsdp=2, tensor=2), dict(data=1, fsdp=1, tensor=4, sequence=2)],
+    "bert": [dict(data=1, fsdp=4, tensor=2)],
+    "t5": [dict(data=2, fsdp=2, tensor=1, sequence=2)],
+}
+
+
+@pytest.mark.parametrize("family", MESHES)
+def test_eight_devices_equal_one(family, root):
+    expected = None
+    for mesh in [dict(data=1), *MESHES[family]]:
+        changes = {f"mesh__{axis}": size for axis, size in mesh.items()}
+        experiment = tiny_run.build(tiny_run.config(family, root, **changes), devices=int(np.prod(list(mesh.values()))))
+        state, history = tiny_run.run(experiment, 3)
+        parameters = tiny_run.parameters(experiment, state)
+        if expected is None:
+            expected = history, parameters
+            continue
+        for got, want in zip(history, expected[0], strict=True):
+            for name, value in want.items():
+                assert got[name] == pytest.approx(value, rel=1e-5, abs=1e-5), (mesh, name)
+        # Adam divides by a root that is near 0 where a gradient is: rounding shows most there.
+        for name, value in expected[1].items():
+            assert np.abs(parameters[name] - value).max() < 2e-3, (mesh, name)
+            assert np.abs(parameters[name] - value).mean() < 1e-5, (mesh, name)
+
+
+def test_parameters_and_optimizer_are_born_sharded(root):
+    config = tiny_run.config("gpt2", root, mesh__data=2, mesh__fsdp=2, mesh__tensor=2)
+    experiment = tiny_run.build(config, devices=8)
+    state = experiment.new_state()
+    kernel = state.trainable["decoder"]["layers"]["ffn"]["up"]["kernel"]
+    assert kernel.shape == (2, 32, 64) and kernel.addressable_shards[0].data.shape == (2, 16, 32)
+    mu = state.opt_state[1].mu["decoder"]["layers"]["ffn"]["up"]["kernel"]
+    assert mu.sharding == kernel.sharding
+    table = state.trainable["token"]["embedding"]
+    assert table.addressable_shards[0].data.shape == (132, 16)
+
+
+def test_factored_moments_follow_their_parameter(root):
+    config = tiny_run.config(
+        "t5", root, optimizer__name="adafactor", model__width=128, model__ffn=256, mesh__data=1, mesh__fsdp=4,
+        mesh__tensor=2,
+    )  # fmt: skip
+    experiment = tiny_run.build(config, devices=8)
+    state = experiment.abstract_state.opt_state
+    moments = next(
+        leaf
+        for leaf in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, dict))
+        if isinstance(leaf, dict) and "encoder/layers/ffn/up/kernel" in leaf
+    )["encoder/layers/ffn/up/kernel"]
+    placed = {leaf.shape: leaf.sharding.spec for leaf in jax.tree.leaves(moments) if leaf.ndim == 2}
+    assert placed[(2, 128)] == jax.sharding.PartitionSpec(None, "fsdp")
+    assert placed[(2, 256)] == jax.sharding.PartitionSpec(None, "tensor")
+
+
+def test_every_logical_name_is_in_the_table():
+    assert {name for name, _ in meshes.RULES} == axes.NAMES
+    with pytest.raises(ValueError, match="hedas"):
+        axes.constrain(np.zeros((2, 3)), axes.BATCH, "hedas")
+
+
+def test_mesh_takes_what_is_left():
+    assert meshes.mesh_shape(dict(data=-1, fsdp=2, tensor=2, sequence=1), 8) == (2, 2, 2, 1)
+    for sizes in (dict(data=3), dict(data=-1, fsdp=3), dict(data=-1, fsdp=-1), dict(data=0)):
+        with pytest.raises(ConfigError, match="mesh"):
+            meshes.mesh_shape({"data": 1, "fsdp": 1, "tensor": 1, "sequence": 1, **sizes}, 8)
+
+
+def test_a_process_reads_only_the_rows_of_its_devices():
+    mesh = meshes.make_mesh(dict(data=4, fsdp=1, tensor=2, sequence=1))
+    sharding = meshes.row_sharding(mesh)
+    np.testing.assert_array_equal(meshes.my_rows(sharding, 8), np.arange(8))
+    rows = {"tokens": np.arange(24).reshape(8, 3)}
+    placed = meshes.to_devices(rows, np.arange(8), 8, sharding)["tokens"]
+    np.testing.assert_array_equal(placed, rows["tokens"])
+    assert {shard.data.shape for shard in placed.addressable_shards} == {(2, 3)}
+
+
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        (dict(train__batch_size=6, mesh__data=4), "batch_size"),
+        (dict(train__microbatches=3), "microbatches"),
+        (dict(data__sequence_length=31, mesh__sequence=2), "sequence_length"),
+        (dict(model__heads=4, mesh__tensor=8, model__head_dim=8), "heads"),
+    ],
+)
+def test_sizes_that_do_not_divide_are_named(changes, word, root):
+    import models
+
+    config = tiny_run.config("gpt2", root, **changes)
+    with pytest.raises(ConfigError, match=word):
+        meshes.check_sizes(config, models.resolve(config.model), [max(1, config.mesh[a]) for a in meshes.MESH_AXES])

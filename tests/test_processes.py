@@ -1,0 +1,78 @@
+"""Two real processes, joined by jax.distributed over gloo, compute what one process computes."""
+
+import json
+import pathlib
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from tests import test_verbs
+from tests.training import tiny_run
+from training.checkpoint import Checkpoints
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def start_two(*arguments):
+    port = free_port()
+    return [
+        subprocess.Popen(
+            test_verbs.command(
+                "train", *arguments, f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={i}"
+            ),
+            cwd=test_verbs.ROOT, env=test_verbs.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for i in range(2)
+    ]  # fmt: skip
+
+
+def losses(workdir):
+    lines = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    return [(line["step"], line["split"], line["loss"], line.get("grad_norm", 0.0)) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    path = tmp_path_factory.mktemp("processes")
+    tiny_run.write_text(path / "text")
+    return path
+
+
+def test_two_processes_equal_one_and_resume_as_one(root):
+    alone, together = root / "alone", root / "together"
+    done = test_verbs.run("train", *test_verbs.small(root), f"--workdir={alone}")
+    assert done.returncode == 0, done.stderr
+
+    processes = start_two(*test_verbs.small(root), f"--workdir={together}")
+    results = [process.communicate(timeout=240) for process in processes]
+    for process, (_, errors) in zip(processes, results, strict=True):
+        assert process.returncode == 0, errors
+    assert "on 2 cpu device(s)" in results[0][0]
+    assert "step 1/" not in results[1][0]  # only the first process speaks
+    one, two = losses(alone), losses(together)
+    assert [line[:2] for line in two] == [line[:2] for line in one]
+    for a, b in zip(one, two, strict=True):
+        assert b[2:] == pytest.approx(a[2:], rel=1e-5)
+
+    # What two processes saved, one process goes on with.
+    resumed = test_verbs.run("train", *test_verbs.small(root), f"--workdir={together}", train__steps=5)
+    assert resumed.returncode == 0 and "Resuming after step 4" in resumed.stdout, resumed.stderr
+
+
+def test_a_signal_to_one_process_stops_both_after_saving(root):
+    workdir = root / "stopped"
+    processes = start_two(*test_verbs.small(root), f"--workdir={workdir}", "--config.train.steps=100000")
+    for line in processes[0].stdout:
+        if line.startswith("step 3/"):
+            break
+    processes[1].send_signal(signal.SIGTERM)
+    results = [process.communicate(timeout=120) for process in processes]
+    for process, (_, errors) in zip(processes, results, strict=True):
+        assert process.returncode == 75, errors
+    assert Checkpoints(workdir / "checkpoints").latest_whole() >= 3

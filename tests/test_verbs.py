@@ -1,0 +1,143 @@
+"""The verbs as a user meets them: a process, its messages and its exit code."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.training import tiny_run
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = (
+    "data.sequence_length=32 train.batch_size=4 train.steps=4 train.log_every=1 train.eval_every=4 "
+    "train.eval_batches=1 checkpoint.every=2 model.layers=1 model.width=32 model.heads=2 model.ffn=32 "
+    "model.vocab_size=256 tokenizer.vocab_size=256 train.compile_cache= data.validation_share=0.2 optimizer.warmup_steps=1"
+).split()
+
+
+def environment():
+    keep = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS",)}
+    return {**keep, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+
+
+def command(verb, *arguments, **settings):
+    settings = [f"--config.{key.replace('__', '.')}={value}" for key, value in settings.items()]
+    return [sys.executable, str(ROOT / f"{verb}.py"), *map(str, arguments), *settings]
+
+
+def run(verb, *arguments, **settings):
+    return subprocess.run(
+        command(verb, *arguments, **settings), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    path = tmp_path_factory.mktemp("verbs")
+    tiny_run.write_text(path / "text")
+    return path
+
+
+def small(root):
+    source = [f"--config.data.source=text:{root}/text/*.txt", f"--config.data.cache_dir={root}/cache"]
+    return ["--config=configs/bert_base.py:tiny", *[f"--config.{s}" for s in SMALL], *source]
+
+
+def check_refused(done, code, *words):
+    """One message on standard error that names cause and fix; no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr, done.stderr
+
+
+def test_train_then_fill_blanks_then_everything_that_meets_the_workdir(root):
+    workdir = root / "run"
+    done = run("train", *small(root), f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    for word in ("where it differs", "parameters", "Data ", "Memory per device", "FLOP per step", "eta", "Done"):
+        assert word in done.stdout, done.stdout
+    for name in ("config.json", "metrics.jsonl", "tensorboard", "checkpoints/4", "tokenizer", "log.txt"):
+        assert (workdir / name).exists(), name
+    assert json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])["step"] == 1
+
+    again = run("train", *small(root), f"--workdir={workdir}")
+    assert again.returncode == 0 and "finished" in again.stdout
+    check_refused(
+        run("train", *small(root), f"--workdir={workdir}", train__batch_size=8), 2, "train.batch_size", "--workdir"
+    )
+    filled = run("generate", f"--workdir={workdir}", "--prompt=The [MASK] is a list.")
+    assert filled.returncode == 0 and "blank 1:" in filled.stdout, filled.stderr
+    check_refused(run("generate", f"--workdir={workdir}", "--prompt=No blank here."), 2, "[MASK]")
+    check_refused(run("generate", f"--workdir={root}", "--prompt=[MASK]"), 2, "config.json")
+
+    (workdir / "tokenizer" / "tokenizer.json").write_text("{")
+    check_refused(run("train", *small(root), f"--workdir={workdir}", train__steps=6), 3, "tokenizer.json")
+
+
+def test_a_signal_saves_and_says_how_to_go_on(root):
+    workdir = root / "stopped"
+    arguments = [*small(root), f"--workdir={workdir}", "--config.train.steps=100000"]
+    process = subprocess.Popen(
+        command("train", *arguments),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("step 3/"):
+            break
+    busy = run("train", *arguments)
+    check_refused(busy, 2, "in use")
+    process.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75 and "same command again" in errors
+    assert time.monotonic() - began < 60
+    saved = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
+    resumed = run("train", *small(root), f"--workdir={workdir}", train__steps=saved + 1)
+    assert resumed.returncode == 0 and f"Resuming after step {saved}" in resumed.stdout, resumed.stderr
+    steps = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in steps if line["split"] == "train"]
+    assert sorted(set(steps)) == steps
+
+
+def test_divergence_ends_with_4(root):
+    done = run(
+        "train", *small(root), f"--workdir={root / 'diverged'}", optimizer__learning_rate=1e30, optimizer__warmup_steps=0,
+        optimizer__schedule="constant", checkpoint__every=1,
+    )  # fmt: skip
+    check_refused(done, 4, "diverged", "checkpoint", "learning_rate")
+
+
+REFUSED = {
+    "no config": (["train"], 2, ["--config"]),
+    "unknown option": (["train", "--config=configs/bert_base.py", "--config.train.stesp=5"], 2, ["steps"]),
+    "wrong type": (["train", "--config=configs/bert_base.py", "--config.train.batch_size=many"], 2, ["batch_size"]),
+    "unknown argument": (["train", "--config=configs/bert_base.py:tniy"], 2, ["did you mean 'tiny'"]),
+    "unknown flag": (["train", "--config=configs/bert_base.py", "--wrkdir=x"], 2, ["workdir"]),
+    "no such config": (["train", "--config=configs/brt_base.py"], 2, ["configs/bert_base.py"]),
+    "stray word": (["train", "--config=configs/bert_base.py", "tiny"], 2, ["tiny"]),
+    "bad process": (["train", "--config=configs/bert_base.py:tiny", "--num_processes=2"], 2, ["--coordinator"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_usage_ends_with_2(case, tmp_path):
+    arguments, code, words = REFUSED[case]
+    more = [] if case == "no config" else [f"--workdir={tmp_path / 'run'}"]
+    check_refused(run(*arguments, *more), code, *words)
+
+
+def test_help_shows_an_example_and_ends_with_0():
+    for verb in ("train", "generate", "prepare"):
+        done = run(verb, "--help")
+        assert done.returncode == 0 and f"python {verb}.py --" in done.stdout

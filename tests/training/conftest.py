@@ -1,0 +1,11 @@
+import pytest
+
+from tests.training import tiny_run
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory):
+    """A directory with text, and a cache that all tests share."""
+    path = tmp_path_factory.mktemp("run")
+    tiny_run.write_text(path / "text")
+    return path

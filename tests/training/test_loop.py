@@ -1,0 +1,128 @@
+"""The loop: resume to the bit, divergence, signals, and what it writes."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from errors import DivergedError, Preempted
+from tests.training import tiny_run
+from training.checkpoint import Checkpoints
+from training.loop import Progress, clock, fit, human
+from training.metrics import MetricWriter
+
+
+def train(experiment, workdir, start=0, state=None, every_line=lambda line: None):
+    """Runs the loop as train.py does; returns the last state."""
+    workdir.mkdir(exist_ok=True)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    if start:
+        state = experiment.restore(checkpoints, start)
+    state = experiment.new_state() if state is None else state
+    with experiment.context():
+        step = experiment.trace_train_step().lower().compile()
+    writer = MetricWriter(workdir, start)
+    try:
+        return fit(
+            experiment, state, step, start=start, checkpoints=checkpoints, writer=writer,
+            progress=Progress(1e9, 1e12, experiment.durations["steps"]), meta={}, report=every_line,
+        )  # fmt: skip
+    finally:
+        writer.close()
+        checkpoints.close()
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def settings(root, **changes):
+    """Dropout on: its random bits must resume as well."""
+    return tiny_run.config(
+        "bert", root, model__dropout=0.1, checkpoint__every=4, train__steps=7, train__eval_every=7, **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory):
+    """(workdir, parameters, state) of a run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("whole")
+    experiment = tiny_run.build(settings(root))
+    state = train(experiment, workdir)
+    return workdir, tiny_run.parameters(experiment, state), state
+
+
+def check_equal(experiment, state, whole, workdir):
+    import jax
+
+    for name, value in tiny_run.parameters(experiment, state).items():
+        np.testing.assert_array_equal(value, whole[1][name], err_msg=name)
+    for a, b in zip(jax.tree.leaves(state.opt_state), jax.tree.leaves(whole[2].opt_state), strict=True):
+        np.testing.assert_array_equal(a, b)
+    keep = ("step", "split", "loss", "grad_norm", "learning_rate")
+    got, want = ([{k: v for k, v in line.items() if k in keep} for line in lines(w)] for w in (workdir, whole[0]))
+    assert got == want
+
+
+def test_a_run_stopped_by_a_signal_resumes_bit_equal(root, whole, tmp_path):
+    experiment = tiny_run.build(settings(root))
+
+    def stop_after_three(line):
+        if line.startswith("step 3/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Preempted, match="run the same command again"):
+        train(experiment, tmp_path, every_line=stop_after_three)
+    saved = Checkpoints(tmp_path / "checkpoints").latest_whole()
+    assert saved in (4, 5)
+    state = train(tiny_run.build(settings(root)), tmp_path, start=saved)
+    check_equal(experiment, state, whole, tmp_path)
+
+
+def test_a_killed_run_resumes_bit_equal_and_repeats_no_step(root, whole, tmp_path):
+    """What was logged after the last checkpoint is done again, and stands in the log once."""
+
+    class Killed(Exception):
+        pass
+
+    def kill_after_six(line):
+        if line.startswith("step 6/"):
+            raise Killed
+
+    experiment = tiny_run.build(settings(root))
+    with pytest.raises(Killed):
+        train(experiment, tmp_path, every_line=kill_after_six)
+    assert lines(tmp_path)[-1]["step"] == 6
+    saved = Checkpoints(tmp_path / "checkpoints").latest_whole()
+    assert saved == 4
+    state = train(experiment, tmp_path, start=saved)
+    check_equal(experiment, state, whole, tmp_path)
+
+
+def test_metrics_have_what_scripts_rely_on(whole):
+    written = lines(whole[0])
+    assert [line["step"] for line in written if line["split"] == "train"] == [1, 2, 3, 4, 5, 6, 7]
+    for line in written:
+        if line["split"] == "train":
+            assert {"loss", "tokens_per_second", "mfu", "learning_rate", "grad_norm", "seconds"} <= set(line)
+    assert written[-1]["split"] == "validation" and {"loss", "mlm", "nsp"} <= set(written[-1])
+    assert any((whole[0] / "tensorboard").iterdir())
+
+
+def test_divergence_stops_and_names_the_last_good_checkpoint(root, tmp_path):
+    config = tiny_run.config(
+        "gpt2", root, optimizer__learning_rate=1e30, optimizer__warmup_steps=0, optimizer__schedule="constant",
+        checkpoint__every=1,
+    )  # fmt: skip
+    with pytest.raises(DivergedError, match=r"learning_rate") as error:
+        train(tiny_run.build(config), tmp_path)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert str(checkpoints.directory / str(checkpoints.steps()[-1])) in str(error.value)
+    assert checkpoints.latest_whole() is not None
+
+
+def test_figures_for_people():
+    assert [human(n) for n in (3, 12345, 9.89e14)] == ["3", "12.35k", "989T"]
+    assert [clock(s) for s in (65, 3725, 90000)] == ["1m05s", "1h02m", "1d01h"]
