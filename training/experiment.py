@@ -168,15 +168,23 @@ class Experiment:
         """Batches of the validation split, in order."""
         return data.pipeline.open_batches(self.config, self.tokenizer, self.objective.rows, "validation")
 
+    @property
+    def validation_batches(self):
+        """Number of validation batches: whole ones only, unless there is less than one."""
+        return max(1, min(self.config.train.eval_batches, int(self.validation.steps_per_epoch)))
+
+    @functools.cached_property
+    def validation_key(self):
+        """Corrupts validation batch i with fold_in(key, i), the same at every step of the run."""
+        return jax.random.fold_in(jax.random.key(self.config.seed, impl="threefry2x32"), 3)
+
     def validate(self, state):
         """{metric: value} over the validation split, at most `train.eval_batches` batches, with fixed corruption."""
-        key = jax.random.fold_in(jax.random.key(self.config.seed, impl="threefry2x32"), 3)
-        count = max(1, min(self.config.train.eval_batches, int(self.validation.steps_per_epoch)))
         totals = {}
         with self.context():
-            for index in range(count):
+            for index in range(self.validation_batches):
                 rows = self.rows(self.validation, index)
-                terms = jax.device_get(self.eval_step(state, rows, jax.random.fold_in(key, index)))
+                terms = jax.device_get(self.eval_step(state, rows, jax.random.fold_in(self.validation_key, index)))
                 for name, term in terms.items():
                     old = totals.get(name, (0.0, 0.0))
                     totals[name] = (old[0] + float(term.sum), old[1] + float(term.weight))
