@@ -69,7 +69,7 @@ def _check_config_file(path):
     """config_flags puts off the error of a missing file until the configuration is used."""
     if pathlib.Path(path).is_file():
         return
-    known = sorted(str(p) for p in pathlib.Path("configs").rglob("*.py") if "get_config" in p.read_text())
+    known = sorted(str(p) for p in pathlib.Path("configs").rglob("*.py") if "def get_config" in p.read_text())
     listed = f"; configs here: {', '.join(known)}" if known else " (run from the checkout, or give a full path)"
     raise ConfigError(f"there is no config file {path}{suggest(path, known)}{listed}")
 

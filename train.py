@@ -37,9 +37,8 @@ def main():
     first = jax.process_index() == 0
     directory = Workdir(WORKDIR.value or default_workdir(), base.to_dict(config), writer=first)
     log = cli.Log(directory.path / "log.txt", active=first)
-    log(
-        f"Run in {directory.path} on {jax.device_count()} {jax.devices()[0].device_kind} device(s), jax {jax.__version__}"
-    )
+    devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device(s)"
+    log(f"Run in {directory.path} on {devices}, jax {jax.__version__}")
     describe_differences(config, log)
 
     experiment = experiments.build(config, directory.tokenizer, report=log)

@@ -26,10 +26,14 @@ def start_two(*arguments):
             test_verbs.command(
                 "train", *arguments, f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={i}"
             ),
-            cwd=test_verbs.ROOT, env=test_verbs.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=test_verbs.ROOT,
+            env=test_verbs.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for i in range(2)
-    ]  # fmt: skip
+    ]
 
 
 def losses(workdir):

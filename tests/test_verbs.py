@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 SMALL = (
     "data.sequence_length=32 train.batch_size=4 train.steps=4 train.log_every=1 train.eval_every=4 "
     "train.eval_batches=1 checkpoint.every=2 model.layers=1 model.width=32 model.heads=2 model.ffn=32 "
-    "model.vocab_size=256 tokenizer.vocab_size=256 train.compile_cache= data.validation_share=0.2 optimizer.warmup_steps=1"
+    "model.vocab_size=256 tokenizer.vocab_size=256 train.compile_cache= data.validation_share=0.2 "
+    "optimizer.warmup_steps=1"
 ).split()
 
 
@@ -111,10 +112,8 @@ def test_a_signal_saves_and_says_how_to_go_on(root):
 
 
 def test_divergence_ends_with_4(root):
-    done = run(
-        "train", *small(root), f"--workdir={root / 'diverged'}", optimizer__learning_rate=1e30, optimizer__warmup_steps=0,
-        optimizer__schedule="constant", checkpoint__every=1,
-    )  # fmt: skip
+    changes = dict(optimizer__learning_rate=1e30, optimizer__warmup_steps=0, optimizer__schedule="constant")
+    done = run("train", *small(root), f"--workdir={root / 'diverged'}", checkpoint__every=1, **changes)
     check_refused(done, 4, "diverged", "checkpoint", "learning_rate")
 
 

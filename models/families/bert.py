@@ -29,5 +29,4 @@ PRESETS = {
     "base_cased": dict(_BASE, vocab_size=28996),
     "large": _LARGE,
     "large_cased": dict(_LARGE, vocab_size=28996),
-    "tiny": dict(_BERT, layers=4, width=128, heads=4, ffn=512),
 }

@@ -22,5 +22,4 @@ PRESETS = {
     "medium": dict(_GPT2, layers=24, width=1024, heads=16, ffn=4096),
     "large": dict(_GPT2, layers=36, width=1280, heads=20, ffn=5120),
     "xl": dict(_GPT2, layers=48, width=1600, heads=25, ffn=6400),
-    "tiny": dict(_GPT2, layers=4, width=128, heads=4, ffn=512, max_positions=256),
 }
