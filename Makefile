@@ -19,7 +19,7 @@ $(VENV)/.parity: $(VENV)/.test
 	@touch $@
 
 demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in some blanks
-	$(BIN)/python train.py --config=configs/bert_base.py:tiny --workdir=runs/demo --config.train.steps=600
+	$(BIN)/python train.py --config=configs/bert_base.py:tiny --workdir=runs/demo
 	$(BIN)/python generate.py --workdir=runs/demo \
 	  --prompt="Return the [MASK] of the array ." \
 	  --prompt="If the file does not [MASK] , an error is raised ." \

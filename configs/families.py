@@ -7,31 +7,36 @@ than published, raise both.
 
 from configs import base
 
-# Minutes on two CPU cores. The preset stays and only sizes change, so a tiny run has the block, the objective, the
-# optimizer and the shape of the schedule of the full one. No dropout: a run this short does not overfit.
-_TINY_MODEL = dict(width=256, heads=4, ffn=1024, vocab_size=4096, dropout=0.0, attention_dropout=0.0)
-_TINY_RUN = dict(log_every=20, eval_every=200)
+# About four minutes on two CPU cores. The preset stays and only sizes change, so a tiny run has the block, the
+# objective, the optimizer and the shape of the schedule of the full one. No dropout: a run this short does not overfit.
+# Unrolled: three layers compile fast anyway, and a CPU runs them faster than a loop.
+_TINY_MODEL = dict(
+    width=192, heads=3, ffn=768, vocab_size=4096, dropout=0.0, attention_dropout=0.0, scan=False
+)  # fmt: skip
+_TINY_RUN = dict(log_every=20, eval_every=250, batch_size=16)
 
 TINY_BERT = dict(
-    model=dict(_TINY_MODEL, layers=4),
+    model=dict(_TINY_MODEL, layers=3),
     tokenizer=dict(vocab_size=4096),
-    train=dict(_TINY_RUN, batch_size=32, steps=600),
-    optimizer=dict(learning_rate=1e-3, warmup_steps=40, decay_steps=600),
+    train=dict(_TINY_RUN, steps=2000),
+    # Without bias correction the first updates are three times too long: a short warm-up to 1e-3 ends at the unigram
+    # distribution and stays there.
+    optimizer=dict(learning_rate=7e-4, warmup_steps=200, decay_steps=2000),
     checkpoint=dict(every=500),
 )
 TINY_GPT = dict(
-    model=dict(_TINY_MODEL, layers=4),
+    model=dict(_TINY_MODEL, layers=3),
     tokenizer=dict(vocab_size=4096),
     data=dict(sequence_length=128),
-    train=dict(_TINY_RUN, batch_size=16, steps=600),
-    optimizer=dict(learning_rate=1e-3, warmup_steps=40, decay_steps=600),
+    train=dict(_TINY_RUN, steps=700),
+    optimizer=dict(learning_rate=1e-3, warmup_steps=40, decay_steps=700),
     checkpoint=dict(every=500),
 )
 TINY_T5 = dict(
     model=dict(_TINY_MODEL, layers=2, decoder_layers=2, activation_dropout=0.0, final_dropout=0.0),
     tokenizer=dict(vocab_size=4096),  # the sentinels are among them
     data=dict(sequence_length=128),
-    train=dict(_TINY_RUN, batch_size=16, steps=600),
+    train=dict(_TINY_RUN, steps=1000),
     optimizer=dict(learning_rate=1e-2, warmup_steps=60),
     checkpoint=dict(every=500),
 )

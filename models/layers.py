@@ -42,11 +42,18 @@ class Linear(nn.Module):
     def __call__(self, x):
         kernel_init = nn.with_logical_partitioning(self.init, self.names)
         kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
-        y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        y = _product(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.names[1:])
             y += self.param("bias", bias_init, (self.features,), jnp.float32).astype(self.dtype)
         return y
+
+
+def _product(x, kernel):
+    """x @ kernel. XLA's CPU backend differentiates a product of matrices a third faster than one of [B, T, D]."""
+    if jax.default_backend() != "cpu":
+        return x @ kernel
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 class Norm(nn.Module):

@@ -34,7 +34,7 @@ class Experiment:
         model: models.Transformer.
         split: training.trainable.Split.
         optimizer, schedule: what updates the trainable half.
-        batches: data.batches.Batches of the training split.
+        batches, validation: data.pipeline.Data of the two splits.
         shapes, axis_names: {name: shape} and {name: logical axes} of all parameters.
         durations: {"steps", "log_every", "eval_every", "checkpoint_every"} in steps.
         fingerprint: identifies the prepared data.
@@ -49,6 +49,7 @@ class Experiment:
     optimizer: Any
     schedule: Any
     batches: Any
+    validation: Any
     shapes: dict
     axis_names: dict
     durations: dict
@@ -163,11 +164,6 @@ class Experiment:
         step = functools.partial(eval_step, model=self.model, objective=objective, split=self.split)
         return jax.jit(step, out_shardings=meshes.replicated(self.mesh))
 
-    @functools.cached_property
-    def validation(self):
-        """Batches of the validation split, in order."""
-        return data.pipeline.open_batches(self.config, self.tokenizer, self.objective.rows, "validation")
-
     @property
     def validation_batches(self):
         """Number of validation batches: whole ones only, unless there is less than one."""
@@ -237,11 +233,17 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
     objective = objectives.build(config, tokenizer.tables, model_config)
     model_config = dataclasses.replace(model_config, heads_out=tuple(objective.outputs))
     batches = data.pipeline.open_batches(config, tokenizer, objective.rows, "train", report)
+    validation = data.pipeline.open_batches(config, tokenizer, objective.rows, "validation", report)
 
     durations = _durations(config, batches)
     model, shapes, axis_names, split = _model(config, model_config, objective, batches)
     o = config.optimizer
     decay_steps = durations["steps"] if o.decay_steps is None else _steps(config, batches, "optimizer.decay_steps")
+    if o.schedule in ("linear", "cosine") and durations["steps"] > decay_steps:
+        report(
+            f"Note: the learning rate reaches its end at step {decay_steps}, the run goes on to {durations['steps']}; "
+            "to spread it, raise optimizer.decay_steps as well"
+        )
     schedule = make_schedule(
         o.schedule,
         o.learning_rate,
@@ -261,6 +263,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
         optimizer=optimizer,
         schedule=schedule,
         batches=batches,
+        validation=validation,
         shapes=shapes,
         axis_names=axis_names,
         durations=durations,

@@ -10,7 +10,7 @@ from errors import ConfigError
 # What may change between two starts of the same run: its length, how it reports, and where it runs.
 MAY_CHANGE = (
     "train.steps", "train.log_every", "train.eval_every", "train.eval_batches", "train.compile_cache",
-    "checkpoint.", "mesh.", "devices", "data.prefetch", "data.cache_dir", "data.tfds_dir",
+    "optimizer.decay_steps", "checkpoint.", "mesh.", "devices", "data.prefetch", "data.cache_dir", "data.tfds_dir",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ CASES = {
     "positions": ("gpt2", dict(data__sequence_length=32, model__max_positions=16), ConfigError, "max_positions"),
     "mesh": ("gpt2", dict(mesh__fsdp=3, mesh__data=1), ConfigError, "mesh.fsdp=3.*devices"),
     "missing file": ("gpt2", dict(data__source="text:/nowhere/*.txt"), DataError, "/nowhere"),
+    "validation": ("gpt2", dict(data__validation_source="text:/nowhere/*.md"), DataError, "/nowhere"),
     "empty source": ("gpt2", dict(data__source=""), ConfigError, "data.source"),
     "unknown source": ("gpt2", dict(data__source="pydcos"), ConfigError, "did you mean 'pydocs'"),
     "unprepared": ("gpt2", dict(data__source="tfds:lm1b"), DataError, "tfds build lm1b"),
