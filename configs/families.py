@@ -36,8 +36,8 @@ TINY_T5 = dict(
     model=dict(_TINY_MODEL, layers=2, decoder_layers=2, activation_dropout=0.0, final_dropout=0.0),
     tokenizer=dict(vocab_size=4096),  # the sentinels are among them
     data=dict(sequence_length=128),
-    train=dict(_TINY_RUN, steps=1000),
-    optimizer=dict(learning_rate=1e-2, warmup_steps=60),
+    train=dict(_TINY_RUN, steps=1300),
+    optimizer=dict(learning_rate=2e-2, warmup_steps=60),
     checkpoint=dict(every=500),
 )
 
