@@ -59,7 +59,7 @@ def _parse(required):
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}; options are written --name=value (see --help)")
     for name in required:
-        if FLAGS[name].value in (None, ""):
+        if not FLAGS[name].value:
             raise ConfigError(f"--{name} is required (see --help)")
     if "config" in FLAGS and FLAGS.config is not None:
         _check_config_file(FLAGS["config"].config_filename.partition(":")[0])

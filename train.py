@@ -30,23 +30,26 @@ def main():
     import jax
 
     from configs import base
+    from parallel.processes import decide
+    from training import describe
     from training import experiment as experiments
     from training.checkpoint import Checkpoints
     from training.workdir import Workdir
 
-    first = jax.process_index() == 0
-    directory = Workdir(WORKDIR.value or default_workdir(), base.to_dict(config), writer=first)
-    log = cli.Log(directory.path / "log.txt", active=first)
+    directory = Workdir(WORKDIR.value or default_workdir(), base.to_dict(config))
+    decide(directory.open)
+    log = cli.Log(directory.path / "log.txt", active=jax.process_index() == 0)
     devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device(s)"
     log(f"Run in {directory.path} on {devices}, jax {jax.__version__}")
-    describe_differences(config, log)
+    describe.differences_from_base(config, log)
 
     experiment = experiments.build(config, directory.tokenizer, report=log)
+    directory.keep_config()
     directory.keep_tokenizer(experiment.tokenizer)
-    describe_experiment(experiment, log)
+    describe.experiment_lines(experiment, log)
 
     checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
-    start = checkpoints.latest_whole(log) or 0
+    start = decide(lambda: find_start(checkpoints, log))
     last = experiment.durations["steps"]
     if start >= last:
         log(f"The run is finished: {start} of {last} steps are done. Raise --config.train.steps to go on.")
@@ -56,6 +59,13 @@ def main():
     finally:
         checkpoints.close()
         directory.close()
+
+
+def find_start(checkpoints, log):
+    """The step of the newest whole checkpoint, or 0; damaged ones after it are deleted, their steps come again."""
+    start = checkpoints.latest_whole(log) or 0
+    checkpoints.discard_after(start)
+    return start
 
 
 def train(experiment, directory, checkpoints, start, log, began):
@@ -81,7 +91,11 @@ def train(experiment, directory, checkpoints, start, log, began):
         log("Memory per device: " + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in memory.items()))
     log(f"{human(flops)}FLOP per step; mfu is against {human(rate)}FLOP/s per device, from {origin}")
 
-    meta = {"config": base.to_dict(experiment.config), "tokenizer": experiment.tokenizer.hash}
+    meta = {
+        "config": base.to_dict(experiment.config),
+        "tokenizer": experiment.tokenizer.hash,
+        "data": experiment.fingerprint,
+    }
     writer = MetricWriter(directory.path, start) if jax.process_index() == 0 else NoWriter()
     progress = Progress(flops, rate * jax.device_count(), experiment.durations["steps"])
     try:
@@ -99,11 +113,16 @@ def restore(experiment, checkpoints, step, log):
     """The state of a checkpoint, placed on the mesh."""
     from errors import ConfigError
 
-    stored = checkpoints.read_seal(step)["tokenizer"]
-    if stored != experiment.tokenizer.hash:
+    seal = checkpoints.read_seal(step)
+    if seal["tokenizer"] != experiment.tokenizer.hash:
         raise ConfigError(
-            f"the checkpoint of step {step} was trained with another tokenizer (hash {stored[:12]}, this one "
+            f"the checkpoint of step {step} had another tokenizer (hash {seal['tokenizer'][:12]}, this one "
             f"{experiment.tokenizer.hash[:12]}): restore the run's tokenizer/ directory, or choose another --workdir"
+        )
+    if seal["data"] != experiment.fingerprint:
+        log(
+            f"Warning: the data have changed since step {step} (then {seal['data'][:16]}): files, packages or "
+            "options differ, so this is not the run that it would have been"
         )
     log(f"Resuming after step {step}")
     return experiment.restore(checkpoints, step)
@@ -115,25 +134,6 @@ def default_workdir():
     name = pathlib.Path(path).stem
     suffix = "".join(c if c.isalnum() or c in "=_." else "-" for c in arguments)
     return pathlib.Path("runs") / (f"{name}-{suffix}" if suffix else name)
-
-
-def describe_differences(config, log):
-    """What the configuration changes in configs/base.py."""
-    from configs import base
-    from training.workdir import differences
-
-    log("Configuration, where it differs from configs/base.py:")
-    for key, _, value in differences(base.to_dict(base.get_base()), base.to_dict(config)):
-        log(f"  {key} = {value!r}")
-
-
-def describe_experiment(experiment, log):
-    """Data, parameters and where they live."""
-    from training.describe import parameter_table
-
-    for line in parameter_table(experiment):
-        log(line)
-    log(f"Data {experiment.fingerprint[:16]}: {experiment.batches.description}")
 
 
 if __name__ == "__main__":

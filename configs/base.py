@@ -53,7 +53,7 @@ def _model():
     c.rope_theta = optional(float)  # base of the rotary frequencies
     c.relative_buckets = optional(int)  # buckets of T5's relative bias
     c.relative_max_distance = optional(int)  # distance at which the last bucket begins
-    c.window = optional(int)  # a query sees only this many keys back; 0: all of them
+    c.window = optional(int)  # a query sees keys fewer than this many places away, its own included; 0: all
 
     # Block.
     c.norm = optional(str)  # layer or rms
@@ -103,7 +103,7 @@ def _objective():
 def _tokenizer():
     c = ml_collections.ConfigDict()
     c.kind = "wordpiece"  # wordpiece, byte_bpe, word, unigram, sentencepiece_bpe
-    c.vocab_size = 30522  # pieces to learn at most; small text supports fewer
+    c.vocab_size = 30522  # ids at most, special tokens and sentinels included; small text supports fewer
     c.path = ""  # an existing tokenizer.json, or a sentencepiece .model; empty: train on the config's text
     c.lowercase = True  # fold case and strip accents (wordpiece, word)
     c.sentinels = 0  # sentinel tokens added after the learned pieces (T5: 100)
@@ -121,7 +121,7 @@ def _data():
     c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
     c.sequence_length = 512  # tokens per row that the (first) stack sees
     c.target_length = optional(int)  # tokens per row of the decoder; None: as the objective computes it
-    c.packing = "windows"  # windows over concatenated text, or whole documents packed side by side
+    c.packing = "windows"  # windows over concatenated text, or documents packed side by side (causal_lm, masked_lm)
     c.prefetch = 2  # batches prepared ahead by the reading thread
     return c
 
@@ -142,6 +142,7 @@ def _train():
 def _optimizer():
     c = ml_collections.ConfigDict()
     c.name = "adamw"  # adamw, adam_no_bias_correction (BERT), adafactor, lion, muon
+    # adafactor takes none of beta1, beta2, epsilon: decay 1 - step ** -0.8, updates clipped at 1, scaled by parameter.
     c.learning_rate = 1e-4  # peak
     c.schedule = "linear"  # after warm-up: linear, cosine, inverse_sqrt or constant
     c.warmup_steps = duration(10_000)  # linear from 0; for inverse_sqrt: constant until here, as T5

@@ -66,7 +66,7 @@ def open_tokenizer(config, directory=None, report=print):
     if settings.path:
         return tokenizers.load(settings.path, settings.kind, settings.sentinels)
     parsed = open_sources(config)
-    wanted = [source.fingerprint() for source, _ in parsed]
+    wanted = [[source.fingerprint(), weight] for source, weight in parsed]
     wanted += [settings.kind, settings.vocab_size, settings.lowercase, settings.sentinels, settings.training_bytes]
     name = hashlib.sha256(json.dumps([TRAINING_FORMAT, *wanted]).encode()).hexdigest()[:32]
     target = pathlib.Path(config.data.cache_dir).expanduser() / "tokenizers" / name

@@ -207,12 +207,17 @@ def check_positions(model_config, length, option):
         )
 
 
-def check_packing(config):
-    """The kind of rows that data.packing asks for.
+def check_packing(config, kinds=PACKINGS):
+    """The kind of rows that data.packing asks for; `kinds` are those that the objective can read.
 
     Raises:
-        ConfigError: an unknown value.
+        ConfigError: an unknown value, or one that does not go with the objective.
     """
     if config.data.packing not in PACKINGS:
         raise ConfigError(f"data.packing={config.data.packing!r} is not one of {', '.join(PACKINGS)}")
+    if config.data.packing not in kinds:
+        raise ConfigError(
+            f"data.packing={config.data.packing} does not go with objective.name={config.objective.name} here; "
+            f"leave it at {kinds[0]}"
+        )
     return config.data.packing

@@ -92,6 +92,7 @@ class MaskedLM(Objective):
             check_special_tokens(config, tables, ("mask", "cls", "sep", "pad"), advice)
             check_length(config, 5)  # three special tokens and a token of either sentence
             check_share("objective.short_pair_rate", objective.short_pair_rate, zero=True, one=True)
+            check_packing(config, ("windows",))  # pairs have a plan of their own
             rows = Rows("pairs", length, short_pair_rate=objective.short_pair_rate)
         else:
             check_special_tokens(config, tables, ("mask", "pad"), advice)

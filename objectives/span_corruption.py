@@ -13,6 +13,7 @@ from objectives.base import (
     Rows,
     check_length,
     check_loss_options,
+    check_packing,
     check_positions,
     check_share,
     check_special_tokens,
@@ -132,6 +133,7 @@ class SpanCorruption(Objective):
                 f"data.target_length={targets_length} is too short: rows of data.sequence_length={inputs_length} make "
                 f"targets of {needed} tokens; leave data.target_length unset or set it to {needed} or more"
             )
+        check_packing(config, ("windows",))
         check_positions(model_config, inputs_length, "data.sequence_length")
         check_positions(model_config, targets_length, "data.target_length")
         return cls(

@@ -39,6 +39,9 @@ def count_flops(jaxpr):
         if name == "dot_general":
             total += _product(equation)
             continue
+        if name.startswith(("dot_product_attention_fwd", "dot_product_attention_bwd")):
+            total += _fused_attention(equation)
+            continue
         inner = [count_flops(j) for j in _inner(equation.params)]
         if name == "scan":
             total += equation.params["length"] * sum(inner)
@@ -55,6 +58,12 @@ def _product(equation):
     contract = math.prod(left[i] for i in contract_left)
     batch = math.prod(left[i] for i in batch_left)
     return 2 * batch * contract * (math.prod(left) // (batch * contract)) * (math.prod(right) // (batch * contract))
+
+
+def _fused_attention(equation):
+    """cuDNN's attention is one opaque operation: two products forward, five backward (it makes the scores again)."""
+    (B, T, H, E), (_, S, _, _) = (v.aval.shape for v in equation.invars[:2])
+    return (4 if "fwd" in equation.primitive.name else 10) * B * T * S * H * E
 
 
 def _inner(params):

@@ -69,6 +69,14 @@ def test_two_processes_equal_one_and_resume_as_one(root):
     assert resumed.returncode == 0 and "Resuming after step 4" in resumed.stdout, resumed.stderr
 
 
+def test_what_only_the_first_process_sees_ends_both(root):
+    workdir = root / "alone"  # made above, with another batch size
+    processes = start_two(*test_verbs.small(root), f"--workdir={workdir}", "--config.train.batch_size=8")
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 2 and "batch_size" in errors, errors
+
+
 def test_a_signal_to_one_process_stops_both_after_saving(root):
     workdir = root / "stopped"
     processes = start_two(*test_verbs.small(root), f"--workdir={workdir}", "--config.train.steps=100000")

@@ -111,6 +111,13 @@ def test_a_signal_saves_and_says_how_to_go_on(root):
     assert sorted(set(steps)) == steps
 
 
+def test_a_refused_start_leaves_the_workdir_to_the_corrected_one(root):
+    workdir = root / "corrected"
+    check_refused(run("train", *small(root), f"--workdir={workdir}", model__width=33), 2, "model.width=33")
+    done = run("train", *small(root), f"--workdir={workdir}", train__steps=1)
+    assert done.returncode == 0, done.stderr
+
+
 def test_divergence_ends_with_4(root):
     changes = dict(optimizer__learning_rate=1e30, optimizer__warmup_steps=0, optimizer__schedule="constant")
     done = run("train", *small(root), f"--workdir={root / 'diverged'}", checkpoint__every=1, **changes)
@@ -125,6 +132,7 @@ REFUSED = {
     "unknown flag": (["train", "--config=configs/bert_base.py", "--wrkdir=x"], 2, ["workdir"]),
     "no such config": (["train", "--config=configs/brt_base.py"], 2, ["configs/bert_base.py"]),
     "stray word": (["train", "--config=configs/bert_base.py", "tiny"], 2, ["tiny"]),
+    "no prompt": (["generate"], 2, ["--prompt"]),
     "bad process": (["train", "--config=configs/bert_base.py:tiny", "--num_processes=2"], 2, ["--coordinator"]),
 }
 

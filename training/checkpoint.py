@@ -27,12 +27,10 @@ class Checkpoints:
 
     Args:
         directory: where they are.
-        keep: how many of the newest stay.
+        keep: how many of the newest stay; None for a reader, which deletes nothing (the run may be going on).
     """
 
-    def __init__(self, directory, keep=2):
-        if keep < 1:
-            raise ConfigError(f"checkpoint.keep must be at least 1, got {keep}")
+    def __init__(self, directory, keep=None):
         self.directory = pathlib.Path(directory).absolute()
         self._writer = jax.process_index() == 0
         self._keep = keep
@@ -42,9 +40,11 @@ class Checkpoints:
 
     def _open(self):
         if self._checkpointer is None:
-            policy = ocp.training.preservation_policies.LatestN(self._keep)
+            policies = ocp.training.preservation_policies
             self._checkpointer = ocp.training.Checkpointer(
-                self.directory, preservation_policy=policy, cleanup_tmp_directories=True
+                self.directory,
+                preservation_policy=policies.LatestN(self._keep) if self._keep else policies.PreserveAll(),
+                cleanup_tmp_directories=self._keep is not None,
             )
         return self._checkpointer
 
@@ -55,7 +55,7 @@ class Checkpoints:
         return sorted(int(p.name) for p in self.directory.iterdir() if p.is_dir() and p.name.isdigit())
 
     def save(self, step, params, optimizer_state, meta):
-        """Starts saving; returns as soon as the arrays are copied. A step that exists and is whole is left alone.
+        """Starts saving; returns as soon as the arrays are copied. A step that exists is left alone.
 
         Args:
             step: updates made so far.
@@ -64,16 +64,17 @@ class Checkpoints:
             meta: JSON dict for the seal: config and tokenizer hash.
 
         Raises:
-            CheckpointError: the previous save failed.
+            ConfigError: this or the previous save failed.
         """
         self.wait()
         if step in self.steps():
-            if self.problem(step) is None:
-                return
-            self.discard(step)
-        response = self._open().save_checkpointables_async(
-            step, {"params": params, "optimizer": optimizer_state}, force=True
-        )
+            return
+        try:
+            response = self._open().save_checkpointables_async(
+                step, {"params": params, "optimizer": optimizer_state}, force=True
+            )
+        except OSError as error:
+            raise self._not_written(step, error) from error
 
         def finish():
             try:
@@ -87,16 +88,19 @@ class Checkpoints:
         self._thread.start()
 
     def wait(self):
-        """Waits for a save under way; raises CheckpointError if it failed."""
+        """Waits for a save under way; raises ConfigError if it failed."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         if self._failure is not None:
             (step, error), self._failure = self._failure, None
-            raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to {self.directory}: {error}. Free some space or "
-                "choose another --workdir; earlier checkpoints are untouched"
-            ) from error
+            raise self._not_written(step, error) from error
+
+    def _not_written(self, step, error):
+        return ConfigError(
+            f"the checkpoint of step {step} could not be written to {self.directory}: {error}. Free some space or make "
+            "the directory writable, then run the same command again; earlier checkpoints are untouched"
+        )
 
     def close(self):
         self.wait()
@@ -129,7 +133,10 @@ class Checkpoints:
         found = {str(p.relative_to(root)) for p in files}
         if missing := sorted(set(hashes) - found):
             return f"the file {missing[0]} is missing"
-        damaged = [name for name, value in sorted(hashes.items()) if _hash(root / name) != value]
+        try:
+            damaged = [name for name, value in sorted(hashes.items()) if _hash(root / name) != value]
+        except OSError as error:
+            return f"the file {error.filename} cannot be read ({error.strerror})"
         return f"the file {damaged[0]} is damaged" if damaged else None
 
     def latest_whole(self, report=print):
@@ -153,12 +160,11 @@ class Checkpoints:
             "or delete it to start again"
         )
 
-    def discard(self, step):
-        """Deletes a checkpoint, so that its step can be saved anew."""
-        if self._writer:
-            shutil.rmtree(self.directory / str(step))
-        if self._checkpointer is not None:
-            self._checkpointer.reload()
+    def discard_after(self, step):
+        """Deletes the checkpoints after `step`, which are damaged: their steps come again. For the first process."""
+        for later in self.steps():
+            if later > step:
+                shutil.rmtree(self.directory / str(later))
 
     def restore(self, step, **abstract):
         """Reads parts of a checkpoint.
@@ -183,8 +189,9 @@ class Checkpoints:
                 )
                 if hasattr(leaf, "shape")
             }
-            if part == "params" and wanted != stored:
-                raise ConfigError(f"the checkpoint {self.directory / str(step)} {_difference(wanted, stored)}")
+            if wanted != stored:
+                what = "model" if part == "params" else "optimizer"
+                raise ConfigError(f"the checkpoint {self.directory / str(step)} {_difference(wanted, stored, what)}")
         return self._open().load_checkpointables(step, abstract)
 
 
@@ -192,14 +199,14 @@ def _path(path):
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
-def _difference(wanted, stored):
+def _difference(wanted, stored, what):
     """A sentence on how two {name: shape} differ."""
     if missing := sorted(set(wanted) - set(stored)):
-        return f"lacks {len(missing)} parameter(s) of this model, such as {missing[0]}: it belongs to another model"
+        return f"lacks {len(missing)} array(s) of this {what}, such as {missing[0]}: it belongs to another {what}"
     if extra := sorted(set(stored) - set(wanted)):
-        return f"has {len(extra)} parameter(s) that this model lacks, such as {extra[0]}: it belongs to another model"
+        return f"has {len(extra)} array(s) that this {what} lacks, such as {extra[0]}: it belongs to another {what}"
     name = next(name for name in sorted(wanted) if wanted[name] != stored[name])
-    return f"holds {name} with shape {stored[name]}, this model has {wanted[name]}: it is of another size"
+    return f"holds {name} with shape {stored[name]}, this {what} has {wanted[name]}: it is of another size"
 
 
 def _hash(path):

@@ -2,7 +2,9 @@
 
 import collections
 
+from configs import base
 from training import trainable
+from training.workdir import differences
 
 
 def parameter_table(experiment):
@@ -23,3 +25,17 @@ def parameter_table(experiment):
     total, training = experiment.parameter_counts()
     lines.append(f"  {'total':<{width}}  {training:>15,}  {total - training:>15,}")
     return [f"Model {config.family}/{config.preset}, {config.architecture}:", *lines]
+
+
+def differences_from_base(config, log):
+    """What the configuration changes in configs/base.py."""
+    log("Configuration, where it differs from configs/base.py:")
+    for key, _, value in differences(base.to_dict(base.get_base()), base.to_dict(config)):
+        log(f"  {key} = {value!r}")
+
+
+def experiment_lines(experiment, log):
+    """Parameters and data."""
+    for line in parameter_table(experiment):
+        log(line)
+    log(f"Data {experiment.fingerprint[:16]}: {experiment.batches.description}")

@@ -15,7 +15,7 @@ def to_steps(value, *, name, batch_size, tokens_per_row, steps_per_epoch):
         value: steps as a number, or a string such as "2 epochs", "1e9 tokens", "5000 examples", "100 steps".
         name: the option, for messages.
         batch_size: rows a step.
-        tokens_per_row: tokens of the text that a row holds.
+        tokens_per_row: tokens of a row as published figures count them: those that the first stack sees.
         steps_per_epoch: steps in which the data is read once (a float), or None where that is not known.
 
     Returns:

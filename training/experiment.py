@@ -225,6 +225,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
     Raises:
         ConfigError, DataError: what is wrong and how to mend it.
     """
+    check_options(config)
     mesh = meshes.make_mesh(config.mesh, devices)
     model_config = models.resolve(config.model)
     meshes.check_sizes(config, model_config, mesh.devices.shape)
@@ -239,10 +240,10 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
     model, shapes, axis_names, split = _model(config, model_config, objective, batches)
     o = config.optimizer
     decay_steps = durations["steps"] if o.decay_steps is None else _steps(config, batches, "optimizer.decay_steps")
-    if o.schedule in ("linear", "cosine") and durations["steps"] > decay_steps:
+    if o.schedule in ("linear", "cosine") and not o.final_fraction and durations["steps"] > decay_steps:
         report(
-            f"Note: the learning rate reaches its end at step {decay_steps}, the run goes on to {durations['steps']}; "
-            "to spread it, raise optimizer.decay_steps as well"
+            f"Note: the learning rate is 0 from step {decay_steps} on, but the run lasts until {durations['steps']}; "
+            "raise optimizer.decay_steps as well"
         )
     schedule = make_schedule(
         o.schedule,
@@ -269,6 +270,35 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
         durations=durations,
         fingerprint=batches.fingerprint,
     )
+
+
+def check_options(config):
+    """Refuses numbers that no run can use; what depends on the model or the data is checked where it is known."""
+    least = {
+        "seed": 0,
+        "train.batch_size": 1,
+        "train.microbatches": 1,
+        "train.eval_batches": 1,
+        "data.sequence_length": 1,
+        "data.prefetch": 1,
+        "optimizer.learning_rate": 0,
+        "optimizer.clip_norm": 0,
+        "optimizer.weight_decay": 0,
+        "checkpoint.keep": 1,
+    }
+    for option, smallest in least.items():
+        section, _, field = option.rpartition(".")
+        value = (config[section] if section else config)[field]
+        if not value >= smallest:
+            raise ConfigError(f"{option}={value} must be at least {smallest}")
+    for field in ("beta1", "beta2", "muon_momentum"):
+        if not 0 <= config.optimizer[field] < 1:
+            raise ConfigError(f"optimizer.{field}={config.optimizer[field]} must lie in [0, 1)")
+    generators = ("threefry2x32", "rbg", "unsafe_rbg")
+    if config.train.dropout_generator not in generators:
+        raise ConfigError(
+            f"train.dropout_generator={config.train.dropout_generator!r} is not one of {', '.join(generators)}"
+        )
 
 
 def _model(config, model_config, objective, batches):

@@ -117,7 +117,7 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
             return
         (step, values), pending = pending, None
         values = {name: float(value) for name, value in jax.device_get(values).items()}
-        if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
+        if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm", "param_norm")):
             raise _diverged(step, values, checkpoints)
         progress.count(values.pop("tokens"))
         if step % durations["log_every"] == 0 or step in (start + 1, last):
@@ -145,6 +145,8 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
                 if evaluates:
                     began = time.perf_counter()
                     values = experiment.validate(state)
+                    if not math.isfinite(values["loss"]):
+                        raise _diverged(step, values, checkpoints)
                     writer.write(step, "validation", values)
                     report(f"step {step}/{last}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
                     progress.pause(time.perf_counter() - began)
@@ -161,14 +163,15 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
 
 def _diverged(step, values, checkpoints):
     checkpoints.wait()
-    steps = checkpoints.steps()
+    steps = [s for s in checkpoints.steps() if checkpoints.problem(s) is None]
     kept = (
         f"the last good checkpoint is {checkpoints.directory / str(steps[-1])}"
         if steps
         else "no checkpoint was made yet"
     )
+    shown = ", ".join(f"{name} {values[name]}" for name in ("loss", "grad_norm", "param_norm") if name in values)
     return DivergedError(
-        f"training diverged at step {step}: loss {values['loss']}, gradient norm {values['grad_norm']}; {kept}. Lower "
+        f"training diverged at step {step}: {shown}; {kept}. Lower "
         "optimizer.learning_rate, lengthen optimizer.warmup_steps or lower optimizer.clip_norm, in a new --workdir"
     )
 

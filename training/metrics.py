@@ -20,9 +20,7 @@ class MetricWriter:
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         _truncate(self._path, resume_step)
         self._file = open(self._path, "a")
-        self._board = SummaryWriter(
-            str(pathlib.Path(workdir) / "tensorboard"), purge_step=resume_step + 1 if resume_step else None
-        )
+        self._board = SummaryWriter(str(pathlib.Path(workdir) / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, step, split, values):
         """Writes one line.

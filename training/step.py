@@ -79,7 +79,7 @@ def _count_tokens(batch):
 
 
 def _place_rows(batch):
-    """Cuts the batch by rows, and streams by position as well."""
+    """Cuts every array of the batch by rows."""
 
     def place(leaf):
         if leaf.ndim == 0:
@@ -145,17 +145,16 @@ def train_step(state, rows, keys, *, model, objective, split, optimizer, schedul
         terms = {name: t._replace(coefficient=t.coefficient / microbatches) for name, t in terms.items()}
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
+    trainable = optax.apply_updates(state.trainable, updates)
     metrics = {
         "loss": _terms_total(terms, {name: term.weight for name, term in terms.items()}),
         **{name: term.sum / jnp.where(term.weight > 0, term.weight, 1.0) for name, term in terms.items()},
         "grad_norm": optax.global_norm(grads),
+        "param_norm": optax.global_norm(trainable),
         "learning_rate": schedule(state.step),
         "tokens": _count_tokens(batch),
     }
-    new_state = state.replace(
-        step=state.step + 1, trainable=optax.apply_updates(state.trainable, updates), opt_state=opt_state
-    )
-    return new_state, metrics
+    return state.replace(step=state.step + 1, trainable=trainable, opt_state=opt_state), metrics
 
 
 def _cut(leaf, parts):

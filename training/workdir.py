@@ -15,36 +15,43 @@ MAY_CHANGE = (
 
 
 class Workdir:
-    """Opens a run's directory for writing, and holds its lock until closed.
+    """A run's directory. The first process opens it for writing, which takes its lock until closed.
 
     Args:
-        path: the directory; made if need be.
+        path: the directory.
         config: JSON dict of the resolved configuration.
-        writer: whether this process writes (the first of a multi-process run).
-
-    Raises:
-        ConfigError: another process uses it, or it belongs to another configuration.
     """
 
-    def __init__(self, path, config, writer=True):
+    def __init__(self, path, config):
         self.path = pathlib.Path(path)
+        self._config = config
         self._lock = None
-        if not writer:
-            return
+
+    def open(self):
+        """Makes and locks the directory.
+
+        Raises:
+            ConfigError: it cannot be written to, is in use, or belongs to another configuration.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "w")
         except OSError as error:
-            raise ConfigError(f"cannot write to --workdir={path}: {error.strerror}") from None
+            raise ConfigError(f"cannot write to --workdir={self.path}: {error.strerror}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(
-                f"--workdir={path} is in use by another process: wait for it, stop it, or choose another --workdir"
+                f"--workdir={self.path} is in use by another process: wait for it, stop it, or choose another --workdir"
             ) from None
-        self._check(config)
+        self._check(self._config)
+
+    def keep_config(self):
+        """Writes config.json: from now on the directory belongs to this configuration."""
+        if self._lock is None:
+            return
         temporary = self.path / "config.json.partial"
-        temporary.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(self._config, indent=1, sort_keys=True) + "\n")
         os.replace(temporary, self.path / "config.json")
 
     @property
@@ -65,8 +72,8 @@ class Workdir:
 
     def _check(self, config):
         file = self.path / "config.json"
-        if not file.exists():
-            return
+        if not file.exists() or not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
+            return  # nothing was learned here yet
         try:
             old = json.loads(file.read_text())
         except ValueError:

@@ -62,3 +62,20 @@ def test_the_start_up_check_passes_here_and_refuses_a_wrong_backend(monkeypatch)
     monkeypatch.setattr(self_check, "_program", lambda weights, rows: right(weights, rows) * 2)
     with pytest.raises(ConfigError, match="computes wrongly"):
         self_check.check_backend()
+
+
+def test_fused_attention_counts_as_the_products_inside_it():
+    """cuDNN's operation cannot be traced without its library, so equations of its shape stand in."""
+    from types import SimpleNamespace
+
+    def equation(name):
+        shapes = [(2, 16, 4, 8), (2, 32, 2, 8), (2, 32, 2, 8)]
+        invars = [SimpleNamespace(aval=SimpleNamespace(shape=shape)) for shape in shapes]
+        return SimpleNamespace(primitive=SimpleNamespace(name=name), invars=invars, params={})
+
+    def count(name):
+        return cost.count_flops(SimpleNamespace(eqns=[equation(name)]))
+
+    one_product = 2 * 2 * 4 * 16 * 32 * 8
+    assert count("dot_product_attention_fwd_wrapper") == 2 * one_product
+    assert count("dot_product_attention_bwd_wrapper") == 5 * one_product

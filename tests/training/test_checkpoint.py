@@ -61,7 +61,8 @@ def test_damage_falls_back_to_the_older_one(saved, damage):
 def test_a_damaged_step_can_be_saved_again(saved):
     file = biggest_file(saved / "3")
     file.write_bytes(file.read_bytes()[:-1])
-    checkpoints = Checkpoints(saved)
+    checkpoints = Checkpoints(saved, keep=2)
+    checkpoints.discard_after(checkpoints.latest_whole(lambda line: None))
     checkpoints.save(3, PARAMS, {"count": jnp.int32(3)}, {})
     checkpoints.close()
     assert checkpoints.latest_whole() == 3
@@ -75,6 +76,15 @@ def test_no_whole_checkpoint_is_an_error_and_none_at_all_is_not(saved, tmp_path_
     assert Checkpoints(tmp_path_factory.mktemp("empty")).latest_whole() is None
 
 
+def test_a_reader_leaves_a_save_under_way_alone(saved):
+    under_way = saved / "4.orbax-checkpoint-tmp-1"
+    under_way.mkdir()
+    reader = Checkpoints(saved)
+    reader.restore(reader.latest_whole(), params=abstract(PARAMS))
+    reader.close()
+    assert under_way.exists()
+
+
 def test_another_model_is_named(saved):
     checkpoints = Checkpoints(saved)
     wider = {"encoder": {"kernel": jnp.zeros((64, 65))}, "head": {"bias": jnp.ones(3)}}
@@ -82,3 +92,5 @@ def test_another_model_is_named(saved):
         checkpoints.restore(3, params=abstract(wider))
     with pytest.raises(ConfigError, match="another model"):
         checkpoints.restore(3, params=abstract({"decoder": PARAMS["encoder"]}))
+    with pytest.raises(ConfigError, match="another optimizer"):
+        checkpoints.restore(3, optimizer={"momentum": abstract(jnp.int32(0))})

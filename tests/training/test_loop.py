@@ -17,7 +17,7 @@ from training.metrics import MetricWriter
 def train(experiment, workdir, start=0, state=None, every_line=lambda line: None):
     """Runs the loop as train.py does; returns the last state."""
     workdir.mkdir(exist_ok=True)
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints = Checkpoints(workdir / "checkpoints", keep=2)
     if start:
         state = experiment.restore(checkpoints, start)
     state = experiment.new_state() if state is None else state
@@ -112,15 +112,14 @@ def test_metrics_have_what_scripts_rely_on(whole):
 
 
 def test_divergence_stops_and_names_the_last_good_checkpoint(root, tmp_path):
-    config = tiny_run.config(
-        "gpt2", root, optimizer__learning_rate=1e30, optimizer__warmup_steps=0, optimizer__schedule="constant",
-        checkpoint__every=1,
-    )  # fmt: skip
-    with pytest.raises(DivergedError, match=r"learning_rate") as error:
-        train(tiny_run.build(config), tmp_path)
+    constant = dict(optimizer__warmup_steps=0, optimizer__schedule="constant", checkpoint__every=1)
+    train(tiny_run.build(tiny_run.config("gpt2", root, train__steps=2, **constant)), tmp_path)
+    wild = tiny_run.config("gpt2", root, optimizer__learning_rate=1e30, **constant)
+    with pytest.raises(DivergedError, match="step 3.*learning_rate") as error:
+        train(tiny_run.build(wild), tmp_path, start=2)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    assert str(checkpoints.directory / str(checkpoints.steps()[-1])) in str(error.value)
-    assert checkpoints.latest_whole() is not None
+    assert checkpoints.latest_whole() == 2
+    assert str(checkpoints.directory / "2") in str(error.value)
 
 
 def test_figures_for_people():

@@ -138,12 +138,27 @@ PINNED = {
         "loss": 6.279447,
         "mlm": 5.584922,
         "mlm_accuracy": 0.0,
+        "param_norm": 14.933566,
         "nsp": 0.694525,
         "nsp_accuracy": 0.5,
         "tokens": 128.0,
     },
-    "gpt2": {"accuracy": 0.0, "grad_norm": 0.299929, "learning_rate": 0.01, "loss": 5.581146, "tokens": 128.0},
-    "t5": {"accuracy": 0.0, "grad_norm": 0.038877, "learning_rate": 0.01, "loss": 5.545414, "tokens": 160.0},
+    "gpt2": {
+        "accuracy": 0.0,
+        "param_norm": 17.135771,
+        "grad_norm": 0.299929,
+        "learning_rate": 0.01,
+        "loss": 5.581146,
+        "tokens": 128.0,
+    },
+    "t5": {
+        "accuracy": 0.0,
+        "param_norm": 15.821193,
+        "grad_norm": 0.038877,
+        "learning_rate": 0.01,
+        "loss": 5.545414,
+        "tokens": 160.0,
+    },
 }
 
 

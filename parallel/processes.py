@@ -1,0 +1,42 @@
+"""Decisions that one process takes for all."""
+
+import json
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from errors import UserError
+
+_BYTES = 8192
+
+
+def decide(function):
+    """Runs `function` in the first process and gives its result, or its UserError, to every process.
+
+    What only one process can see, such as a lock, must not end that process alone: the others would wait for it
+    until a time-out.
+
+    Args:
+        function: () -> a value that JSON can hold.
+
+    Raises:
+        UserError: what the function raised, in every process, with the same exit code.
+    """
+    if jax.process_count() == 1:
+        return function()
+    answer = {}
+    if jax.process_index() == 0:
+        try:
+            answer = {"value": function()}
+        except UserError as error:
+            answer = {"error": str(error)[: _BYTES // 8], "exit_code": error.exit_code}
+    buffer = np.zeros(_BYTES, np.uint8)
+    text = json.dumps(answer).encode()
+    buffer[: len(text)] = np.frombuffer(text, np.uint8)
+    answer = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(buffer))).rstrip(b"\0"))
+    if "error" in answer:
+        error = UserError(answer["error"])
+        error.exit_code = answer["exit_code"]
+        raise error
+    return answer["value"]
