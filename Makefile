@@ -21,9 +21,9 @@ $(VENV)/.parity: $(VENV)/.test
 demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in some blanks
 	$(BIN)/python train.py --config=configs/bert_base.py:tiny --workdir=runs/demo
 	$(BIN)/python generate.py --workdir=runs/demo \
-	  --prompt="Return the [MASK] of the array ." \
-	  --prompt="If the file does not [MASK] , an error is raised ." \
-	  --prompt="This function returns a [MASK] of strings ."
+	  --prompt='If ``None`[MASK] is given, the default is used.' \
+	  --prompt='Parameters ----[MASK]----- x : array_like' \
+	  --prompt='Return the number [MASK] items in the list.'
 	@echo "Curves: runs/demo/metrics.jsonl, or: pip install tensorboard && tensorboard --logdir=runs/demo/tensorboard"
 
 test: $(VENV)/.test  ## all tests that need no PyTorch

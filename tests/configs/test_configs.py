@@ -27,7 +27,7 @@ from training.optimizer import make_optimizer
 from training.schedules import make_schedule
 
 ROOT = pathlib.Path(__file__).parents[2]
-STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("base", "families"))
+STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("__init__", "base", "families"))
 ARGUMENTS = {"bert_base": ("length=512",), "bert_large": ("length=512",)}
 ARGUMENTS["gpt3"] = tuple(f"size={size}" for size in families.GPT3_SIZES)
 FULL = [(stem, arguments) for stem in STEMS for arguments in ("", *ARGUMENTS.get(stem, ()))]
@@ -146,7 +146,7 @@ def test_tiny_is_the_same_experiment_on_one_device(stem, arguments):
     dropouts = [f.name for f in dataclasses.fields(model_config) if "dropout" in f.name]
     assert len(dropouts) == 4 and not any(getattr(model_config, name) for name in dropouts)
     warmup, length = steps(tiny, "optimizer.warmup_steps"), steps(tiny, "train.steps")
-    assert 0.05 <= warmup / length <= 0.12 and length <= 1000
+    assert 0.04 <= warmup / length <= 0.12 and length <= 2000
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_bad_arguments_are_explained(stem, arguments, message):
 def test_data_words_name_sources(arguments, source):
     config = load("bert_base", arguments)
     assert config.data.source == source
-    assert (config.devices, config.model.layers) == ((1, 4) if "tiny" in arguments else (1, None))
+    assert (config.devices, config.model.layers) == ((1, 3) if "tiny" in arguments else (1, None))
 
 
 @pytest.mark.parametrize("stem", ["bert_base", "gpt2_small", "t5_small"])
