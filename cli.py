@@ -49,6 +49,7 @@ def _parse(required):
         print(sys.modules["__main__"].__doc__)
         print("flags:")
         print(FLAGS.main_module_help())
+        print(FLAGS.module_help(sys.modules[__name__]))
         _exit(0)
     try:
         rest = FLAGS(sys.argv)

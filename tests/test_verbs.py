@@ -144,7 +144,17 @@ def test_bad_usage_ends_with_2(case, tmp_path):
     check_refused(run(*arguments, *more), code, *words)
 
 
+def test_prepare_prepares_once(root):
+    arguments = [*small(root), "--config.tokenizer.vocab_size=200"]
+    first, second = run("prepare", *arguments), run("prepare", *arguments)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert "Training a wordpiece tokenizer" in first.stdout and "prepared 60 documents" in first.stdout
+    assert "Training" not in second.stdout and "prepared" not in second.stdout
+    assert "validation: text:" in second.stdout
+
+
 def test_help_shows_an_example_and_ends_with_0():
     for verb in ("train", "generate", "prepare"):
         done = run(verb, "--help")
         assert done.returncode == 0 and f"python {verb}.py --" in done.stdout
+        assert ("--coordinator" in done.stdout) == (verb == "train")
