@@ -113,10 +113,6 @@ class ModelConfig:
         """Rows of the embedding table: vocab_size rounded up to a multiple of vocab_multiple."""
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
-    @property
-    def compute_dtype(self):
-        return self.dtype
-
 
 def presets(family):
     """The published sizes of a family: {preset name: ModelConfig fields}."""
