@@ -5,7 +5,7 @@ from setuptools import setup
 setup(
     name="cloze",
     version="0.1.0",
-    description="Pretraining and finetuning of BERT-, GPT- and T5-style language models in JAX and Flax",
+    description="Pretraining of BERT-, GPT- and T5-style language models in JAX and Flax",
     python_requires=">=3.11",
     packages=[
         "configs",

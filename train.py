@@ -43,7 +43,7 @@ def main():
     log(f"Run in {directory.path} on {devices}, jax {jax.__version__}")
     describe.differences_from_base(config, log)
 
-    experiment = experiments.build(config, directory.tokenizer, report=log)
+    experiment = experiments.build(config, directory.tokenizer if directory.has_learned else None, report=log)
     directory.keep_config()
     directory.keep_tokenizer(experiment.tokenizer)
     describe.experiment_lines(experiment, log)
@@ -62,9 +62,9 @@ def main():
 
 
 def find_start(checkpoints, log):
-    """The step of the newest whole checkpoint, or 0; damaged ones after it are deleted, their steps come again."""
+    """The step of the newest whole checkpoint, or 0; damaged ones after it are set aside, their steps come again."""
     start = checkpoints.latest_whole(log) or 0
-    checkpoints.discard_after(start)
+    checkpoints.set_aside_after(start)
     return start
 
 

@@ -7,7 +7,7 @@ than published, raise both.
 
 from configs import base
 
-# About four minutes on two CPU cores. The preset stays and only sizes change, so a tiny run has the block, the
+# Three to four minutes on two CPU cores. The preset stays and only sizes change, so a tiny run has the block, the
 # objective, the optimizer and the shape of the schedule of the full one. No dropout: a run this short does not overfit.
 # Unrolled: three layers compile fast anyway, and a CPU runs them faster than a loop.
 _TINY_MODEL = dict(

@@ -114,8 +114,11 @@ def test_a_signal_saves_and_says_how_to_go_on(root):
 def test_a_refused_start_leaves_the_workdir_to_the_corrected_one(root):
     workdir = root / "corrected"
     check_refused(run("train", *small(root), f"--workdir={workdir}", model__width=33), 2, "model.width=33")
+    (workdir / "tokenizer").mkdir()  # as a start that got further would have left it
+    (workdir / "tokenizer" / "tokenizer.json").write_text("of another configuration")
     done = run("train", *small(root), f"--workdir={workdir}", train__steps=1)
     assert done.returncode == 0, done.stderr
+    assert json.loads((workdir / "tokenizer" / "tokenizer.json").read_text())["model"]["type"] == "WordPiece"
 
 
 def test_divergence_ends_with_4(root):
@@ -144,8 +147,8 @@ def test_bad_usage_ends_with_2(case, tmp_path):
     check_refused(run(*arguments, *more), code, *words)
 
 
-def test_prepare_prepares_once(root):
-    arguments = [*small(root), "--config.tokenizer.vocab_size=200"]
+def test_prepare_prepares_once(root, tmp_path):
+    arguments = [*small(root), f"--config.data.cache_dir={tmp_path}"]
     first, second = run("prepare", *arguments), run("prepare", *arguments)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert "Training a wordpiece tokenizer" in first.stdout and "prepared 60 documents" in first.stdout

@@ -160,11 +160,17 @@ class Checkpoints:
             "or delete it to start again"
         )
 
-    def discard_after(self, step):
-        """Deletes the checkpoints after `step`, which are damaged: their steps come again. For the first process."""
+    def set_aside_after(self, step):
+        """Moves the checkpoints after `step`, which are damaged, out of the way: their steps come again.
+
+        They stay beside the directory as `<directory>.damaged-<step>`. For the first process only.
+        """
         for later in self.steps():
             if later > step:
-                shutil.rmtree(self.directory / str(later))
+                aside = self.directory.with_name(f"{self.directory.name}.damaged-{later}")
+                if aside.exists():
+                    shutil.rmtree(aside)
+                os.replace(self.directory / str(later), aside)
 
     def restore(self, step, **abstract):
         """Reads parts of a checkpoint.

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 
 from errors import ConfigError
 
@@ -62,18 +63,23 @@ class Workdir:
     def checkpoints(self):
         return self.path / "checkpoints"
 
+    @property
+    def has_learned(self):
+        """Whether a checkpoint was begun; before that, another configuration may take the directory over."""
+        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+
     def keep_tokenizer(self, tokenizer):
-        """Saves the run's tokenizer, if it is not there yet; other processes never see it half written."""
-        if self._lock is None or self.tokenizer.exists():
+        """Saves the run's tokenizer; what an earlier start left is replaced until something was learned with it."""
+        if self._lock is None or (self.has_learned and self.tokenizer.exists()):
             return
-        partial = self.path / "tokenizer.partial"
-        tokenizer.save(partial)
-        os.replace(partial, self.tokenizer)
+        if self.tokenizer.exists():
+            shutil.rmtree(self.tokenizer)
+        tokenizer.save(self.tokenizer)
 
     def _check(self, config):
         file = self.path / "config.json"
-        if not file.exists() or not (self.checkpoints.is_dir() and any(self.checkpoints.iterdir())):
-            return  # nothing was learned here yet
+        if not file.exists() or not self.has_learned:
+            return
         try:
             old = json.loads(file.read_text())
         except ValueError:

@@ -62,7 +62,9 @@ def test_a_damaged_step_can_be_saved_again(saved):
     file = biggest_file(saved / "3")
     file.write_bytes(file.read_bytes()[:-1])
     checkpoints = Checkpoints(saved, keep=2)
-    checkpoints.discard_after(checkpoints.latest_whole(lambda line: None))
+    checkpoints.set_aside_after(checkpoints.latest_whole(lambda line: None))
+    assert checkpoints.steps() == [2]
+    assert saved.with_name(f"{saved.name}.damaged-3").is_dir()  # nothing is lost
     checkpoints.save(3, PARAMS, {"count": jnp.int32(3)}, {})
     checkpoints.close()
     assert checkpoints.latest_whole() == 3
