@@ -31,7 +31,7 @@ def optional(kind):
 
 def _model():
     c = ml_collections.ConfigDict()
-    c.family = "bert"  # bert, gpt2, gpt3, t5: see models/families/
+    c.family = "bert"  # a file of models/families/, which holds its presets
     c.preset = "base"  # a published size of the family; every field below overrides the preset's
 
     # Shape.
@@ -45,31 +45,56 @@ def _model():
     c.ffn = optional(int)  # hidden size of the feed-forward layer
     c.vocab_size = optional(int)  # rows of the embedding that count; at least the tokenizer's
     c.vocab_multiple = optional(int)  # embedding rows are padded to a multiple of this; padding never counts
+    c.embedding_width = optional(int)  # size of the embedding tables, projected to `width` (ALBERT, ELECTRA)
     c.token_types = optional(int)  # number of token types (BERT's sentence A and B); 0: none
+    c.shared_layers = optional(bool)  # one layer's parameters at every depth (ALBERT)
+    c.shared_stacks = optional(bool)  # one stack for encoder and decoder; cross-attention is the decoder's (T5 study)
 
     # Positions.
-    c.positions = optional(str)  # learned, sinusoidal, rotary, relative_bias or none
+    # learned, sinusoidal, rotary, relative_bias (T5), learned_relative_bias (both), disentangled (DeBERTa),
+    # transformer_xl (XLNet) or none
+    c.positions = optional(str)
     c.max_positions = optional(int)  # longest row with learned positions
+    c.position_offset = optional(int)  # unused rows before the first of the learned positions (RoBERTa, BART)
     c.rope_theta = optional(float)  # base of the rotary frequencies
-    c.relative_buckets = optional(int)  # buckets of T5's relative bias
-    c.relative_max_distance = optional(int)  # distance at which the last bucket begins
+    # Llama 3.1's slower rotations: (factor, low_freq_factor, high_freq_factor, original length), or () for none
+    c.rope_scaling = optional(tuple)
+    c.relative_buckets = optional(int)  # buckets of T5's relative bias; of DeBERTa's distances on either side, 0: none
+    c.relative_max_distance = optional(int)  # distance at which the last bucket of T5's relative bias begins
+    c.relative_bidirectional = optional(bool)  # a decoder's relative bias tells keys after the query apart (prefix LM)
+    c.relative_span = optional(int)  # longest distance that disentangled attention tells apart
+    c.relative_shared = optional(bool)  # distances go through the projections of queries and keys (DeBERTa v3)
+    c.relative_norm = optional(bool)  # normalise the vectors of distances (DeBERTa v3)
+    c.enhanced_decoder = optional(int)  # turns of DeBERTa's enhanced mask decoder before the head "mlm"; 0: without
     c.window = optional(int)  # a query sees keys fewer than this many places away, its own included; 0: all
+    c.window_layers = optional(str)  # layers with the window: all, or odd (GPT-3: every second, from the second)
 
     # Block.
     c.norm = optional(str)  # layer or rms
     c.norm_position = optional(str)  # pre or post (before the sublayer, or after the residual sum)
     c.norm_epsilon = optional(float)  # added to the variance
+    c.norm_plus_one = optional(bool)  # RMS norms multiply by 1 + scale (Gemma)
     c.embedding_norm = optional(bool)  # normalise the summed embeddings
     c.final_norm = optional(bool)  # normalise the output of a stack
     c.activation = optional(str)  # gelu (erf), gelu_tanh, relu or silu
     c.gated = optional(bool)  # feed-forward is activation(gate) * up
     c.use_bias = optional(bool)  # biases in attention and feed-forward
+    c.attention_bias = optional(str)  # projections with a bias, letters out of qkvo, or none; "": as use_bias says
     c.scale_attention = optional(bool)  # divide attention scores by sqrt(head_dim)
 
     # Embeddings and heads.
+    c.scale_embeddings = optional(bool)  # multiply token embeddings by sqrt(width) (original Transformer, Gemma)
     c.tie_embeddings = optional(bool)  # the vocabulary head reuses the token embedding
     c.scale_tied_logits = optional(bool)  # multiply tied logits by width ** -0.5 (T5 1.0)
-    c.initializer = optional(str)  # normal, truncated_normal, scaled_residual (GPT-2) or t5
+    c.lm_bias = optional(bool)  # a bias over the vocabulary in the head "lm" (XLNet)
+    c.mlm_transform = optional(bool)  # a dense layer and a norm in the head "mlm" (BERT)
+    c.pooling = optional(str)  # the token that classifiers of rows read: first, or last that is not padding
+    c.pooler_activation = optional(str)  # of the dense layer under such a classifier: tanh, gelu, ..., none: no layer
+    c.pooler_dropout = optional(float)  # before that layer
+    c.head_dropout = optional(float)  # before a classifier's last layer
+    c.classifier_bias = optional(bool)  # whether the last layer of a classifier of rows has a bias
+    c.num_labels = optional(int)  # classes of a classifier of rows or of tokens; 1 in regression
+    c.initializer = optional(str)  # normal, truncated_normal, scaled_residual (GPT-2), xavier_uniform or t5
     c.initializer_std = optional(float)  # standard deviation, where the initializer takes one
 
     # Regularisation and execution.

@@ -6,14 +6,29 @@ import importlib
 
 from errors import ConfigError
 
-FAMILIES = ("bert", "gpt2", "gpt3", "t5")
+FAMILIES = (
+    "albert", "bart", "bert", "coco_lm", "deberta", "distilbert", "electra", "flaubert", "gemma", "gpt1", "gpt2",
+    "gpt3", "llama", "mistral", "qwen2", "roberta", "spanbert", "t5", "transformer", "unilm", "xlnet",
+)  # fmt: skip
 CHOICES = {
     "architecture": ("encoder", "decoder", "encoder_decoder"),
-    "positions": ("learned", "sinusoidal", "rotary", "relative_bias", "none"),
+    "positions": (
+        "learned",
+        "sinusoidal",
+        "rotary",
+        "relative_bias",
+        "learned_relative_bias",
+        "disentangled",
+        "transformer_xl",
+        "none",
+    ),
+    "window_layers": ("all", "odd"),
     "norm": ("layer", "rms"),
     "norm_position": ("pre", "post"),
     "activation": ("gelu", "gelu_tanh", "relu", "silu"),
-    "initializer": ("normal", "truncated_normal", "scaled_residual", "t5"),
+    "pooling": ("first", "last"),
+    "pooler_activation": ("tanh", "gelu", "gelu_tanh", "relu", "silu", "none"),
+    "initializer": ("normal", "truncated_normal", "scaled_residual", "xavier_uniform", "t5"),
     "dtype": ("float32", "bfloat16"),
     "attention_backend": ("auto", "einsum", "xla", "cudnn"),
     "remat": ("none", "dots", "full"),
@@ -24,8 +39,7 @@ CHOICES = {
 class ModelConfig:
     """What a transformer computes. Fields are explained in configs/base.py, section `model`.
 
-    `heads_out` names the heads on top: "lm" (vocabulary, next token), "mlm" (BERT's vocabulary head), "nsp" (two
-    classes from the pooler), "pooler" (the pooler alone). `layers` counts the only stack, or the encoder's.
+    `heads_out` names the heads on top, see models.heads.HEADS. `layers` counts the only stack, or the encoder's.
     """
 
     family: str
@@ -40,24 +54,46 @@ class ModelConfig:
     head_dim: int = 0  # 0: width / heads
     decoder_layers: int = 0
     vocab_multiple: int = 128
+    embedding_width: int = 0  # 0: width
     token_types: int = 0
+    shared_layers: bool = False
+    shared_stacks: bool = False
     positions: str = "learned"
     max_positions: int = 0
+    position_offset: int = 0
     rope_theta: float = 10000.0
+    rope_scaling: tuple[float, ...] = ()
     relative_buckets: int = 32
     relative_max_distance: int = 128
+    relative_bidirectional: bool = False
+    relative_span: int = 0
+    relative_shared: bool = False
+    relative_norm: bool = False
+    enhanced_decoder: int = 0
     window: int = 0
+    window_layers: str = "all"
     norm: str = "layer"
     norm_position: str = "pre"
     norm_epsilon: float = 1e-5
+    norm_plus_one: bool = False
     embedding_norm: bool = False
     final_norm: bool = False
     activation: str = "gelu"
     gated: bool = False
     use_bias: bool = True
+    attention_bias: str = ""  # "": as use_bias says
     scale_attention: bool = True
+    scale_embeddings: bool = False
     tie_embeddings: bool = True
     scale_tied_logits: bool = False
+    lm_bias: bool = False
+    mlm_transform: bool = True
+    pooling: str = "first"
+    pooler_activation: str = "tanh"
+    pooler_dropout: float = 0.0
+    head_dropout: float = 0.1
+    classifier_bias: bool = True
+    num_labels: int = 2
     initializer: str = "normal"
     initializer_std: float = 0.02
     dropout: float = 0.1
@@ -72,6 +108,7 @@ class ModelConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
+        object.__setattr__(self, "embedding_width", self.embedding_width or self.width)
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if value not in choices:
@@ -88,18 +125,48 @@ class ModelConfig:
             object.__setattr__(self, "head_dim", self.width // self.heads)
         if self.heads % self.kv_heads:
             raise ConfigError(f"model.kv_heads={self.kv_heads} must divide model.heads={self.heads}")
+        self._check_positions()
+        self._check_structure()
+
+    def _check_positions(self):
         if self.positions == "rotary" and self.head_dim % 2:
             raise ConfigError(f"rotary positions need an even head size, got model.head_dim={self.head_dim}")
+        if self.rope_scaling and len(self.rope_scaling) != 4:
+            raise ConfigError(
+                "model.rope_scaling takes four numbers (factor, low_freq_factor, high_freq_factor, original length), "
+                f"got {self.rope_scaling}"
+            )
+        if "learned" in self.positions and self.max_positions < 1:
+            raise ConfigError("learned positions need model.max_positions")
+        if self.positions.endswith("relative_bias") and not 4 <= self.relative_buckets < self.relative_max_distance:
+            raise ConfigError("model.relative_buckets must be at least 4 and below model.relative_max_distance")
+        if self.positions == "disentangled" and self.relative_span < 1:
+            raise ConfigError("disentangled positions need model.relative_span, the longest distance told apart")
+        if self.positions in ("disentangled", "transformer_xl") and self.kv_heads != self.heads:
+            raise ConfigError(f"model.positions={self.positions} needs model.kv_heads equal to model.heads")
+        if self.enhanced_decoder and (self.positions != "disentangled" or self.max_positions < 1):
+            raise ConfigError("model.enhanced_decoder needs model.positions=disentangled and model.max_positions")
+
+    def _check_structure(self):
         if (self.architecture == "encoder_decoder") != (self.decoder_layers > 0):
             raise ConfigError(
                 f"model.architecture={self.architecture} does not go with model.decoder_layers={self.decoder_layers}: "
                 "an encoder_decoder needs at least 1, the others 0"
             )
-        if self.positions == "learned" and self.max_positions < 1:
-            raise ConfigError("learned positions need model.max_positions")
-        if self.positions == "relative_bias" and not 4 <= self.relative_buckets < self.relative_max_distance:
-            raise ConfigError("model.relative_buckets must be at least 4 and below model.relative_max_distance")
-        for field in ("dropout", "attention_dropout", "activation_dropout", "final_dropout"):
+        if self.shared_stacks and self.decoder_layers != self.layers:
+            raise ConfigError(
+                f"model.shared_stacks needs as many decoder layers as layers, got model.layers={self.layers} and "
+                f"model.decoder_layers={self.decoder_layers}"
+            )
+        if self.attention_bias != "none" and set(self.attention_bias) - set("qkvo"):
+            raise ConfigError(
+                f"model.attention_bias={self.attention_bias!r} is none, or names the projections with a bias by "
+                "letters out of qkvo (query, key, value, output)"
+            )
+        if self.num_labels < 1:
+            raise ConfigError(f"model.num_labels must be at least 1, got {self.num_labels}")
+        for kind in ("", "attention_", "activation_", "final_", "pooler_", "head_"):
+            field = f"{kind}dropout"
             if not 0 <= getattr(self, field) < 1:
                 raise ConfigError(f"model.{field} must lie in [0, 1), got {getattr(self, field)}")
         if self.attention_dropout and self.attention_backend in ("xla", "cudnn"):
@@ -107,6 +174,12 @@ class ModelConfig:
                 f"model.attention_backend={self.attention_backend} has no dropout on attention probabilities: set "
                 "model.attention_dropout=0 or model.attention_backend=einsum"
             )
+
+    def projection_bias(self, letter):
+        """Whether the attention projection "q", "k", "v" or "o" has a bias."""
+        if self.attention_bias == "none":
+            return False
+        return letter in self.attention_bias if self.attention_bias else self.use_bias
 
     @property
     def padded_vocab(self):

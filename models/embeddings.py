@@ -8,29 +8,28 @@ import jax.numpy as jnp
 from models import axes
 from models.dropout import dropout
 from models.initializers import initializer, padded_rows
-from models.layers import Norm
 from models.positions import sinusoidal
+from models.primitives import Linear, Norm
 
 
 class Table(nn.Module):
-    """An embedding table [rows, D]; `padding` of its rows are zero and never used."""
+    """An embedding table [rows, width]; `padding` of its rows are zero and never used."""
 
     rows: int
+    width: int
     config: Any
     axis: str
     padding: int = 0
 
     def setup(self):
         init = initializer(self.config, "embedding")
-        shape = (self.rows, self.config.width)
         if self.padding:
             init = padded_rows(init, self.rows - self.padding)
-        self.embedding = self.param(
-            "embedding", nn.with_logical_partitioning(init, (self.axis, axes.EMBED)), shape, jnp.float32
-        )
+        named = nn.with_logical_partitioning(init, (self.axis, axes.EMBED))
+        self.embedding = self.param("embedding", named, (self.rows, self.width), jnp.float32)
 
     def __call__(self, ids):
-        """Rows of the table, f32 [..., D]."""
+        """Rows of the table, f32 [..., width]."""
         return jnp.take(self.embedding, ids, axis=0)
 
     def logits(self, hidden, dtype):
@@ -43,7 +42,8 @@ class Table(nn.Module):
 class Embeddings(nn.Module):
     """Sum of token, position and token type embeddings, then norm and dropout, as the family has them.
 
-    The token table is given from outside, because encoder, decoder and vocabulary head may share it.
+    Tables narrower than the model (ALBERT, ELECTRA) are followed by a projection. The token table is given from
+    outside, because encoder, decoder and vocabulary head may share it.
     """
 
     config: Any
@@ -56,16 +56,23 @@ class Embeddings(nn.Module):
         positions = inputs["positions"]
         if positions is None:
             positions = jnp.arange(tokens.shape[1])[None]
-        x_BTD = token_table(tokens)
-        if c.positions == "learned":
-            x_BTD += Table(c.max_positions, c, axes.POSITIONS, name="position")(positions)
+        x_BTE = token_table(tokens)
+        if c.scale_embeddings:
+            x_BTE *= jnp.asarray(c.width**0.5, c.dtype).astype(jnp.float32)  # rounded to the compute type, as Gemma's
+        if "learned" in c.positions:
+            rows = c.max_positions + c.position_offset
+            table = Table(rows, c.embedding_width, c, axes.POSITIONS, name="position")
+            x_BTE += table(positions + c.position_offset)
         elif c.positions == "sinusoidal":
-            x_BTD += sinusoidal(positions, c.width)
+            x_BTE += sinusoidal(positions, c.embedding_width)
         if c.token_types:
             types = inputs["token_types"]
-            table = Table(c.token_types, c, axes.SMALL, name="token_type")
-            x_BTD += table(jnp.zeros((1, 1), jnp.int32) if types is None else types)
+            table = Table(c.token_types, c.embedding_width, c, axes.SMALL, name="token_type")
+            x_BTE += table(jnp.zeros((1, 1), jnp.int32) if types is None else types)
         if c.embedding_norm:
-            x_BTD = Norm(c, name="norm")(x_BTD)
-        x_BTD = dropout(self, x_BTD.astype(c.dtype), c.dropout, deterministic)
+            x_BTE = Norm(c, name="norm")(x_BTE)
+        x_BTD = dropout(self, x_BTE.astype(c.dtype), c.dropout, deterministic)
+        if c.embedding_width != c.width:
+            init = initializer(c, "head")
+            x_BTD = Linear(c.width, (axes.SMALL, axes.EMBED), init, True, c.dtype, name="projection")(x_BTD)
         return axes.constrain(x_BTD, axes.BATCH, axes.LENGTH, axes.ACT_EMBED)

@@ -11,12 +11,17 @@ def initializer(config, role):
 
     normal, truncated_normal: initializer_std everywhere (BERT truncates at two deviations).
     scaled_residual: GPT-2's, where matrices that write to the residual stream have std / sqrt(2 * layers).
+    xavier_uniform: Glorot and Bengio's for matrices, deviation 1/sqrt(width) for tables (the original Transformer).
     t5: deviations that stand in for the missing 1/sqrt(head size) of the attention scores (mesh_tensorflow).
     """
     if role not in ROLES:
         raise ValueError(f"unknown role {role!r}; known: {ROLES}")
     if config.initializer == "truncated_normal":
         return jax.nn.initializers.truncated_normal(config.initializer_std)
+    if config.initializer == "xavier_uniform":
+        if role not in ("embedding", "relative"):
+            return jax.nn.initializers.xavier_uniform()
+        return jax.nn.initializers.normal(config.width**-0.5)
     std = config.initializer_std
     if config.initializer == "scaled_residual" and role in ("attention_output", "ffn_output"):
         std /= (2 * max(config.layers, config.decoder_layers)) ** 0.5

@@ -8,7 +8,12 @@ A batch is a dict of arrays. For the first (or only) stack, each [B, T] int32:
                  in an encoder (bidirectional) and rank = place in the row in a decoder (causal)
     token_types  BERT's sentence A or B. Absent: 0
 The decoder of an encoder-decoder reads the same five as `decoder_tokens`, ... .
-    prediction_positions  [B, P]: the vocabulary head runs at these places only. Absent: everywhere
+    prediction_positions  [B, P]: the vocabulary head runs at these places only. Absent: everywhere. With
+                 Transformer-XL positions (XLNet) they are the places of the query stream
+    pool_positions        [B]: the place that classifiers of whole rows read. Absent: the first, or the last that is
+                 not padding, as model.pooling says
+    span_left, span_right, span_offsets  [B, P]: for the span boundary head, the places before and after the span that
+                 holds each predicted token, and the token's place in it, from 0
 Absent keys are known when a program is compiled, so that rows without padding can use fused kernels.
 """
 
@@ -34,13 +39,17 @@ class Visibility:
 
     Attributes:
         causal: static; without ranks, a query sees keys at or before its own place.
+        strict: static; smaller ranks only: XLNet's query stream, which must not see what it predicts.
         window: static; if positive, only keys fewer than this many places back (and forward) are seen.
+        unwindowed: bool scalar or None; True lifts the window (for layers that alternate).
         query_segments, key_segments: int32 [B, T] and [B, S], or both None.
         query_ranks, key_ranks: int32 [B, T] and [B, S], or both None.
     """
 
     causal: bool = struct.field(pytree_node=False, default=False)
+    strict: bool = struct.field(pytree_node=False, default=False)
     window: int = struct.field(pytree_node=False, default=0)
+    unwindowed: Any = None
     query_segments: Any = None
     key_segments: Any = None
     query_ranks: Any = None
@@ -59,7 +68,7 @@ class Visibility:
     @property
     def may_see_nothing(self):
         """True when a query may have no key to see: self-attention always has the query's own place."""
-        return self.query_segments is not self.key_segments
+        return self.strict or self.query_segments is not self.key_segments
 
     def mask(self, query_length, key_length):
         """bool [B or 1, T, S], True where the query sees the key; None if it sees everything."""
@@ -69,11 +78,13 @@ class Visibility:
         if self.query_segments is not None:
             parts.append(self.query_segments[:, :, None] == self.key_segments[:, None, :])
         if self.query_ranks is not None:
-            parts.append(self.key_ranks[:, None, :] <= self.query_ranks[:, :, None])
+            queries, keys = self.query_ranks[:, :, None], self.key_ranks[:, None, :]
+            parts.append(keys < queries if self.strict else keys <= queries)
         elif self.causal:
             parts.append((key_1S <= query_T1)[None])
         if self.window:
-            parts.append((abs(query_T1 - key_1S) < self.window)[None])
+            near = (abs(query_T1 - key_1S) < self.window)[None]
+            parts.append(near if self.unwindowed is None else near | self.unwindowed)
         if not parts:
             return None
         mask = parts[0]

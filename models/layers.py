@@ -1,79 +1,17 @@
-"""The parts of a block: linear maps, norms, attention, feed-forward, and the block itself."""
+"""The parts of a block: attention and feed-forward, and the block itself."""
 
 from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from flax import struct
 
 from models import axes
 from models.attention import attention
 from models.dropout import dropout
 from models.initializers import initializer
-from models.positions import rotate
-
-ACTIVATIONS = {
-    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
-    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
-    "relu": jax.nn.relu,
-    "silu": jax.nn.silu,
-}
-
-
-class Linear(nn.Module):
-    """y = x @ kernel + bias, with the kernel [in, out] named by logical axes.
-
-    Attributes:
-        features: size of the output.
-        names: logical names of the kernel's two axes.
-        init: initializer of the kernel.
-        use_bias: whether there is a bias.
-        dtype: compute dtype; parameters are f32.
-    """
-
-    features: int
-    names: tuple[str, str]
-    init: Any
-    use_bias: bool = True
-    dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, x):
-        kernel_init = nn.with_logical_partitioning(self.init, self.names)
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
-        y = _product(x.astype(self.dtype), kernel.astype(self.dtype))
-        if self.use_bias:
-            bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.names[1:])
-            y += self.param("bias", bias_init, (self.features,), jnp.float32).astype(self.dtype)
-        return y
-
-
-def _product(x, kernel):
-    """x @ kernel. XLA's CPU backend differentiates a product of matrices a third faster than one of [B, T, D]."""
-    if jax.default_backend() != "cpu":
-        return x @ kernel
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
-
-
-class Norm(nn.Module):
-    """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019), with statistics in f32."""
-
-    config: Any
-
-    @nn.compact
-    def __call__(self, x):
-        c = self.config
-        named = lambda init: nn.with_logical_partitioning(init, (axes.EMBED,))  # noqa: E731
-        x = x.astype(jnp.float32)
-        scale = self.param("scale", named(nn.initializers.ones), x.shape[-1:], jnp.float32)
-        if c.norm == "rms":
-            y = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + c.norm_epsilon) * scale
-            return y.astype(c.dtype)
-        bias = self.param("bias", named(nn.initializers.zeros), x.shape[-1:], jnp.float32)
-        centred = x - jnp.mean(x, -1, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), -1, keepdims=True)
-        return (centred * jax.lax.rsqrt(variance + c.norm_epsilon) * scale + bias).astype(c.dtype)
+from models.positions import rotary_frequencies, rotate
+from models.primitives import ACTIVATIONS, Linear, Norm
+from models.relative import DisentangledScores, TransformerXLScores
 
 
 @struct.dataclass
@@ -84,6 +22,7 @@ class Context:
         visibility: who sees whom within the stack.
         bias: f32 [1, H, T, T] added to self-attention scores, or None.
         positions: int32 [B or 1, T], for rotary positions.
+        distances: models.relative.Distances between queries and keys, or None.
         memory: [B, S, D] output of the encoder for cross-attention, or None.
         memory_visibility: who sees whom across.
     """
@@ -91,45 +30,62 @@ class Context:
     visibility: Any
     bias: Any = None
     positions: Any = None
+    distances: Any = None
     memory: Any = None
     memory_visibility: Any = None
 
 
 class Attention(nn.Module):
-    """Multi-head attention from `x` to `memory` (Vaswani et al. 2017, 3.2.2), with grouped key/value heads."""
+    """Multi-head attention (Vaswani et al. 2017, 3.2.2), with grouped key/value heads."""
 
     config: Any
 
     @nn.compact
-    def __call__(self, x_BTD, memory_BSD, visibility, bias, positions, deterministic):
+    def __call__(self, x_BTD, source_BSD, visibility, deterministic, bias=None, positions=None, distances=None):
+        """Queries of `x` to keys and values of `source`; the rest is as in `Context`."""
         c = self.config
 
-        def project(name, source, heads, role, axis):
+        def linear(name, heads, role, axis):
             init = initializer(c, role)
-            y = Linear(heads * c.head_dim, (axes.EMBED, axis), init, c.use_bias, c.dtype, name=name)(source)
-            y = y.reshape(*y.shape[:2], heads, c.head_dim)
-            return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
+            use_bias = c.projection_bias(name[0])
+            return Linear(heads * c.head_dim, (axes.EMBED, axis), init, use_bias, c.dtype, name=name)
 
-        q_BTHE = project("query", x_BTD, c.heads, "query", axes.HEADS)
-        k_BSKE = project("key", memory_BSD, c.kv_heads, "key_value", axes.KV_HEADS)
-        v_BSKE = project("value", memory_BSD, c.kv_heads, "key_value", axes.KV_HEADS)
+        projections = {
+            "query": linear("query", c.heads, "query", axes.HEADS),
+            "key": linear("key", c.kv_heads, "key_value", axes.KV_HEADS),
+            "value": linear("value", c.kv_heads, "key_value", axes.KV_HEADS),
+        }
+
+        def project(name, source):
+            y = projections[name](source)
+            return y.reshape(*y.shape[:-1], -1, c.head_dim)
+
+        def heads(name, source):
+            return axes.constrain(project(name, source), axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
+
+        q_BTHE, k_BSKE, v_BSKE = heads("query", x_BTD), heads("key", source_BSD), heads("value", source_BSD)
+        scale = c.head_dim**-0.5 if c.scale_attention else 1.0
         if c.positions == "rotary" and positions is not None:
-            q_BTHE = rotate(q_BTHE, positions, c.rope_theta)
-            k_BSKE = rotate(k_BSKE, positions, c.rope_theta)
+            frequencies = rotary_frequencies(c.head_dim, c.rope_theta, c.rope_scaling)
+            q_BTHE, k_BSKE = rotate(q_BTHE, positions, frequencies), rotate(k_BSKE, positions, frequencies)
+        if distances is not None:
+            kind = DisentangledScores if c.positions == "disentangled" else TransformerXLScores
+            scores = kind(c, name="relative")
+            q_BTHE, bias, scale = scores(q_BTHE, k_BSKE, distances, project, deterministic)
         out_BTHE = attention(
             q_BTHE,
             k_BSKE,
             v_BSKE,
             visibility,
             bias=bias,
-            scale=c.head_dim**-0.5 if c.scale_attention else 1.0,
+            scale=scale,
             dropout=c.attention_dropout,
             key=None if deterministic or not c.attention_dropout else self.make_rng("dropout"),
             backend=c.attention_backend,
         )
         out = out_BTHE.reshape(*out_BTHE.shape[:2], c.heads * c.head_dim)
         init = initializer(c, "attention_output")
-        return Linear(c.width, (axes.HEADS, axes.EMBED), init, c.use_bias, c.dtype, name="output")(out)
+        return Linear(c.width, (axes.HEADS, axes.EMBED), init, c.projection_bias("o"), c.dtype, name="output")(out)
 
 
 class FeedForward(nn.Module):
@@ -162,7 +118,15 @@ class Layer(nn.Module):
     config: Any
 
     @nn.compact
-    def __call__(self, x_BTD, context, deterministic):
+    def __call__(self, x_BTD, context, deterministic, source_BSD=None):
+        """[B, T, D].
+
+        Args:
+            x_BTD: the states.
+            context: Context.
+            deterministic: whether there is no dropout.
+            source_BSD: states that keys and values of self-attention are made of; None: those of `x` itself.
+        """
         c = self.config
 
         def sublayer(x, name, function):
@@ -174,11 +138,13 @@ class Layer(nn.Module):
 
         def self_attention(x):
             module = Attention(c, name="attention")
-            return module(x, x, context.visibility, context.bias, context.positions, deterministic)
+            source = x if source_BSD is None else source_BSD
+            kinds = (context.bias, context.positions, context.distances)
+            return module(x, source, context.visibility, deterministic, *kinds)
 
         def cross_attention(x):
             module = Attention(c, name="cross_attention")
-            return module(x, context.memory, context.memory_visibility, None, None, deterministic)
+            return module(x, context.memory, context.memory_visibility, deterministic)
 
         x_BTD = sublayer(x_BTD, "attention", self_attention)
         if context.memory is not None:

@@ -1,7 +1,7 @@
 """Where a token stands: sinusoidal tables, rotary rotations and T5's relative bias.
 
-Learned positions are an embedding table in models.embeddings. A bias that depends on contents as well
-(disentangled, Transformer-XL) belongs beside `RelativeBias`: it, too, turns a stack's inputs into `bias`.
+Learned positions are an embedding table in models.embeddings; scores of contents against distances (DeBERTa, XLNet)
+are in models.relative.
 """
 
 import math
@@ -30,16 +30,34 @@ def sinusoidal(positions, width):
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def rotate(x_BTHE, positions, theta):
-    """Rotary positions (Su et al. 2021): pairs (i, i + E/2) of each head turn by position * theta ** (-2i/E).
+def rotary_frequencies(head_dim, theta, scaling=()):
+    """Angles per position of the pairs of a head, f32 [E / 2]: theta ** (-2i/E).
+
+    Args:
+        head_dim: E, even.
+        theta: base of the frequencies.
+        scaling: () or Llama 3.1's (factor, low_freq_factor, high_freq_factor, original length): waves longer than
+            length / low are slowed down by the factor, those shorter than length / high stay, others are blended.
+    """
+    half = head_dim // 2
+    frequencies = np.float32(theta) ** (-np.arange(half, dtype=np.float32) / np.float32(half))
+    if not scaling:
+        return frequencies
+    factor, low, high, length = (np.float32(number) for number in scaling)
+    turns = length * frequencies / np.float32(2 * math.pi)  # within the original length
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return ((1 - kept) * frequencies / factor + kept * frequencies).astype(np.float32)
+
+
+def rotate(x_BTHE, positions, frequencies):
+    """Rotary positions (Su et al. 2021): pairs (i, i + E/2) of each head turn by position * frequency i.
 
     Args:
         x_BTHE: queries or keys, E even.
         positions: int32 [B or 1, T].
-        theta: base of the frequencies.
+        frequencies: f32 [E / 2], of `rotary_frequencies`.
     """
     half = x_BTHE.shape[-1] // 2
-    frequencies = theta ** (-np.arange(half, dtype=np.float32) / half)
     angles = positions[:, :, None, None].astype(jnp.float32) * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     first, second = x_BTHE[..., :half].astype(jnp.float32), x_BTHE[..., half:].astype(jnp.float32)

@@ -4,7 +4,7 @@ The activation is the exact (erf) GELU, as in the published checkpoints' Hugging
 code uses the tanh form: set model.activation=gelu_tanh for it.
 """
 
-_BERT = dict(
+BERT = dict(
     architecture="encoder",
     vocab_size=30522,
     max_positions=512,
@@ -21,8 +21,8 @@ _BERT = dict(
     attention_dropout=0.1,
     heads_out=("mlm", "nsp"),
 )
-_BASE = dict(_BERT, layers=12, width=768, heads=12, ffn=3072)
-_LARGE = dict(_BERT, layers=24, width=1024, heads=16, ffn=4096)
+_BASE = dict(BERT, layers=12, width=768, heads=12, ffn=3072)
+_LARGE = dict(BERT, layers=24, width=1024, heads=16, ffn=4096)
 
 PRESETS = {
     "base": _BASE,

@@ -14,6 +14,9 @@ _GPT2 = dict(
     initializer_std=0.02,
     dropout=0.1,
     attention_dropout=0.1,
+    pooling="last",
+    pooler_activation="none",
+    classifier_bias=False,
     heads_out=("lm",),
 )
 

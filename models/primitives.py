@@ -1,0 +1,76 @@
+"""What everything is built of: activations, linear maps and norms."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models import axes
+
+ACTIVATIONS = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+}
+
+
+class Linear(nn.Module):
+    """y = x @ kernel + bias, with the kernel [in, out] named by logical axes.
+
+    Attributes:
+        features: size of the output.
+        names: logical names of the kernel's two axes.
+        init: initializer of the kernel.
+        use_bias: whether there is a bias.
+        dtype: compute dtype; parameters are f32.
+    """
+
+    features: int
+    names: tuple[str, str]
+    init: Any
+    use_bias: bool = True
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x):
+        kernel_init = nn.with_logical_partitioning(self.init, self.names)
+        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
+        y = _product(x.astype(self.dtype), kernel.astype(self.dtype))
+        if self.use_bias:
+            bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.names[1:])
+            y += self.param("bias", bias_init, (self.features,), jnp.float32).astype(self.dtype)
+        return y
+
+
+def _product(x, kernel):
+    """x @ kernel. XLA's CPU backend differentiates a product of matrices a third faster than one of [B, T, D]."""
+    if jax.default_backend() != "cpu":
+        return x @ kernel
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+class Norm(nn.Module):
+    """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019), with statistics in f32.
+
+    With `norm_plus_one` the RMS norm's factor is 1 + scale (Gemma).
+    """
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, x):
+        c = self.config
+        named = lambda init: nn.with_logical_partitioning(init, (axes.EMBED,))  # noqa: E731
+        x = x.astype(jnp.float32)
+        neutral = nn.initializers.zeros if c.norm_plus_one else nn.initializers.ones
+        scale = self.param("scale", named(neutral), x.shape[-1:], jnp.float32)
+        if c.norm == "rms":
+            scale = 1 + scale if c.norm_plus_one else scale
+            y = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + c.norm_epsilon) * scale
+            return y.astype(c.dtype)
+        bias = self.param("bias", named(nn.initializers.zeros), x.shape[-1:], jnp.float32)
+        centred = x - jnp.mean(x, -1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), -1, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + c.norm_epsilon) * scale + bias).astype(c.dtype)
