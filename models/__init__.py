@@ -1,6 +1,6 @@
 """What is computed: one transformer, configured into every family."""
 
-from models.config import ModelConfig, presets, resolve
+from models.config import FAMILIES, ModelConfig, presets, resolve
 from models.transformer import Outputs, Transformer
 
-__all__ = ["ModelConfig", "Outputs", "Transformer", "presets", "resolve"]
+__all__ = ["FAMILIES", "ModelConfig", "Outputs", "Transformer", "presets", "resolve"]

@@ -1,0 +1,205 @@
+"""Every family, at a tiny size: scanned equals unrolled, eight devices equal one, and every head gives its output."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.core import meta
+
+import models
+from models import names
+from parallel import mesh as meshes
+from training import trainable
+
+VOCAB, ROWS, LENGTH, PLACES = 97, 4, 12, 4
+PRESETS = {family: next(iter(models.presets(family))) for family in models.FAMILIES}
+CASES = [(family, preset, ()) for family, preset in PRESETS.items()] + [
+    ("deberta", "v3_base", ()),
+    ("electra", "small_generator", ()),
+    ("flaubert", "large_cased", ()),
+    ("llama", "3.2_1b", (("rope_scaling", (8.0, 1.0, 4.0, 6.0)),)),
+    ("t5", "v1_1_small", ()),
+    ("t5", "shared_base", ()),
+    ("t5", "prefix_lm_base", ()),
+]
+
+
+@functools.cache
+def config(family, preset, changes=()):
+    """The preset with everything small; what makes it itself stays."""
+    full = models.resolve(dict(family=family, preset=preset))
+    small = dict(layers=2, width=32, heads=4, ffn=64, vocab_size=VOCAB, vocab_multiple=8)
+    small |= dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "final_dropout"), 0.0)
+    if full.decoder_layers:
+        small["decoder_layers"] = 2
+    if full.kv_heads != full.heads:
+        small["kv_heads"] = 2
+    if full.head_dim != full.width // full.heads:
+        small["head_dim"] = 16
+    if full.embedding_width != full.width:
+        small["embedding_width"] = 16
+    if full.max_positions:
+        small["max_positions"] = LENGTH
+    if full.positions == "disentangled":
+        small |= dict(
+            relative_span=5 if not full.relative_buckets else 16, relative_buckets=min(full.relative_buckets, 4)
+        )
+    if full.window or full.window_layers == "odd":
+        small["window"] = 3
+    return models.resolve(dict(family=family, preset=preset, **small, **dict(changes)))
+
+
+def batch(family, c, seed=0):
+    """Two packed segments and padding, and whatever else the family reads."""
+    rng = np.random.default_rng(seed)
+
+    def ids(*shape, most=VOCAB):
+        return rng.integers(0, most, shape).astype(np.int32)
+
+    segments = np.tile(np.repeat([1, 2, 0], [6, 5, 1]).astype(np.int32), (ROWS, 1))
+    made = {"tokens": ids(ROWS, LENGTH), "segments": segments}
+    if c.token_types:
+        made["token_types"] = ids(ROWS, LENGTH, most=c.token_types)
+    if c.decoder_layers:
+        made |= {"decoder_tokens": ids(ROWS, LENGTH), "decoder_segments": segments}
+    if c.relative_bidirectional:
+        made["ranks"] = np.tile(np.maximum(np.arange(LENGTH, dtype=np.int32) - 3, 0), (ROWS, 1))
+    if family == "xlnet":
+        made |= {
+            "ranks": np.argsort(rng.random((ROWS, LENGTH))).astype(np.int32),
+            "token_types": ids(ROWS, LENGTH, most=3),
+        }
+    if family in ("xlnet", "spanbert"):
+        made["prediction_positions"] = ids(ROWS, PLACES, most=LENGTH - 1)
+    if family == "spanbert":
+        made |= {key: ids(ROWS, PLACES, most=LENGTH) for key in ("span_left", "span_right", "span_offsets")}
+    return made
+
+
+@functools.cache
+def parameters(c, family):
+    """Parameters from N(0, 0.2), so that none is at a value that hides it."""
+    model = models.Transformer(c)
+    abstract, axis_names = trainable.abstract_parameters(model, batch(family, c))
+    rng = np.random.default_rng(1)
+    drawn = {n: jnp.asarray(rng.normal(0, 0.2, leaf.shape), jnp.float32) for n, leaf in abstract.items()}
+    return names.unflatten(drawn), axis_names
+
+
+def loss_function(c):
+    model = models.Transformer(c)
+
+    def loss(params, data):
+        outputs = model.apply({"params": params}, data)
+        given = [getattr(outputs, f.name) for f in dataclasses.fields(outputs) if f.name.endswith("logits")]
+        return sum(jnp.square(logits).mean() for logits in given if logits is not None)
+
+    return loss
+
+
+@pytest.mark.parametrize("family, preset, changes", CASES)
+def test_scanned_unrolled_and_sharded_are_one(family, preset, changes):
+    c = config(family, preset, changes)
+    params, axis_names = parameters(c, family)
+    data = batch(family, c)
+    value, gradient = jax.jit(jax.value_and_grad(loss_function(c)))(params, data)
+    assert np.isfinite(value)
+    unused = [name for name, leaf in names.flatten(gradient).items() if not np.asarray(leaf).any()]
+    assert not unused, "parameters that nothing depends on"
+
+    unrolled = jax.jit(jax.value_and_grad(loss_function(dataclasses.replace(c, scan=False))))(params, data)
+    mesh = meshes.make_mesh(dict(data=2, fsdp=2, tensor=1 if c.kv_heads % 2 else 2, sequence=-1))
+    shapes = {name: leaf.shape for name, leaf in names.flatten(params).items()}
+    placed = jax.device_put(params, meshes.placement(params, axis_names, shapes, mesh))
+    rows = jax.device_put(data, meshes.row_sharding(mesh))
+    with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
+        sharded = jax.jit(jax.value_and_grad(loss_function(c)))(placed, rows)
+    for other_value, other in (unrolled, sharded):
+        np.testing.assert_allclose(other_value, value, rtol=1e-5)
+        for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(gradient), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6 + 2e-5 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_padding_and_other_segments_change_nothing(family):
+    c = config(family, PRESETS[family])
+    params, _ = parameters(c, family)
+    data = batch(family, c)
+    if family == "xlnet":  # places of the first segment only
+        data["prediction_positions"] = np.tile(np.arange(PLACES, dtype=np.int32), (ROWS, 1))
+    run = jax.jit(lambda data: models.Transformer(c).apply({"params": params}, data))
+    before = run(data)
+    changed = dict(data)
+    for key in ("tokens", "decoder_tokens"):
+        if key in data:
+            changed[key] = np.where(data["segments"] == 1, data[key], (data[key] + 7) % VOCAB)
+    after = run(changed)
+    first = data["segments"] == 1
+    np.testing.assert_array_equal(np.asarray(after.hidden)[first], np.asarray(before.hidden)[first])
+    assert not np.array_equal(np.asarray(after.hidden)[~first], np.asarray(before.hidden)[~first])
+    if family == "xlnet":
+        np.testing.assert_array_equal(after.logits, before.logits)
+
+
+HEADS = {
+    "class": ("class_logits", (ROWS, 3)),
+    "choice": ("class_logits", (ROWS, 1)),
+    "tag": ("tag_logits", (ROWS, LENGTH, 3)),
+    "span": ("span_logits", (ROWS, LENGTH, 2)),
+    "rtd": ("replaced_logits", (ROWS, LENGTH)),
+    "copy": ("copy_logits", (ROWS, LENGTH)),
+    "pooler": ("pooled", (ROWS, 32)),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
+def test_heads_give_what_they_say(family, head):
+    field, shape = HEADS[head]
+    c = dataclasses.replace(config(family, PRESETS[family]), heads_out=(head,), num_labels=3)
+    data = batch(family, c)
+    model = models.Transformer(c)
+    init = jax.eval_shape(lambda: meta.unbox(model.init(jax.random.key(0), data)))
+    outputs = jax.eval_shape(lambda params: model.apply(params, data), init)
+    given = {
+        f.name: getattr(outputs, f.name) for f in dataclasses.fields(outputs) if getattr(outputs, f.name) is not None
+    }
+    assert given[field].shape == shape
+    assert set(given) <= {field, "pooled", "hidden", "encoder_hidden"}
+
+
+def test_rows_are_read_at_the_place_that_the_family_names():
+    """BERT reads the first token, decoders the last that is not padding, and a given place wins."""
+    for family, place in (("bert", 0), ("gpt2", 10)):
+        c = dataclasses.replace(config(family, PRESETS[family]), heads_out=("pooler",), pooler_activation="none")
+        params, _ = parameters(c, family)
+        data = batch(family, c)
+        outputs = models.Transformer(c).apply({"params": params}, data)
+        np.testing.assert_array_equal(outputs.pooled, outputs.hidden[:, place])
+        outputs = models.Transformer(c).apply({"params": params}, {**data, "pool_positions": np.array([1, 2, 3, 4])})
+        np.testing.assert_array_equal(outputs.pooled, outputs.hidden[np.arange(ROWS), [1, 2, 3, 4]])
+
+
+def test_every_second_layer_has_the_window():
+    """GPT-3's bands: with one layer, dense, a query sees the first key; with the odd layer alone it does not."""
+    c = dataclasses.replace(config("gpt3", "125m"), heads_out=())
+    model = models.Transformer(c)
+    params, _ = parameters(dataclasses.replace(c, heads_out=("lm",)), "gpt3")
+    data = {"tokens": batch("gpt3", c)["tokens"]}
+    changed = {"tokens": data["tokens"].copy()}
+    changed["tokens"][:, 0] += 1
+    for layers, reaches in (((0,), True), ((1,), False)):
+        kept = jax.tree.map(lambda leaf: leaf, params)
+        stack = kept["decoder"]["layers"]
+        for index in set(range(2)) - set(layers):  # a layer whose sublayers write nothing is not there
+            for part in (stack["attention"]["output"], stack["ffn"]["down"]):
+                part.update({name: leaf.at[index].set(0.0) for name, leaf in part.items()})
+        difference = np.abs(
+            np.asarray(model.apply({"params": kept}, data).hidden - model.apply({"params": kept}, changed).hidden)
+        ).max(axis=(0, 2))
+        assert (difference[1:3] > 0).all()
+        assert (difference[3:] > 0).all() == reaches and (difference[3:] > 0).any() == reaches
