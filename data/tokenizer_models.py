@@ -22,7 +22,9 @@ from errors import ConfigError, DataError
 
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 WORD_SPECIALS = (*BERT_SPECIALS, "<eos>")
+BPE_SPECIALS = ("<unk>", "<eos>")
 END_OF_TEXT = "<|endoftext|>"
+WORD_END = "</w>"  # as GPT-1 writes it
 
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 MAX_ALPHABET = 1000  # characters that wordpiece learns, as BERT's released vocabularies hold about this many
@@ -41,24 +43,19 @@ class HuggingFaceModel:
         Raises:
             DataError: not a tokenizer.json, or of a kind that Cloze does not know.
         """
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_str(content.decode())
-        except Exception as error:  # the library raises bare Exception
-            raise DataError(
-                f"{path} is not a whole tokenizer.json of the Hugging Face tokenizers library ({error}): "
-                "copy or export it again"
-            ) from None
+        self._tokenizer = parse_huggingface(content, path)
         self.content = content
         self._tokenizer.no_truncation()  # a file may carry the limits of the model it came with
         self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True  # text that spells "[MASK]" is text
         ids = self._tokenizer.get_vocab()
         self.pieces = [""] * (max(ids.values()) + 1)
         for piece, i in ids.items():
             self.pieces[i] = piece
-        self.kind = _huggingface_kind(self._tokenizer, self.pieces, path)
+        described = json.loads(self._tokenizer.to_str())
+        self.kind = _huggingface_kind(described, self.pieces, path)
         self.roles = {}
         self.special = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+        self._encoder = _without_specials(self._tokenizer, described, {self.pieces[i] for i in self.special})
 
     def starts_word(self, piece: str) -> bool:
         """Whether a piece that is text begins a word."""
@@ -66,15 +63,30 @@ class HuggingFaceModel:
             return bool(piece) and not piece.startswith(self._tokenizer.model.continuing_subword_prefix)
         if self.kind == "byte_bpe":
             return piece.startswith(_BYTE_WHITESPACE)
-        return bool(piece) if self.kind == "word" else piece.startswith(_MARKER)
+        return bool(piece) if self.kind in ("bpe", "word") else piece.startswith(_MARKER)
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Returns the ids of each text, without special tokens."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return [encoding.ids for encoding in self._encoder.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
         return self._tokenizer.decode(ids, skip_special_tokens=False) if ids else ""
+
+
+def parse_huggingface(content: bytes, path) -> tokenizers.Tokenizer:
+    """Reads the bytes of a tokenizer.json; `path` is named in errors.
+
+    Raises:
+        DataError: not a tokenizer.json.
+    """
+    try:
+        return tokenizers.Tokenizer.from_str(content.decode())
+    except Exception as error:  # the library raises bare Exception
+        raise DataError(
+            f"{path} is not a whole tokenizer.json of the Hugging Face tokenizers library ({error}): "
+            "copy or export it again"
+        ) from None
 
 
 class SentencePieceModel:
@@ -131,10 +143,9 @@ class SentencePieceModel:
 
 
 def train_huggingface(texts: list[str], kind: str, vocab_size: int, lowercase: bool) -> HuggingFaceModel:
-    """Trains `wordpiece`, `byte_bpe` or `word`; see data.tokenizers.train."""
-    trained = {"wordpiece": _train_wordpiece, "byte_bpe": _train_byte_bpe, "word": _train_word}[kind](
-        texts, vocab_size, lowercase
-    )
+    """Trains `wordpiece`, `byte_bpe`, `bpe` or `word`; see data.tokenizers.train."""
+    train = {"wordpiece": _train_wordpiece, "byte_bpe": _train_byte_bpe, "bpe": _train_bpe, "word": _train_word}[kind]
+    trained = train(texts, vocab_size, lowercase)
     if trained.get_vocab_size() > vocab_size:  # the trainers keep the whole alphabet, whatever they were asked for
         raise _too_small(vocab_size, f"its {kind} alphabet and special tokens alone take {trained.get_vocab_size()}")
     return HuggingFaceModel(trained.to_str().encode(), "the trained tokenizer")
@@ -186,37 +197,95 @@ def _new(model, lowercase):
     return tokenizer
 
 
-def _train_wordpiece(texts, vocab_size, lowercase):
-    """Trains in two passes, because the library numbers pieces like "##a" in an order that changes from
-    process to process, and breaks ties between pairs by those numbers: the first pass finds which of
-    them occur, the second is given them in sorted order."""
-
-    def trained(size, given):
-        tokenizer = _new(models.WordPiece(unk_token="[UNK]"), lowercase)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=size,
-            min_frequency=MIN_FREQUENCY,
-            special_tokens=given,
-            initial_alphabet=alphabet,
-            limit_alphabet=len(alphabet),
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(texts, trainer)
-        return tokenizer.get_vocab()
-
+def _alphabet(texts, lowercase):
+    """The most frequent characters of the text, sorted; ties go by the character's number."""
     normalize = normalizers.BertNormalizer(lowercase=lowercase).normalize_str
     counts = Counter()
     for text in texts:
         counts.update(normalize(text))
     frequent = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))
-    alphabet = sorted(frequent[:MAX_ALPHABET])
-    continuing = sorted(piece for piece in trained(0, []) if len(piece) == 3 and piece.startswith("##"))
-    vocabulary = trained(vocab_size, [*BERT_SPECIALS, *alphabet, *continuing])
-    tokenizer = _new(models.WordPiece(vocabulary, unk_token="[UNK]"), lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece(cleanup=False)  # cleaning up rewrites words: "do not" to "don't"
+    return sorted(frequent[:MAX_ALPHABET])
+
+
+def _train_in_two_passes(new, trainer, texts, vocab_size, specials, alphabet, affix, **settings):
+    """Trains a model whose pieces carry an affix ("##a" or "a</w>"), the same in every process.
+
+    The library numbers single characters with the affix in an order that changes from process to process, and
+    breaks ties between pairs by those numbers: the first pass finds which of them occur, the second is given them
+    in sorted order.
+
+    Args:
+        new: makes an untrained `tokenizers.Tokenizer`.
+        trainer: the class of its trainer; `settings` are handed to it.
+        specials, alphabet: pieces that come first, in this order.
+        affix: whether a piece is one character with the affix.
+
+    Returns:
+        tokenizers.Tokenizer: trained; what was given counts as special tokens in it.
+    """
+
+    def trained(size, given):
+        tokenizer = new()
+        tokenizer.train_from_iterator(
+            texts,
+            trainer(
+                vocab_size=size,
+                min_frequency=MIN_FREQUENCY,
+                special_tokens=given,
+                initial_alphabet=alphabet,
+                limit_alphabet=len(alphabet),
+                show_progress=False,
+                **settings,
+            ),
+        )
+        return tokenizer
+
+    carriers = sorted(piece for piece in trained(0, []).get_vocab() if affix(piece))
+    return trained(vocab_size, [*specials, *alphabet, *carriers])
+
+
+def _train_wordpiece(texts, vocab_size, lowercase):
+    def new(vocabulary):
+        tokenizer = _new(models.WordPiece(vocabulary, unk_token="[UNK]"), lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece(cleanup=False)  # cleaning up rewrites words: "do not" to "don't"
+        return tokenizer
+
+    trained = _train_in_two_passes(
+        lambda: new({}),
+        trainers.WordPieceTrainer,
+        texts,
+        vocab_size,
+        BERT_SPECIALS,
+        _alphabet(texts, lowercase),
+        lambda piece: len(piece) == 3 and piece.startswith("##"),
+    )
+    tokenizer = new(trained.get_vocab())
     tokenizer.add_special_tokens(list(BERT_SPECIALS))
+    return tokenizer
+
+
+def _train_bpe(texts, vocab_size, lowercase):
+    def new(vocabulary, merges):
+        model = models.BPE(vocabulary, merges, unk_token="<unk>", end_of_word_suffix=WORD_END)
+        tokenizer = _new(model, lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.BPEDecoder(suffix=WORD_END)
+        return tokenizer
+
+    trained = _train_in_two_passes(
+        lambda: new({}, []),
+        trainers.BpeTrainer,
+        texts,
+        vocab_size,
+        BPE_SPECIALS,
+        _alphabet(texts, lowercase),
+        lambda piece: len(piece) == 1 + len(WORD_END) and piece.endswith(WORD_END),
+        end_of_word_suffix=WORD_END,
+    )
+    merges = json.loads(trained.to_str())["model"]["merges"]
+    tokenizer = new(trained.get_vocab(), [tuple(merge) for merge in merges])
+    tokenizer.add_special_tokens(list(BPE_SPECIALS))
     return tokenizer
 
 
@@ -245,18 +314,49 @@ def _train_word(texts, vocab_size, lowercase):
     return tokenizer
 
 
-def _huggingface_kind(tokenizer, pieces, path):
-    """The kind by the type of the model, and for BPE by how it spells a space."""
-    model = type(tokenizer.model).__name__
-    if model == "BPE":
-        described = json.loads(tokenizer.to_str())
+def _without_specials(tokenizer, described, specials):
+    """A tokenizer with the same ids for which text that spells a special token is text.
+
+    The library's own switch keeps added tokens from matching. It does not keep the model from putting the same
+    piece together, where the piece has a probability (Unigram) or is merged from its parts (a BPE converted from
+    sentencepiece): there the piece is renamed to what no text holds, and its merges are left out. sentencepiece
+    treats its control symbols alike. The piece for unknown text stays.
+    """
+    model, added, changed = described["model"], described["added_tokens"], False
+    if model["type"] == "Unigram":
+        for i, (piece, score) in enumerate(model["vocab"]):
+            if piece in specials and i != model["unk_id"]:
+                model["vocab"][i] = [_UNSPEAKABLE + piece, score]
+                added = [token | {"content": _UNSPEAKABLE + piece} if token["id"] == i else token for token in added]
+                changed = True
+    elif model["type"] == "BPE":
+        merges = [merge for merge in model["merges"] if "".join(merge) not in specials - {model["unk_token"]}]
+        changed = len(merges) < len(model["merges"])
+        model["merges"] = merges
+    if changed:
+        described |= {"added_tokens": added, "post_processor": None, "truncation": None, "padding": None}
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(described))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _huggingface_kind(described, pieces, path):
+    """The kind by the type of the model, and for BPE by how it spells a space or a word's end."""
+    model = described["model"]
+    if model["type"] == "BPE":
         if '"ByteLevel"' in json.dumps([described["pre_tokenizer"], described["decoder"]]):
             return "byte_bpe"
+        if model["end_of_word_suffix"]:
+            return "bpe"
         if any(piece.startswith(_MARKER) for piece in pieces):
             return "sentencepiece_bpe"
-        raise DataError(f"{path} is a BPE that works neither on bytes (GPT-2) nor with U+2581 for spaces (Llama)")
-    return {"WordPiece": "wordpiece", "WordLevel": "word", "Unigram": "unigram"}[model]
+        raise DataError(
+            f"{path} is a BPE that works neither on bytes (GPT-2) nor with marks for the ends of words (GPT-1) or for "
+            "spaces (U+2581, Llama): give another tokenizer"
+        )
+    return {"WordPiece": "wordpiece", "WordLevel": "word", "Unigram": "unigram"}[model["type"]]
 
 
 # ByteLevel spells the byte b as chr(256 + b) for control characters and the space.
 _BYTE_WHITESPACE = tuple(chr(256 + byte) for byte in b" \t\n\r\x0b\x0c")
+_UNSPEAKABLE = "\U0010ffff"  # no character, so that no text holds it

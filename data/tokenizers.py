@@ -1,8 +1,8 @@
 """Text to token ids and back: one interface over Hugging Face `tokenizers` and `sentencepiece`.
 
-Five kinds: `wordpiece` (BERT), `byte_bpe` (GPT-2), `word`, and sentencepiece's `unigram` (T5) and
-`sentencepiece_bpe`. Encoding never produces a special token, not even from text that spells one:
-objectives place them, by the ids in `Tables`.
+Six kinds: `wordpiece` (BERT), `byte_bpe` (GPT-2), `bpe` (GPT-1: pieces of words, whose ends are marked), `word`, and
+sentencepiece's `unigram` (T5) and `sentencepiece_bpe`. Encoding never produces a special token, not even from text
+that spells one: objectives place them, by the ids in `Tables`.
 
 Sentinels are ids above the model's own pieces, `<extra_id_0>` the highest, as in the released T5
 vocabularies; the model's file knows nothing of them unless it came with its own.
@@ -14,7 +14,7 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -22,11 +22,11 @@ from configs.base import suggest
 from data import tokenizer_models as tm
 from errors import ConfigError, DataError
 
-KINDS = ("wordpiece", "byte_bpe", "word", "unigram", "sentencepiece_bpe")
+KINDS = ("wordpiece", "byte_bpe", "bpe", "word", "unigram", "sentencepiece_bpe")
+ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
 
 _META_FILE = "tokenizer_meta.json"  # beside the model in a saved directory
 _BARE_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-_ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
 _SENTINEL = re.compile("\u2581?<extra_id_([0-9]+)>")  # mT5's pieces carry the word marker
 _NAMES = {  # usual names of each role, the first that exists is taken
     "pad": ("[PAD]", "<pad>"),
@@ -50,7 +50,8 @@ class Tables:
         special: bool [vocab_size], ids that are not text: all of the above, [UNK] too, and whatever else the
             tokenizer's file declares special.
         starts_word: bool [vocab_size], the piece begins a word. False for special ids, except an
-            unknown that stands for a whole word.
+            unknown that stands for a whole word. `bpe` marks where words end, not where they begin: there
+            every piece counts as a word of its own.
     """
 
     vocab_size: int
@@ -73,26 +74,31 @@ class Tokenizer:
         kind: one of KINDS.
         vocab_size: number of ids, sentinels included.
         tables: the `Tables` of its vocabulary.
-        hash: sha256 (hex) over the model's bytes, the kind and the sentinels; equal hashes encode equally.
+        hash: sha256 (hex) over the model's bytes, the kind, the sentinels and the stated roles; equal hashes encode
+            equally.
+        model: what encodes, one of the classes of `data.tokenizer_models`.
     """
 
-    def __init__(self, model, sentinels: int):
+    def __init__(self, model, sentinels: int, roles: Mapping[str, int | None]):
         """Wraps a model of `data.tokenizer_models`, with `sentinels` ids put above its own.
 
         Args:
             model: `HuggingFaceModel` or `SentencePieceModel`.
             sentinels: how many; ignored where the model has sentinels of its own.
+            roles: ids of special tokens that are known from elsewhere than the model's file, by role (one of ROLES);
+                None says that there is none. Roles that are not in it are found by their usual names.
         """
         own = {int(m[1]): i for i, piece in enumerate(model.pieces) if (m := _SENTINEL.fullmatch(piece))}
-        self._model = model
+        self.model = model
         self._added = 0 if own else sentinels
         self._pieces = [*model.pieces, *(f"<extra_id_{i}>" for i in reversed(range(self._added)))]
         self.kind = model.kind
         self.vocab_size = len(self._pieces)
         ids = [own[i] for i in sorted(own)] if own else [self.vocab_size - 1 - i for i in range(self._added)]
-        self.tables = _tables(model, self._pieces, np.array(ids, np.int32))
+        self._roles = dict(sorted(roles.items()))
+        self.tables = _tables(model, self._pieces, np.array(ids, np.int32), self._roles)
         digest = hashlib.sha256(model.content)
-        digest.update(json.dumps([self.kind, ids]).encode())
+        digest.update(json.dumps([self.kind, ids, *([self._roles] if roles else [])]).encode())
         self.hash = digest.hexdigest()
         self._holes = frozenset(ids)
         self._not_text = frozenset(np.flatnonzero(self.tables.special).tolist()) - {self.tables.unk}
@@ -103,7 +109,7 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Returns the ids of each text, int32 [n_i]; the fast way, on all cores."""
-        return [np.array(ids, np.int32) for ids in self._model.encode_batch(list(texts))]
+        return [np.array(ids, np.int32) for ids in self.model.encode_batch(list(texts))]
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Returns the text of a sequence of ids.
@@ -123,9 +129,9 @@ class Tokenizer:
             if i not in self._not_text:
                 run.append(i)
             elif i in self._holes or not skip_special:
-                parts += [self._model.decode(run), self._pieces[i].removeprefix("\u2581")]
+                parts += [self.model.decode(run), self._pieces[i].removeprefix("\u2581")]
                 run = []
-        parts.append(self._model.decode(run))
+        parts.append(self.model.decode(run))
         return ("" if self.kind == "byte_bpe" else " ").join(part for part in parts if part)
 
     def piece(self, token_id: int) -> str:
@@ -144,14 +150,15 @@ class Tokenizer:
 
     @functools.cached_property
     def _piece_ids(self):
-        return {piece: i for i, piece in enumerate(self._pieces)}
+        return {piece: i for i, piece in enumerate(self._pieces) if piece}  # an id without a piece has no name
 
     def save(self, directory: str | pathlib.Path) -> None:
         """Writes the model and what `load` needs beside it; the directory is made if need be."""
         directory = pathlib.Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / self._model.file_name).write_bytes(self._model.content)
-        meta = {"kind": self.kind, "model": self._model.file_name, "sentinels": self._added, "hash": self.hash}
+        (directory / self.model.file_name).write_bytes(self.model.content)
+        meta = {"kind": self.kind, "model": self.model.file_name, "sentinels": self._added, "roles": self._roles}
+        meta["hash"] = self.hash
         (directory / _META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
 
 
@@ -162,7 +169,7 @@ def train(texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool, sen
         texts: documents; they are held in memory.
         kind: one of KINDS.
         vocab_size: ids to end with at most, specials and sentinels included; little text supports fewer.
-        lowercase: fold case and strip accents (wordpiece, word; ignored by the others).
+        lowercase: fold case and strip accents (wordpiece, bpe, word; ignored by the others).
         sentinels: number of sentinels.
 
     Raises:
@@ -183,7 +190,7 @@ def train(texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool, sen
         model = tm.train_sentencepiece(texts, kind, learned)
     else:
         model = tm.train_huggingface(texts, kind, learned, lowercase)
-    return Tokenizer(model, sentinels)
+    return Tokenizer(model, sentinels, {})
 
 
 def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) -> Tokenizer:
@@ -213,7 +220,7 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
         )
     content = path.read_bytes()
     model = (tm.HuggingFaceModel if path.suffix == ".json" else tm.SentencePieceModel)(content, path)
-    tokenizer = Tokenizer(model, meta["sentinels"] if meta else sentinels)
+    tokenizer = Tokenizer(model, meta["sentinels"] if meta else sentinels, meta["roles"] if meta else {})
     if meta and tokenizer.hash != meta["hash"]:
         raise DataError(f"{path} is not the file that was saved (its hash differs): copy it again, or train it anew")
     if kind is not None and tokenizer.kind != kind:
@@ -230,7 +237,8 @@ def _read_meta(directory):
         meta = json.loads(path.read_bytes())
     except ValueError:
         meta = None
-    expected = {"model": str, "sentinels": int, "hash": str}
+    expected = {"model": str, "sentinels": int, "roles": dict, "hash": str}
+    meta = {"roles": {}} | meta if isinstance(meta, dict) else meta  # older directories state none
     if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in expected.items()):
         raise DataError(
             f"{path} is damaged: expected a JSON object with {', '.join(expected)}; "
@@ -239,14 +247,15 @@ def _read_meta(directory):
     return meta
 
 
-def _tables(model, pieces, sentinels):
-    """Finds the special ids by their usual names, and marks special ids and beginnings of words."""
+def _tables(model, pieces, sentinels, stated):
+    """Finds the special ids as stated or by their usual names, and marks special ids and beginnings of words."""
     ids = {piece: i for i, piece in reversed(list(enumerate(pieces)))}  # the lowest id of a piece counts
     roles = {role: next((ids[name] for name in names if name in ids), None) for role, names in _NAMES.items()}
     roles |= {role: i for role, i in model.roles.items() if i is not None}
     if "<mask>" in ids:  # RoBERTa, BART: <s> and </s> do the work of [CLS] and [SEP]
         roles["cls"] = ids.get("<s>") if roles["cls"] is None else roles["cls"]
         roles["sep"] = ids.get("</s>") if roles["sep"] is None else roles["sep"]
+    roles |= stated
     special = np.zeros(len(pieces), bool)
     special[[*model.special, *sentinels, *(i for i in roles.values() if i is not None)]] = True
     starts_word = np.zeros(len(pieces), bool)
@@ -256,7 +265,7 @@ def _tables(model, pieces, sentinels):
         starts_word[roles["unk"]] = True
     return Tables(
         len(pieces),
-        **{role: roles[role] for role in _ROLES},
+        **{role: roles[role] for role in ROLES},
         sentinels=sentinels,
         special=special,
         starts_word=starts_word,

@@ -34,7 +34,7 @@ class CausalLM(Objective):
         check_loss_options(config)
         check_length(config, 1)
         # The model learns where a text ends from this token, and generation stops at it.
-        advice = "use tokenizer.kind=byte_bpe, word, unigram or sentencepiece_bpe"
+        advice = "use tokenizer.kind=byte_bpe, bpe, word, unigram or sentencepiece_bpe"
         check_special_tokens(config, tables, ("eos",), advice)
         check_positions(model_config, config.data.sequence_length, "data.sequence_length")
         return cls(

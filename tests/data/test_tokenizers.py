@@ -89,7 +89,7 @@ def test_plain_text_round_trips_up_to_normalisation(tokenizer, words):
         known = [w for w in words if tokenizer.piece_id(w.lower()) is not None]
         text, ids = " ".join(known), tokenizer.encode(" ".join(known))
     decoded = tokenizer.decode(ids)
-    expected = text.lower() if tokenizer.kind in ("wordpiece", "word") else text
+    expected = text.lower() if tokenizer.kind in ("wordpiece", "bpe", "word") else text
     # `word` keeps runs of punctuation together, so that only spacing may differ there.
     assert decoded.replace(" ", "") == expected.replace(" ", "")
     if tokenizer.kind != "word":
@@ -97,7 +97,7 @@ def test_plain_text_round_trips_up_to_normalisation(tokenizer, words):
 
 
 def test_case_is_kept_unless_asked_otherwise():
-    for kind in ("wordpiece", "word"):
+    for kind in ("wordpiece", "bpe", "word"):
         folds, keeps = train(kind), train(kind, lowercase=False)
         assert folds.decode(folds.encode("The")) == "the"
         assert keeps.decode(keeps.encode("The")) == "The"
@@ -157,6 +157,7 @@ def test_tables_of_trained_tokenizers(tokenizer):
         "wordpiece": bert,
         "word": bert | {"eos": 5},
         "byte_bpe": {"bos": last, "eos": last},
+        "bpe": {"unk": 0, "eos": 1},
         "unigram": {"pad": 0, "eos": 1, "unk": 2},
         "sentencepiece_bpe": {"pad": 0, "eos": 1, "unk": 2},
     }[tokenizer.kind]
@@ -170,7 +171,12 @@ def test_words_start_where_they_start(tokenizer):
     words = ["the", "class", "statement", "unbelievably", "expression"]
     ids = tokenizer.encode(" " + " ".join(words))
     starts = tokenizer.tables.starts_word[ids]
-    assert starts[0] and starts.sum() == len(words)
+    if tokenizer.kind == "bpe":  # only knows where words end: every piece starts one
+        assert starts.all()
+        ends = [tokenizer.piece(i).endswith("</w>") for i in ids]
+        assert ends[-1] and sum(ends) == len(words)
+    else:
+        assert starts[0] and starts.sum() == len(words)
     if tokenizer.kind != "word":
         assert len(ids) > len(words)  # or the count above says nothing
     special = np.flatnonzero(tokenizer.tables.special)
@@ -191,7 +197,7 @@ def test_training_refuses_what_cannot_work():
         train("word", sentinels=600)
     with pytest.raises(DataError, match="no text"):
         train("word", texts=iter(["", " \n"]))
-    for kind in ("wordpiece", "byte_bpe", "unigram", "sentencepiece_bpe"):
+    for kind in ("wordpiece", "byte_bpe", "bpe", "unigram", "sentencepiece_bpe"):
         with pytest.raises(ConfigError, match="too few for this text"):
             train(kind, vocab_size=24)
 
@@ -357,9 +363,40 @@ def test_files_like_llamas_and_gpt2s_and_gpt1s(tmp_path):
     gpt2 = hf.models.BPE({"a": 0, "b": 1}, [])
     loaded = tok.load(_write(tmp_path, gpt2, ["<|endoftext|>"], hf.pre_tokenizers.ByteLevel(add_prefix_space=False)))
     assert (loaded.kind, loaded.tables.bos, loaded.tables.eos, loaded.tables.pad) == ("byte_bpe", 2, 2, None)
-    gpt1 = hf.models.BPE({"a": 0, "b</w>": 1}, [], end_of_word_suffix="</w>")
+    gpt1 = hf.models.BPE({"a": 0, "b</w>": 1, "ab</w>": 2}, [("a", "b</w>")], end_of_word_suffix="</w>")
+    loaded = tok.load(_write(tmp_path, gpt1, [], hf.pre_tokenizers.BertPreTokenizer()))
+    assert (loaded.kind, loaded.encode("ab aab").tolist()) == ("bpe", [2, 0, 2])
     with pytest.raises(DataError, match="neither on bytes"):
-        tok.load(_write(tmp_path, gpt1, []))
+        tok.load(_write(tmp_path, hf.models.BPE({"a": 0}, []), []))
+
+
+def test_stated_roles_win_and_are_kept(tmp_path):
+    """As Qwen's: the file does not say which of its tokens pads and which ends a turn."""
+    gpt2 = hf.models.BPE({"a": 0, "b": 1, "c": 5}, [])  # the specials get ids 3 and 4; 2 has no piece
+    byte_level = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    file = _write(tmp_path, gpt2, ["<|endoftext|>", "<|im_end|>"], byte_level, hf.decoders.ByteLevel())
+    model = tok.load(file).model
+    made = tok.Tokenizer(model, 2, {"pad": 3, "eos": 4, "bos": None})
+    made.save(tmp_path / "saved")
+    for tokenizer in (made, tok.load(tmp_path / "saved")):
+        t = tokenizer.tables
+        assert (t.pad, t.eos, t.bos, t.sentinels.tolist()) == (3, 4, None, [7, 6])
+        assert (tokenizer.hash, tokenizer.piece(2), tokenizer.piece_id("")) == (made.hash, "", None)
+        assert tokenizer.decode([0, 2, 1, 4]) == "ab"
+    assert tok.Tokenizer(model, 2, {}).hash != made.hash
+
+
+def test_text_that_spells_a_special_piece_is_text(tmp_path):
+    """A Unigram model has probabilities for its special pieces, a converted BPE has merges that make them."""
+    pieces = [("<pad>", 0.0), ("<unk>", 0.0), ("\u2581", -3.0), *((c, -2.0) for c in "<>adp")]
+    unigram = hf.models.Unigram(pieces, unk_id=1, byte_fallback=False)
+    loaded = tok.load(_write(tmp_path, unigram, ["<pad>"], hf.pre_tokenizers.Metaspace()))
+    assert [loaded.piece(i) for i in loaded.encode("<pad>")] == ["\u2581", *"<pad>"]
+    assert (loaded.tables.pad, loaded.piece(0)) == (0, "<pad>")
+    vocabulary = {piece: i for i, piece in enumerate(["<s>", "<", "s>", "s", ">", "\u2581"])}
+    bpe = hf.models.BPE(vocabulary, [("s", ">"), ("<", "s>")])
+    loaded = tok.load(_write(tmp_path, bpe, ["<s>"], hf.pre_tokenizers.Metaspace()))
+    assert [loaded.piece(i) for i in loaded.encode("<s>")] == ["\u2581", "<", "s>"]
 
 
 def test_a_sentencepiece_model_with_its_own_names(tmp_path):

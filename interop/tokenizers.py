@@ -1,0 +1,260 @@
+"""Tokenizers as they lie beside a model on the Hugging Face hub, read into `data.tokenizers.Tokenizer` and written.
+
+Ids equal those of transformers 5.23 for the same files, `tok(text, add_special_tokens=False)`, with these deliberate
+differences:
+
+* Text that spells a special token is text, as everywhere in Cloze: "[MASK]" gives a bracket, a word and a bracket.
+  transformers does that only when asked (`split_special_tokens=True`), and for Unigram not even then.
+* A tokenizer.json is taken as it stands. transformers takes its vocabulary only, and builds the rest anew from the
+  class that tokenizer_config.json names. For files that transformers 5 wrote that is the same. For older files it
+  differs in rare text: Llama's where it begins with a space, DeBERTa v3's in line ends and decomposed accents.
+* Llama's and Mistral's tokenizer.model puts a marker before the text, as in training. transformers leaves it out unless
+  the class LlamaTokenizer is named, and always for Mistral.
+* GPT-2 and Qwen name the end of text as the piece for unknown text, which bytes never need: there `unk` is None.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Backend
+
+from data import tokenizer_models
+from data.tokenizers import ROLES, Tokenizer
+from errors import DataError
+from interop import tokenizer_families as families
+
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "tokenizer_config.json"
+ANY_CLASS = ("PreTrainedTokenizer", "TokenizersBackend", "PythonBackend")  # names that say nothing about the text
+
+_ORDER = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in which transformers adds tokens that are missing
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the small JSON files of a directory say.
+
+    Attributes:
+        name: class of transformers that reads the directory, "Fast" removed; None where nothing says so.
+        options: everything in tokenizer_config.json.
+        tokens: the special token of each role that is stated; None where a role is stated to have none.
+        added: tokens beside the vocabulary, in the order of their ids.
+        extra: further special tokens.
+    """
+
+    name: str | None
+    options: Mapping[str, object]
+    tokens: Mapping[str, str | None]
+    added: Sequence[AddedToken]
+    extra: Sequence[str]
+
+
+def load_hf(directory: str | pathlib.Path) -> Tokenizer:
+    """Reads the tokenizer of a directory with the files of a Hugging Face model.
+
+    A tokenizer.json wins. Otherwise the vocabulary files of the families in `tokenizer_families.FAMILIES` are read:
+    which family, says tokenizer_config.json (`tokenizer_class`) or config.json (`model_type`). A sentencepiece file of
+    which nothing says to whom it belongs is read by sentencepiece itself.
+
+    Args:
+        directory: holds tokenizer.json, or vocab.txt, or vocab.json and merges.txt, or a sentencepiece model
+            (spiece.model, spm.model, tokenizer.model or sentencepiece.bpe.model); besides them, where the model came
+            with them, config.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json.
+
+    Returns:
+        Tokenizer: `vocab_size` is the tokenizer's, which may be less or more than the model's.
+
+    Raises:
+        DataError: no tokenizer, a damaged file, or a family that is not read from vocabulary files.
+    """
+    directory = pathlib.Path(directory).expanduser()
+    settings = read_settings(directory)
+    family = families.FAMILIES.get(settings.name)
+    defaults = {role: family.tokens.get(role) for role in ROLES} if family else {}
+    path, whole = directory / TOKENIZER_FILE, (directory / TOKENIZER_FILE).is_file()
+    if whole:
+        backend = tokenizer_models.parse_huggingface(path.read_bytes(), path)
+        _complete(backend, settings, settings.tokens)
+    else:
+        paths = _find_files(directory, settings.name, family)
+        path = paths[0]
+        if family is None:
+            model = tokenizer_models.SentencePieceModel(path.read_bytes(), path)
+            return Tokenizer(model, 0, {role: _piece_id(model, token) for role, token in settings.tokens.items()})
+        tokens = defaults | settings.tokens
+        backend = _build(family, paths, settings.options, tokens)
+        _complete(backend, settings, tokens)
+        _surround(backend, _patterns(family, settings.options), tokens)
+    model = tokenizer_models.HuggingFaceModel(backend.to_str().encode(), path)
+    return Tokenizer(model, 0, _roles(backend, defaults | settings.tokens))
+
+
+def save_hf(tokenizer: Tokenizer, directory: str | pathlib.Path) -> None:
+    """Writes a tokenizer so that transformers' `AutoTokenizer.from_pretrained(directory)` gives the same ids.
+
+    Written are tokenizer.json, tokenizer_config.json with the special tokens, and for a sentencepiece model also its
+    own file. Special tokens go around texts as the roles suggest, unless the tokenizer came with a rule: [CLS] and
+    [SEP], or an end after each text where there are sentinels (T5). The class that is named reads tokenizer.json as it
+    stands; only beside a config.json of Qwen2 transformers insists on Qwen2's own way to part words.
+
+    transformers runs sentencepiece models through the `tokenizers` library, which does not compose some long sequences
+    of characters (Korean in single letters, two accents on one letter): their ids differ from sentencepiece's there.
+
+    Args:
+        tokenizer: any.
+        directory: made if need be; the model's config.json belongs beside these files.
+    """
+    directory = pathlib.Path(directory).expanduser()
+    directory.mkdir(parents=True, exist_ok=True)
+    model, tables = tokenizer.model, tokenizer.tables
+    if isinstance(model, tokenizer_models.SentencePieceModel):
+        (directory / model.file_name).write_bytes(model.content)
+        proto = families.read_sentencepiece(model.content, directory / model.file_name)
+        backend = families.sentencepiece_pipeline(proto)
+    else:
+        backend = Backend.from_str(model.content.decode())
+    backend.add_special_tokens([tokenizer.piece(i) for i in range(len(model.pieces), tokenizer.vocab_size)])
+    ids = {role: getattr(tables, role) for role in ROLES}
+    tokens = {role: tokenizer.piece(i) for role, i in ids.items() if i is not None}
+    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in tokens.values()])
+    if backend.post_processor is None:
+        _surround(backend, _suggested(tokens, tables), tokens)
+    backend.save(str(directory / TOKENIZER_FILE))
+    written = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    written |= {f"{role}_token": tokens.get(role) for role in ROLES}
+    if len(tables.sentinels):
+        written["additional_special_tokens"] = [tokenizer.piece(i) for i in tables.sentinels.tolist()]
+    (directory / CONFIG_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_settings(directory: pathlib.Path) -> Settings:
+    """Reads config.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json, where they are.
+
+    Raises:
+        DataError: one of them is no JSON object.
+    """
+    config, options = _read_json(directory / "config.json"), _read_json(directory / CONFIG_FILE)
+    stated = dict(options)
+    if "added_tokens_decoder" in options:  # newer: says everything, so that the other two files do not count
+        listed = sorted(options["added_tokens_decoder"].items(), key=lambda item: int(item[0]))
+        added = [_added_token(token) for _, token in listed]
+    else:
+        stated |= _read_json(directory / "special_tokens_map.json")
+        special = {_content(value) for key, value in stated.items() if key.endswith("_token") and _content(value)}
+        special |= set(_extra(stated))
+        listed = sorted(_read_json(directory / "added_tokens.json").items(), key=lambda item: item[1])
+        added = [AddedToken(token, normalized=token not in special, special=token in special) for token, _ in listed]
+    keys = {role: f"{role}_token" for role in ROLES}
+    tokens = {role: _content(stated[key]) for role, key in keys.items() if key in stated}
+    others = [key for key in stated if key.endswith("_token") and key not in keys.values()]  # such as "image_token"
+    extra = [*(content for key in others if (content := _content(stated[key]))), *_extra(stated)]
+    named = (options.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
+    if named in ("", *ANY_CLASS):
+        generic = named and (directory / TOKENIZER_FILE).is_file()
+        named = None if generic else families.CLASS_OF_MODEL.get(config.get("model_type"), config.get("model_type"))
+    return Settings(named, options, tokens, added, extra)
+
+
+def _read_json(path):
+    if not path.is_file():
+        return {}
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({error}): expected a JSON object; copy it again") from None
+    if not isinstance(read, dict):
+        raise DataError(f"{path} holds a JSON {type(read).__name__}, expected an object: copy it again")
+    return read
+
+
+def _content(value):
+    """The text of a special token, which is written as text or as an object; None for anything else."""
+    value = value.get("content") if isinstance(value, dict) else value
+    return value if isinstance(value, str) else None
+
+
+def _extra(stated):
+    values = stated.get("extra_special_tokens") or stated.get("additional_special_tokens") or []
+    return [_content(value) for value in (values.values() if isinstance(values, dict) else values)]
+
+
+def _added_token(described):
+    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
+    return AddedToken(described["content"], **{flag: described[flag] for flag in flags if flag in described})
+
+
+def _find_files(directory, name, family):
+    """The vocabulary files of a directory without tokenizer.json."""
+    if family is None and name is not None:
+        raise DataError(
+            f"{directory} is of {name!r}, whose vocabulary files Cloze does not read (Marian and FlauBERT, for "
+            f"instance, cut text by rules of their own first): expected a {TOKENIZER_FILE}, or one of "
+            f"{', '.join(families.FAMILIES)}; export a {TOKENIZER_FILE}, or train a tokenizer"
+        )
+    sets = family.files if family else families.SENTENCEPIECE_FILES
+    for names in sets:
+        if all((directory / file).is_file() for file in names):
+            return [directory / file for file in names]
+    looked = ", ".join([TOKENIZER_FILE, *(" and ".join(names) for names in sets)])
+    hint = ""
+    if family is None:
+        hint = "; for vocab.txt or vocab.json also a config.json, whose model_type says how they are read"
+    raise DataError(f"{directory} holds no tokenizer: looked for {looked}{hint}; copy the model's files there")
+
+
+def _build(family, paths, options, tokens):
+    chosen = {key: options.get(key, default) for key, default in family.options.items()}
+    try:
+        return family.build(paths, chosen, tokens)
+    except DataError:
+        raise
+    except Exception as error:  # the library raises bare Exception
+        names = " and ".join(path.name for path in paths)
+        raise DataError(f"{paths[0].parent}: {names} hold no whole vocabulary ({error}): copy them again") from None
+
+
+def _complete(backend, settings, tokens):
+    """Adds the special tokens that the vocabulary does not list, above it; those that it lists become special."""
+    named = [tokens[role] for role in _ORDER if tokens.get(role)]
+    added = list(settings.added)
+    for token in added:
+        token.special = token.special or token.content in named
+    known = {token.content for token in added}
+    rest = [token for token in dict.fromkeys([*named, *settings.extra]) if token not in known]
+    backend.add_tokens([*added, *(AddedToken(token, special=True, normalized=False) for token in rest)])
+
+
+def _patterns(family, options):
+    """The family's template; where that is plain, a begin and an end as tokenizer_config.json asks."""
+    if family.template is not families.PLAIN:
+        return family.template
+    begin, end = ("bos" if options.get("add_bos_token") else ""), ("eos" if options.get("add_eos_token") else "")
+    first, second = (
+        " ".join(f"{part}:{kind}" for part in (begin, text, end) if part) for kind, text in enumerate("AB")
+    )
+    return first, f"{first} {second}"
+
+
+def _suggested(tokens, tables):
+    if {"cls", "sep"} <= set(tokens):
+        return families.BERT
+    return families.T5 if "eos" in tokens and len(tables.sentinels) else families.PLAIN
+
+
+def _surround(backend, patterns, tokens):
+    wanted = {part.split(":")[0] for pattern in patterns for part in pattern.split()} - {"A", "B"}
+    if all(tokens.get(role) for role in wanted):
+        backend.post_processor = families.template(patterns, tokens, backend.get_vocab())
+
+
+def _roles(backend, tokens):
+    ids = {role: None if token is None else backend.token_to_id(token) for role, token in tokens.items()}
+    others = {i for role, i in ids.items() if role != "unk" and i is not None}
+    return ids | ({"unk": None} if ids.get("unk") in others else {})
+
+
+def _piece_id(model, token):
+    return model.pieces.index(token) if token in model.pieces else None
