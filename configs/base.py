@@ -2,7 +2,7 @@
 
 A config file defines `get_config(arguments="")`, where `arguments` is the text after the colon in
 `--config=configs/bert_base.py:tiny,data=wikipedia`, and starts from `experiment(name, arguments, ...)`. What the
-experiments of a family have in common is in configs/families.py.
+experiments of a family have in common is in configs/encoders.py, decoders.py and encoder_decoders.py.
 
 Two kinds of value need a word:
 * A *duration* is a number of steps (1000) or a string with a unit: "2 epochs", "1e9 tokens",
@@ -93,6 +93,7 @@ def _model():
     c.pooler_dropout = optional(float)  # before that layer
     c.head_dropout = optional(float)  # before a classifier's last layer
     c.classifier_bias = optional(bool)  # whether the last layer of a classifier of rows has a bias
+    c.heads_out = optional(tuple)  # heads beyond those that the objective scores (of converted models)
     c.num_labels = optional(int)  # classes of a classifier of rows or of tokens; 1 in regression
     c.initializer = optional(str)  # normal, truncated_normal, scaled_residual (GPT-2), xavier_uniform or t5
     c.initializer_std = optional(float)  # standard deviation, where the initializer takes one
@@ -127,10 +128,11 @@ def _objective():
 
 def _tokenizer():
     c = ml_collections.ConfigDict()
-    c.kind = "wordpiece"  # wordpiece, byte_bpe, word, unigram, sentencepiece_bpe
+    c.kind = "wordpiece"  # wordpiece, byte_bpe, bpe (GPT-1), word, unigram, sentencepiece_bpe
     c.vocab_size = 30522  # ids at most, special tokens and sentinels included; small text supports fewer
     c.path = ""  # an existing tokenizer.json, or a sentencepiece .model; empty: train on the config's text
-    c.lowercase = True  # fold case and strip accents (wordpiece, word)
+    c.lowercase = True  # fold case and strip accents (wordpiece, bpe, word)
+    c.mask_token = False  # byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>
     c.sentinels = 0  # sentinel tokens added after the learned pieces (T5: 100)
     c.training_bytes = 20_000_000  # text read to train a tokenizer, at most
     return c

@@ -16,9 +16,9 @@ BooksCorpus, which is no longer distributed. Without `data` it reads pydocs, doc
 holds: a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import families
+from configs import encoders
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return families.bert("bert_base", arguments, preset="base", devices=1, microbatches={128: 2, 512: 8})
+    return encoders.bert("bert_base", arguments, preset="base", devices=1, microbatches={128: 2, 512: 8})

@@ -16,9 +16,9 @@ documentation that every installation holds: a smoke test of the full-size model
 million tokens are known by heart.
 """
 
-from configs import families
+from configs import decoders
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return families.gpt2("gpt2_large", arguments, preset="large", learning_rate=2.5e-4, devices=16, remat="full")
+    return decoders.gpt2("gpt2_large", arguments, preset="large", learning_rate=2.5e-4, devices=16, remat="full")

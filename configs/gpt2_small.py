@@ -16,11 +16,11 @@ tokens). On OpenWebText the released model has a loss of 3.12, 2.85 once finetun
 falls until those few million tokens are known by heart.
 """
 
-from configs import families
+from configs import decoders
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return families.gpt2(
+    return decoders.gpt2(
         "gpt2_small", arguments, preset="small", learning_rate=6e-4, devices=1, microbatches=8, remat="full"
     )

@@ -16,9 +16,9 @@ documentation that every installation holds: a smoke test of the full-size model
 million tokens are known by heart.
 """
 
-from configs import families
+from configs import decoders
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return families.gpt2("gpt2_xl", arguments, preset="xl", learning_rate=2e-4, devices=32, remat="full", fsdp=True)
+    return decoders.gpt2("gpt2_xl", arguments, preset="xl", learning_rate=2e-4, devices=32, remat="full", fsdp=True)

@@ -11,9 +11,9 @@ pretrained; this is the unsupervised part. Without `data` it reads pydocs, docum
 holds: a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import families
+from configs import encoder_decoders
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return families.t5("t5_small", arguments, preset="small", devices=1, microbatches=8, remat="full")
+    return encoder_decoders.t5("t5_small", arguments, preset="small", devices=1, microbatches=8, remat="full")

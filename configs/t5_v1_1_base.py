@@ -11,9 +11,9 @@ arXiv:2002.08910). Without `data` it reads pydocs, documentation that every inst
 full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import families
+from configs import encoder_decoders
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return families.t5("t5_v1_1_base", arguments, preset="v1_1_base", devices=1, microbatches=8, remat="full")
+    return encoder_decoders.t5("t5_v1_1_base", arguments, preset="v1_1_base", devices=1, microbatches=8, remat="full")

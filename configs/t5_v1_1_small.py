@@ -10,9 +10,9 @@ There is no published figure for this size. Without `data` it reads pydocs, docu
 holds: a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import families
+from configs import encoder_decoders
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return families.t5("t5_v1_1_small", arguments, preset="v1_1_small", devices=1, microbatches=8, remat="full")
+    return encoder_decoders.t5("t5_v1_1_small", arguments, preset="v1_1_small", devices=1, microbatches=8, remat="full")

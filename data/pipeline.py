@@ -68,6 +68,7 @@ def open_tokenizer(config, directory=None, report=print):
     parsed = open_sources(config)
     wanted = [[source.fingerprint(), weight] for source, weight in parsed]
     wanted += [settings.kind, settings.vocab_size, settings.lowercase, settings.sentinels, settings.training_bytes]
+    wanted += ["mask_token"] if settings.mask_token else []
     name = hashlib.sha256(json.dumps([TRAINING_FORMAT, *wanted]).encode()).hexdigest()[:32]
     target = pathlib.Path(config.data.cache_dir).expanduser() / "tokenizers" / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,9 @@ def open_tokenizer(config, directory=None, report=print):
         if not target.is_dir():
             report(f"Training a {settings.kind} tokenizer on {config.data.source} ...")
             texts = itertools.chain(*[_some(source, settings.training_bytes * weight) for source, weight in parsed])
-            made = tokenizers.train(texts, settings.kind, settings.vocab_size, settings.lowercase, settings.sentinels)
+            made = tokenizers.train(
+                texts, settings.kind, settings.vocab_size, settings.lowercase, settings.sentinels, settings.mask_token
+            )
             partial = target.with_suffix(".partial")
             made.save(partial)
             partial.rename(target)

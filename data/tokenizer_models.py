@@ -23,6 +23,7 @@ from errors import ConfigError, DataError
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 WORD_SPECIALS = (*BERT_SPECIALS, "<eos>")
 BPE_SPECIALS = ("<unk>", "<eos>")
+ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # and <mask>, as the last id
 END_OF_TEXT = "<|endoftext|>"
 WORD_END = "</w>"  # as GPT-1 writes it
 
@@ -142,10 +143,12 @@ class SentencePieceModel:
         return self._processor.decode(ids) if ids else ""
 
 
-def train_huggingface(texts: list[str], kind: str, vocab_size: int, lowercase: bool) -> HuggingFaceModel:
+def train_huggingface(
+    texts: list[str], kind: str, vocab_size: int, lowercase: bool, mask_token: bool
+) -> HuggingFaceModel:
     """Trains `wordpiece`, `byte_bpe`, `bpe` or `word`; see data.tokenizers.train."""
     train = {"wordpiece": _train_wordpiece, "byte_bpe": _train_byte_bpe, "bpe": _train_bpe, "word": _train_word}[kind]
-    trained = train(texts, vocab_size, lowercase)
+    trained = train(texts, vocab_size, mask_token if kind == "byte_bpe" else lowercase)
     if trained.get_vocab_size() > vocab_size:  # the trainers keep the whole alphabet, whatever they were asked for
         raise _too_small(vocab_size, f"its {kind} alphabet and special tokens alone take {trained.get_vocab_size()}")
     return HuggingFaceModel(trained.to_str().encode(), "the trained tokenizer")
@@ -289,7 +292,8 @@ def _train_bpe(texts, vocab_size, lowercase):
     return tokenizer
 
 
-def _train_byte_bpe(texts, vocab_size, _):
+def _train_byte_bpe(texts, vocab_size, mask_token):
+    """GPT-2's, or with a mask token RoBERTa's: the same pieces between other special tokens."""
     tokenizer = tokenizers.Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -297,10 +301,11 @@ def _train_byte_bpe(texts, vocab_size, _):
         vocab_size=vocab_size - 1,
         min_frequency=MIN_FREQUENCY,
         show_progress=False,
+        special_tokens=list(ROBERTA_SPECIALS) if mask_token else [],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([END_OF_TEXT])  # takes the last id, as GPT-2's 50256
+    tokenizer.add_special_tokens(["<mask>" if mask_token else END_OF_TEXT])  # takes the last id, as theirs do
     return tokenizer
 
 

@@ -162,7 +162,9 @@ class Tokenizer:
         (directory / _META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
 
 
-def train(texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool, sentinels: int) -> Tokenizer:
+def train(
+    texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool, sentinels: int, mask_token: bool = False
+) -> Tokenizer:
     """Learns a tokenizer; the same texts give the same tokenizer in every process.
 
     Args:
@@ -171,6 +173,7 @@ def train(texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool, sen
         vocab_size: ids to end with at most, specials and sentinels included; little text supports fewer.
         lowercase: fold case and strip accents (wordpiece, bpe, word; ignored by the others).
         sentinels: number of sentinels.
+        mask_token: byte_bpe has RoBERTa's special tokens instead of GPT-2's (the others have their own anyway).
 
     Raises:
         ConfigError: an unknown kind, or a vocabulary too small for the characters of the text.
@@ -189,7 +192,7 @@ def train(texts: Iterable[str], kind: str, vocab_size: int, lowercase: bool, sen
     if kind in ("unigram", "sentencepiece_bpe"):
         model = tm.train_sentencepiece(texts, kind, learned)
     else:
-        model = tm.train_huggingface(texts, kind, learned, lowercase)
+        model = tm.train_huggingface(texts, kind, learned, lowercase, mask_token)
     return Tokenizer(model, sentinels, {})
 
 

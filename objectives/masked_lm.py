@@ -87,7 +87,9 @@ class MaskedLM(Objective):
         objective, length = config.objective, config.data.sequence_length
         check_loss_options(config)
         _check_shares(objective)
-        advice = "use tokenizer.kind=wordpiece, or a tokenizer.path that has them"
+        advice = (
+            "use tokenizer.kind=wordpiece, or byte_bpe with tokenizer.mask_token=true, or a tokenizer.path that has them"
+        )
         if objective.next_sentence:
             check_special_tokens(config, tables, ("mask", "cls", "sep", "pad"), advice)
             check_length(config, 5)  # three special tokens and a token of either sentence

@@ -33,6 +33,8 @@ def make_schedule(name, peak, *, warmup_steps, decay_steps, final_fraction):
             "optimizer.warmup_steps or raise optimizer.decay_steps (train.steps)"
         )
 
+    warmup_steps, decay_steps = float(warmup_steps), float(decay_steps)  # in tokens, they may not fit 32 bits
+
     def schedule(step):
         step = jnp.asarray(step, jnp.float32)
         if name == "inverse_sqrt":

@@ -17,7 +17,8 @@ from ml_collections import config_flags
 
 import models
 import objectives
-from configs import base, families
+from configs import base, decoders
+from data import tokenizers
 from errors import ConfigError
 from models import names
 from parallel import mesh as meshes
@@ -27,9 +28,18 @@ from training.optimizer import make_optimizer
 from training.schedules import make_schedule
 
 ROOT = pathlib.Path(__file__).parents[2]
-STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("__init__", "base", "families"))
-ARGUMENTS = {"bert_base": ("length=512",), "bert_large": ("length=512",)}
-ARGUMENTS["gpt3"] = tuple(f"size={size}" for size in families.GPT3_SIZES)
+SHARED = ("__init__", "base", "families", "encoders", "decoders", "encoder_decoders")
+STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in SHARED)
+SIZES = {
+    "gpt3": decoders.GPT3_SIZES,
+    "llama": decoders.LLAMA_SIZES,
+    "gemma": decoders.GEMMA_SIZES,
+    "qwen2": decoders.QWEN2_SIZES,
+}
+SIZED = [(stem, size) for stem, sizes in SIZES.items() for size in sizes]
+ARGUMENTS = {stem: tuple(f"size={size}" for size in sizes) for stem, sizes in SIZES.items()}
+ARGUMENTS |= {"bert_base": ("length=512",), "bert_large": ("length=512",)}
+ARGUMENTS["gpt3"] += ("sparse", "size=175b,sparse")
 FULL = [(stem, arguments) for stem in STEMS for arguments in ("", *ARGUMENTS.get(stem, ()))]
 TINY = [(stem, f"tiny,{arguments}".rstrip(",")) for stem, arguments in FULL]
 
@@ -61,7 +71,7 @@ def steps(config, option):
     section, field = option.split(".")
     return to_steps(
         config[section][field], name=option, batch_size=config.train.batch_size,
-        tokens_per_row=config.data.sequence_length, steps_per_epoch=None,
+        tokens_per_row=config.data.sequence_length, steps_per_epoch=30_000,  # BooksCorpus in batches of GPT
     )  # fmt: skip
 
 
@@ -143,7 +153,8 @@ def test_tiny_is_the_same_experiment_on_one_device(stem, arguments):
     assert (tiny.devices, tiny.model.dtype, tiny.model.remat, tiny.train.microbatches) == (1, "float32", "none", 1)
     assert 1e6 < counted(tiny) < 1e7
     model_config = models.resolve(tiny.model)
-    dropouts = [f.name for f in dataclasses.fields(model_config) if "dropout" in f.name]
+    dropouts = {f.name for f in dataclasses.fields(model_config) if "dropout" in f.name}
+    dropouts -= {"pooler_dropout", "head_dropout"}  # of finetuning
     assert len(dropouts) == 4 and not any(getattr(model_config, name) for name in dropouts)
     warmup, length = steps(tiny, "optimizer.warmup_steps"), steps(tiny, "train.steps")
     assert 0.04 <= warmup / length <= 0.12 and length <= 2000
@@ -160,6 +171,13 @@ def test_tiny_is_the_same_experiment_on_one_device(stem, arguments):
         ("t5_small", 60_506_624),
         ("t5_11b", 11_307_321_344),
         ("t5_v1_1_base", 247_577_856),
+        ("gpt1", 116_534_784),
+        ("mistral_7b", 7_241_732_096),
+        ("roberta_base", 124_697_433),
+        ("roberta_large", 355_412_057),
+        ("deberta_base", 139_244_121 + 512 * 768),  # and the positions of the enhanced mask decoder
+        ("deberta_large", 406_264_921 + 512 * 1024),
+        ("flaubert_base", 138_233_088 + 68_729),  # and the bias over the vocabulary
     ],
 )
 def test_full_size_has_the_published_number_of_parameters(stem, parameters):
@@ -175,20 +193,33 @@ def test_documentation_gives_the_command_and_the_size(stem):
             path, _, arguments = word.removeprefix("--config=").partition(":")
             assert path == f"configs/{stem}.py"
             load(stem, arguments)
-    if stem != "gpt3":
+    if stem not in SIZES:
         config = load(stem)
-        count, devices = counted(config), config.devices
-        shown = f"{count / 1e9:.3g}B" if count > 1e9 else f"{count / 1e6:.0f}M"
-        assert f"{shown} parameters" in doc
+        devices = config.devices
+        assert f"{shown(counted(config))} parameters" in doc
         assert (f"for {devices} accelerators" if devices > 1 else "for one accelerator") in doc
         assert ("bfloat16 is faster" in doc) == (config.model.dtype == "float32") == (devices == 1)
 
 
+def shown(count):
+    return f"{count / 1e9:.3g}B" if count > 1e9 else f"{count / 1e6:.0f}M"
+
+
+@pytest.mark.parametrize("stem, size", [pair for pair in SIZED if pair[0] != "gpt3"])
+def test_a_table_gives_what_each_size_is(stem, size):
+    config = load(stem, f"size={size}")
+    rows = [line.split() for line in importlib.import_module(f"configs.{stem}").__doc__.splitlines()]
+    (row,) = [row for row in rows if row[:1] == [size]]
+    assert row[1:3] == [shown(counted(config)), f"{config.devices:,}"]
+    tokens = steps(config, "train.steps") * config.train.batch_size * config.data.sequence_length
+    assert tokens == pytest.approx(float(row[3].removesuffix("T")) * 1e12, rel=1e-4)
+
+
 def test_gpt3_documents_its_devices():
     doc = " ".join(importlib.import_module("configs.gpt3").__doc__.split())
-    listed = [f"{load('gpt3', f'size={size}').devices:,}" for size in families.GPT3_SIZES]
+    listed = [f"{load('gpt3', f'size={size}').devices:,}" for size in decoders.GPT3_SIZES]
     assert f"{', '.join(listed[:-1])} and {listed[-1]} accelerators" in doc
-    assert f"{', '.join(list(families.GPT3_SIZES)[1:-1])} or 175b" in doc
+    assert f"{', '.join(list(decoders.GPT3_SIZES)[1:-1])} or 175b" in doc
 
 
 def test_bert_runs_in_two_phases_on_one_schedule():
@@ -219,9 +250,43 @@ def test_gpt3_durations_are_those_of_the_paper():
         assert last == rate(steps(config, "train.steps")) == pytest.approx(config.optimizer.learning_rate / 10)
 
 
+@pytest.mark.parametrize("size, tokens, warmup, last", [
+    ("1_65b", 1.4e12, 2000, 0.1), ("2_7b", 2e12, 2000, 0.1), ("3.1_405b", 15.6e12, 8000, 0.01),
+])  # fmt: skip
+def test_llama_durations_are_those_of_the_papers(size, tokens, warmup, last):
+    config = load("llama", f"size={size}")
+    step_tokens = config.train.batch_size * config.data.sequence_length
+    assert step_tokens == pytest.approx(16e6 if size == "3.1_405b" else 4e6, rel=0.05)
+    rate, peak = schedule(config), config.optimizer.learning_rate
+    assert rate(warmup - 1) == pytest.approx(peak) and rate(warmup // 2 - 1) == pytest.approx(peak / 2)
+    assert rate(round(tokens / step_tokens)) == pytest.approx(last * peak, rel=1e-3)
+
+
+@pytest.mark.parametrize("stem, arguments", FULL + TINY)
+def test_the_vocabulary_is_one_that_can_be_trained(stem, arguments):
+    config = load(stem, arguments)
+    assert config.tokenizer.kind in tokenizers.KINDS
+    assert config.tokenizer.vocab_size <= models.resolve(config.model).vocab_size
+
+
+def test_tiny_llamas_group_heads_as_their_full_sizes_do():
+    for stem, size in SIZED[len(decoders.GPT3_SIZES) :]:
+        full, tiny = (models.resolve(load(stem, prefix + f"size={size}").model) for prefix in ("", "tiny,"))
+        assert (full.kv_heads == full.heads) == (tiny.kv_heads == tiny.heads)
+        assert (full.kv_heads == 1) == (tiny.kv_heads == 1)
+
+
+@pytest.mark.parametrize("stem, arguments", [("gpt3", "sparse"), ("mistral_7b", "")])
+def test_windows_are_shorter_than_rows(stem, arguments):
+    for prefix in ("", "tiny,"):
+        config = load(stem, prefix + arguments)
+        assert 0 < models.resolve(config.model).window < config.data.sequence_length
+    assert models.resolve(load("gpt3").model).window == 0
+
+
 def test_every_model_field_is_an_option():
     fields = {field.name for field in dataclasses.fields(models.ModelConfig)}
-    assert fields - {"heads_out"} == set(base.get_base().model)
+    assert fields == set(base.get_base().model)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +300,8 @@ def test_every_model_field_is_an_option():
         ("gpt3", "size=176b", "did you mean '175b'"),
         ("gpt3", "size", "'size' needs a value, for example size=125m"),
         ("gpt2_small", "data=", "'data' needs a value"),
+        ("gpt3", "sparse=256", "'sparse' is a switch"),
+        ("llama", "size=2_7", "did you mean '2_7b'"),
         ("t5_base", "tiny=maybe", "'tiny' is a switch"),
         ("t5_base", "tiny=", "'tiny' is a switch"),
     ],

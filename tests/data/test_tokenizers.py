@@ -429,3 +429,12 @@ def test_saved_meta_is_small_json(tokenizer, tmp_path):
     meta = json.loads((tmp_path / "tokenizer_meta.json").read_text())
     assert meta["kind"] == tokenizer.kind and meta["sentinels"] == SENTINELS and meta["hash"] == tokenizer.hash
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_byte_bpe_with_a_mask_token_is_robertas():
+    made = tok.train(TEXTS, "byte_bpe", SIZE, False, 0, mask_token=True)
+    t = made.tables
+    assert (t.bos, t.pad, t.eos, t.unk, t.cls, t.sep, t.mask) == (0, 1, 2, 3, 0, 2, made.vocab_size - 1)
+    text = "Literal <mask> and </s> stay text."
+    ids = made.encode(text)
+    assert made.decode(ids) == text and not t.special[ids].any()
