@@ -10,16 +10,19 @@ setup(
     packages=[
         "configs",
         "data",
+        "interop",
+        "interop.formats",
         "models",
         "models.families",
         "objectives",
         "parallel",
         "training",
     ],
-    py_modules=["cli", "errors", "train", "prepare", "generate"],
+    py_modules=["cli", "errors", "train", "prepare", "generate", "convert"],
     install_requires=[
         # 0.10.2 computes wrongly on CPU (jax issue 39103); it and 0.11.0 crash. See parallel/self_check.py.
         "jax>=0.10.1,!=0.10.2,!=0.11.0,<0.13",
+        "ml_dtypes",  # bfloat16 in files
         "flax>=0.12.8",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8,<0.13",
@@ -36,7 +39,7 @@ setup(
         "tensorboardX>=2.6",
     ],
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.14"],
+        "test": ["pytest>=8", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6"],
         # torch's CPU build; a plain "torch" would bring gigabytes of CUDA.
         "parity": ["torch==2.13.0", "transformers>=5.0"],
         "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],

@@ -51,7 +51,7 @@ def main():
     checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
     start = decide(lambda: find_start(checkpoints, log))
     last = experiment.durations["steps"]
-    if start >= last:
+    if start is not None and start >= last:
         log(f"The run is finished: {start} of {last} steps are done. Raise --config.train.steps to go on.")
         return
     try:
@@ -62,14 +62,17 @@ def main():
 
 
 def find_start(checkpoints, log):
-    """The step of the newest whole checkpoint, or 0; damaged ones after it are set aside, their steps come again."""
-    start = checkpoints.latest_whole(log) or 0
-    checkpoints.set_aside_after(start)
+    """The step of the newest whole checkpoint, or None; damaged ones after it are set aside, their steps come again.
+
+    A checkpoint of step 0 is there when the run goes on from converted parameters.
+    """
+    start = checkpoints.latest_whole(log)
+    checkpoints.set_aside_after(start or 0)
     return start
 
 
 def train(experiment, directory, checkpoints, start, log, began):
-    """Runs the loop from `start` to the end; the directory and checkpoints are closed by the caller."""
+    """Runs the loop to the end, from new parameters if `start` is None; the caller closes directory and checkpoints."""
     import jax
 
     from configs import base
@@ -77,7 +80,8 @@ def train(experiment, directory, checkpoints, start, log, began):
     from training.loop import Progress, fit, human
     from training.metrics import MetricWriter, NoWriter
 
-    state = restore(experiment, checkpoints, start, log) if start else experiment.new_state()
+    state = experiment.new_state() if start is None else restore(experiment, checkpoints, start, log)
+    start = start or 0
 
     compiling = time.perf_counter()
     traced = experiment.trace_train_step()
@@ -119,7 +123,7 @@ def restore(experiment, checkpoints, step, log):
             f"the checkpoint of step {step} had another tokenizer (hash {seal['tokenizer'][:12]}, this one "
             f"{experiment.tokenizer.hash[:12]}): restore the run's tokenizer/ directory, or choose another --workdir"
         )
-    if seal["data"] != experiment.fingerprint:
+    if seal["data"] is not None and seal["data"] != experiment.fingerprint:
         log(
             f"Warning: the data have changed since step {step} (then {seal['data'][:16]}): files, packages or "
             "options differ, so this is not the run that it would have been"

@@ -142,6 +142,13 @@ class ModelConfig:
             raise ConfigError("model.relative_buckets must be at least 4 and below model.relative_max_distance")
         if self.positions == "disentangled" and self.relative_span < 1:
             raise ConfigError("disentangled positions need model.relative_span, the longest distance told apart")
+        if self.positions == "disentangled" and self.relative_buckets:
+            if self.relative_buckets < 2 or self.relative_span <= self.relative_buckets // 2 + 1:
+                raise ConfigError(
+                    f"model.relative_buckets={self.relative_buckets} must be 0 or at least 2, and half of it below "
+                    f"model.relative_span - 1, the longest distance told apart; got model.relative_span="
+                    f"{self.relative_span}"
+                )
         if self.positions in ("disentangled", "transformer_xl") and self.kv_heads != self.heads:
             raise ConfigError(f"model.positions={self.positions} needs model.kv_heads equal to model.heads")
         if self.enhanced_decoder and (self.positions != "disentangled" or self.max_positions < 1):

@@ -77,8 +77,9 @@ class DisentangledDistances(nn.Module):
 class DisentangledScores(nn.Module):
     """Contents against positions and positions against contents (He et al. 2021, equation 4).
 
-    The three kinds of scores are divided by sqrt(3 E). `project` maps distances to the heads of queries and keys with
-    the layer's own projections where they are shared (v3).
+    The three kinds of scores are divided by sqrt(3 E). Both kinds with positions read the distance of the query from
+    the key, as the released code does; the paper's equation has it reversed in the last one. `project` maps distances
+    to the heads of queries and keys with the layer's own projections where they are shared (v3).
     """
 
     config: Any

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from models import axes
+from models.dropout import dropout
 from models.embeddings import Embeddings, Table
 from models.heads import BoundaryHead, Classifier, MaskedHead, Pooler, VocabularyHead, gather, pool
 from models.initializers import initializer
@@ -146,13 +147,13 @@ class Transformer(nn.Module):
             init = nn.with_logical_partitioning(initializer(c, "embedding"), (axes.EMBED,))
             mask_D = self.param("mask_embedding", init, (c.width,), jnp.float32)
             if places is not None:
-                extra["queries"] = self._query_stream(mask_D, context, inputs, places, length)
+                extra["queries"] = self._query_stream(mask_D, context, inputs, places, length, deterministic)
         if c.enhanced_decoder and "mlm" in c.heads_out:
             table = Table(c.max_positions, c.width, c, axes.POSITIONS, name="enhanced_decoder_position")
             extra["enhance"] = table(context.positions)
         return module(x_BTD, context, deterministic, collect, **extra)
 
-    def _query_stream(self, mask_D, context, inputs, places_BP, length):
+    def _query_stream(self, mask_D, context, inputs, places_BP, length, deterministic):
         """XLNet's second stream: at the places to predict, a vector that knows its place but not its token."""
         c = self.config
 
@@ -167,6 +168,7 @@ class Transformer(nn.Module):
             strict=True, query_segments=at(seen.key_segments), query_ranks=at(ranks), key_ranks=ranks
         )  # fmt: skip
         states = jnp.broadcast_to(mask_D.astype(c.dtype), (*places_BP.shape, c.width))
+        states = dropout(self, states, c.dropout, deterministic)
         return states, context.replace(visibility=visibility, distances=distances)
 
     def _token_heads(self, outputs, table, batch, deterministic):

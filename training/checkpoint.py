@@ -22,8 +22,8 @@ SEAL = "seal.json"
 class Checkpoints:
     """The checkpoints of one run, in `<directory>/<step>/`.
 
-    Each holds the full parameters (both halves merged), the optimizer's state, and in its seal the step, the
-    configuration and the tokenizer's hash.
+    Each holds the full parameters (both halves merged), the optimizer's state unless it comes from elsewhere than
+    training, and in its seal the step, the configuration and the tokenizer's hash.
 
     Args:
         directory: where they are.
@@ -60,7 +60,7 @@ class Checkpoints:
         Args:
             step: updates made so far.
             params: full parameter tree of jax arrays.
-            optimizer_state: the optimizer's state.
+            optimizer_state: the optimizer's state; None for parameters that no optimizer has touched.
             meta: JSON dict for the seal: config and tokenizer hash.
 
         Raises:
@@ -69,10 +69,11 @@ class Checkpoints:
         self.wait()
         if step in self.steps():
             return
+        parts = {"params": params}
+        if optimizer_state is not None:
+            parts["optimizer"] = optimizer_state
         try:
-            response = self._open().save_checkpointables_async(
-                step, {"params": params, "optimizer": optimizer_state}, force=True
-            )
+            response = self._open().save_checkpointables_async(step, parts, force=True)
         except OSError as error:
             raise self._not_written(step, error) from error
 
@@ -80,7 +81,7 @@ class Checkpoints:
             try:
                 response.result()
                 if self._writer:
-                    self._seal(step, meta)
+                    self._seal(step, {"optimizer": optimizer_state is not None, **meta})
             except Exception as error:  # carried to the main thread by wait()
                 self._failure = (step, error)
 
@@ -122,6 +123,10 @@ class Checkpoints:
     def read_seal(self, step):
         """The seal of a step: hashes and meta."""
         return json.loads((self.directory / str(step) / SEAL).read_text())
+
+    def has_optimizer(self, step):
+        """Whether a step holds the optimizer's state."""
+        return self.read_seal(step).get("optimizer", True)
 
     def problem(self, step):
         """What is wrong with a checkpoint, or None if its files are those that were sealed."""

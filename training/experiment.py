@@ -18,6 +18,7 @@ from parallel import mesh as meshes
 from training import trainable
 from training.durations import to_steps
 from training.optimizer import make_optimizer
+from training.restore import heads_out
 from training.schedules import make_schedule
 from training.step import TrainState, eval_step, init_state, make_keys, train_step
 
@@ -130,16 +131,21 @@ class Experiment:
             return self.split.merge(state.trainable, state.frozen)
 
     def restore(self, checkpoints, step):
-        """The state that a checkpoint holds, each array on its devices."""
-        parts = checkpoints.restore(step, params=self.abstract_parameters(), optimizer=self.abstract_state.opt_state)
+        """The state that a checkpoint holds, each array on its devices; without an optimizer's state, a fresh one."""
+        wanted = {"params": self.abstract_parameters()}
+        if checkpoints.has_optimizer(step):
+            wanted["optimizer"] = self.abstract_state.opt_state
+        parts = checkpoints.restore(step, **wanted)
 
         def assemble(params, opt_state):
             trainable_half, frozen_half = self.split(params)
+            if opt_state is None:
+                opt_state = self.optimizer.init(trainable_half)
             return TrainState(jnp.asarray(step, jnp.int32), trainable_half, frozen_half, opt_state)
 
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
         with self.context():
-            return jax.jit(assemble, out_shardings=shardings)(parts["params"], parts["optimizer"])
+            return jax.jit(assemble, out_shardings=shardings)(parts["params"], parts.get("optimizer"))
 
     def trace_train_step(self):
         """The traced training step: `.jaxpr` to count, `.lower().compile()` to run as (state, rows, keys)."""
@@ -232,7 +238,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
 
     tokenizer = data.pipeline.open_tokenizer(config, tokenizer_directory, report)
     objective = objectives.build(config, tokenizer.tables, model_config)
-    model_config = dataclasses.replace(model_config, heads_out=tuple(objective.outputs))
+    model_config = dataclasses.replace(model_config, heads_out=heads_out(config, objective))
     batches = data.pipeline.open_batches(config, tokenizer, objective.rows, "train", report)
     validation = data.pipeline.open_batches(config, tokenizer, objective.rows, "validation", report)
 

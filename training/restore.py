@@ -37,6 +37,11 @@ class Trained:
     step: int
 
 
+def heads_out(config, objective):
+    """The heads of a run's model: those that its objective scores, and those that it carries from elsewhere."""
+    return tuple(dict.fromkeys((*objective.outputs, *(config.model.get("heads_out") or ()))))
+
+
 def load(workdir, report=print):
     """Reads the newest whole checkpoint of a run, parameters only, onto one device.
 
@@ -52,14 +57,24 @@ def load(workdir, report=print):
         CheckpointError: no checkpoint is whole.
     """
     workdir = pathlib.Path(workdir)
+    config = load_config(workdir)
+    tokenizer = data.tokenizers.load(workdir / "tokenizer")
+    objective = objectives.build(config, tokenizer.tables, models.resolve(config.model))
+    model, params, step = load_model(workdir, config, heads_out(config, objective), report)
+    return Trained(config, model, params, tokenizer, step)
+
+
+def load_config(workdir):
+    """The configuration of a run."""
+    workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
         raise ConfigError(f"--workdir={workdir} holds no run: config.json is missing; train one with train.py first")
-    config = base.load(workdir / "config.json")
-    tokenizer = data.tokenizers.load(workdir / "tokenizer")
-    model_config = models.resolve(config.model)
-    objective = objectives.build(config, tokenizer.tables, model_config)
-    model = models.Transformer(dataclasses.replace(model_config, heads_out=tuple(objective.outputs)))
+    return base.load(workdir / "config.json")
 
+
+def load_model(workdir, config, heads, report=print):
+    """The model of a run with these heads, its parameters on one device, and the step they are from; see `load`."""
+    model = models.Transformer(dataclasses.replace(models.resolve(config.model), heads_out=tuple(heads)))
     tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
     abstract, axis_names = trainable.abstract_parameters(model, {"tokens": tokens, "decoder_tokens": tokens})
     mesh = meshes.make_mesh(dict(data=1, fsdp=1, tensor=1, sequence=1), jax.devices()[:1])
@@ -67,10 +82,10 @@ def load(workdir, report=print):
     places = meshes.placement(tree, axis_names, {name: leaf.shape for name, leaf in abstract.items()}, mesh)
     tree = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), tree, places)
 
-    checkpoints = Checkpoints(workdir / "checkpoints")
+    checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
     step = checkpoints.latest_whole(report)
     if step is None:
         raise ConfigError(f"--workdir={workdir} has no checkpoint yet: let train.py reach its first one")
     params = checkpoints.restore(step, params=tree)["params"]
     checkpoints.close()
-    return Trained(config, model, params, tokenizer, step)
+    return model, params, step

@@ -76,9 +76,14 @@ class Workdir:
             shutil.rmtree(self.tokenizer)
         tokenizer.save(self.tokenizer)
 
+    @property
+    def has_trained(self):
+        """Whether a checkpoint after step 0 was begun; before that, converted parameters may be trained in any way."""
+        return self.has_learned and any(path.name != "0" for path in self.checkpoints.iterdir())
+
     def _check(self, config):
         file = self.path / "config.json"
-        if not file.exists() or not self.has_learned:
+        if not file.exists() or not self.has_trained:
             return
         try:
             old = json.loads(file.read_text())

@@ -9,6 +9,7 @@ _ROBERTA = dict(
     max_positions=512,
     position_offset=2,  # the row of the padding id and the one before it stand for nothing
     norm_epsilon=1e-5,
+    initializer="normal",  # fairseq's, not truncated
     pooler_dropout=0.1,
     heads_out=("mlm",),
 )

@@ -1,0 +1,66 @@
+"""What a model answers, for arrays in the layout that users of Hugging Face hold."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from errors import ConfigError
+from interop import formats
+
+# The first of these that a model gives is its answer.
+ANSWERS = ("logits", "class_logits", "tag_logits", "span_logits", "replaced_logits", "nsp_logits", "pooled", "hidden")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _forward(model, params, batch):
+    outputs = model.apply({"params": params}, batch)
+    found = next(value for name in ANSWERS if (value := getattr(outputs, name)) is not None)
+    return found.astype(jnp.float32)
+
+
+def logits(model, params, token_ids, attention_mask, token_types=None, decoder_token_ids=None):
+    """The main output of the model's heads, in one jitted forward pass.
+
+    Args:
+        model: models.Transformer.
+        params: its parameters.
+        token_ids: int [B, T], of the encoder where there is one.
+        attention_mask: [B, T], 1 for real tokens and 0 for padding, which may be at either end.
+        token_types: int [B, T], BERT's sentence A or B; None: all 0.
+        decoder_token_ids: int [B, U], only and always for an encoder-decoder; they are not padded.
+
+    Returns:
+        numpy f32: scores over the vocabulary [B, T or U, V], or of classes [B, C], of each token's classes [B, T, C],
+        of starts and ends [B, T, 2]; of a body without heads, its states. At padding they mean nothing.
+
+    Raises:
+        ConfigError: shapes that do not go together, or a decoder's tokens missing or too many.
+    """
+    token_ids = np.asarray(token_ids, np.int32)
+    mask = np.asarray(attention_mask).astype(np.int32)
+    if token_ids.ndim != 2 or mask.shape != token_ids.shape:
+        raise ConfigError(
+            f"token_ids {list(token_ids.shape)} and attention_mask {list(mask.shape)} must both be [rows, length]"
+        )
+    two_stacks = model.config.architecture == "encoder_decoder"
+    if two_stacks != (decoder_token_ids is not None):
+        raise ConfigError(
+            f"a model of architecture {model.config.architecture} {'needs' if two_stacks else 'takes no'} "
+            "decoder_token_ids"
+        )
+    batch = {"tokens": token_ids}
+    if not mask.all():  # rows without padding can use fused kernels
+        batch["segments"] = mask
+        if _skips_padding(model.config.family):
+            batch["positions"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0).astype(np.int32)
+    if token_types is not None:
+        batch["token_types"] = np.asarray(token_types, np.int32)
+    if two_stacks:
+        batch["decoder_tokens"] = np.asarray(decoder_token_ids, np.int32)
+    return np.asarray(_forward(model, params, batch))
+
+
+def _skips_padding(family):
+    return any(known.positions_skip_padding for known in formats.of_family(family))

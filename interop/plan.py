@@ -1,0 +1,147 @@
+"""From a table of names to the arrays of one model: which slice of which tensor is which part of which parameter."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import models
+from models import axes, names
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """The parameters that a model will have.
+
+    Attributes:
+        shapes: {name: shape}.
+        axis_names: {name: logical names of its axes}.
+    """
+
+    shapes: dict
+    axis_names: dict
+
+
+def example_batch():
+    """Arrays that every family and every head can be traced with."""
+    one = jnp.zeros((1, 8), jnp.int32)
+    places = jnp.zeros((1, 1), jnp.int32)
+    keys = ("prediction_positions", "span_left", "span_right", "span_offsets")
+    return {"tokens": one, "decoder_tokens": one, **dict.fromkeys(keys, places)}
+
+
+@functools.cache
+def parameters(config):
+    """The Parameters of a ModelConfig; they are shared, do not change them."""
+    model = models.Transformer(config)
+    made = jax.eval_shape(lambda: model.init(jax.random.key(0), example_batch()))["params"]
+    flat = names.flatten(made)
+    boxed = {n: leaf if isinstance(leaf, nn.Partitioned) else nn.Partitioned(leaf, ()) for n, leaf in flat.items()}
+    return Parameters(
+        {n: tuple(leaf.value.shape) for n, leaf in boxed.items()}, {n: tuple(leaf.names) for n, leaf in boxed.items()}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One tensor, or a piece of one, that is one layer's array of a parameter, or all of it.
+
+    Attributes:
+        ours: name of the parameter.
+        layer: the layer's place in a stacked parameter, or None.
+        theirs: name of the tensor.
+        theirs_shape: its shape.
+        cut: shape of our array without the layers axis and without the rows that pad the vocabulary.
+        look: their array -> a view of it in our layout, see interop.format.Leaf.
+    """
+
+    ours: str
+    layer: int | None
+    theirs: str
+    theirs_shape: tuple[int, ...]
+    cut: tuple[int, ...]
+    look: Callable[[Any], Any]
+
+    def view(self, array):
+        """Their array in our layout and, where that needs no copy, our shape."""
+        return np.reshape(self.look(array), self.cut)
+
+    def read(self, array, index, shape, dtype):
+        """A slice of our array, copied; what pads the vocabulary is zero.
+
+        Args:
+            array: their tensor.
+            index: one slice an axis of our array, padding included.
+            shape: shape of our array, padding included.
+            dtype: of the result.
+        """
+        bounds = [s.indices(size)[:2] for s, size in zip(index, shape, strict=True)]
+        inside = tuple(slice(min(a, n), min(b, n)) for (a, b), n in zip(bounds, self.cut, strict=True))
+        found = self.view(array)[inside]
+        made = np.zeros([b - a for a, b in bounds], dtype)
+        made[tuple(slice(0, size) for size in found.shape)] = found
+        return made
+
+    def write(self, array, ours):
+        """Puts our array, without padding of the vocabulary or with it, into their tensor."""
+        view = self.look(array)
+        view[...] = np.reshape(ours[tuple(slice(0, size) for size in self.cut)], view.shape)
+
+
+def plan(rows, base, config, wanted):
+    """The parts of a model.
+
+    Args:
+        rows: table of names, see interop.format.Row.
+        base: the prefix that stands for {base}.
+        config: ModelConfig.
+        wanted: Parameters.
+
+    Returns:
+        [Part]. Parameters that no row names have none.
+
+    Raises:
+        ValueError: two rows name the same parameter, which is a mistake in the table.
+    """
+    parts, seen = [], set()
+    for row in rows:
+        if row.when is not None and not row.when(config):
+            continue
+        for leaf in row.kind:
+            stacked = "{i}" in row.ours
+            name = (row.ours + leaf.ours).replace("/{i}", "")
+            if name not in wanted.shapes or names.is_stacked(name) != stacked:
+                continue
+            if name in seen:
+                raise ValueError(f"two rows name the parameter {name}")
+            seen.add(name)
+            logical = cut(name, config, wanted)[1 if stacked else 0 :]
+            for layer in range(wanted.shapes[name][0]) if stacked else (None,):
+                theirs = (row.theirs + leaf.theirs).replace("{base}", base).replace("{i}", str(layer))
+                parts.append(
+                    Part(
+                        ours=name,
+                        layer=layer,
+                        theirs=theirs,
+                        theirs_shape=tuple(leaf.shape(logical, config)),
+                        cut=logical,
+                        look=lambda array, view=leaf.view: view(array, config),
+                    )
+                )
+    return parts
+
+
+def cut(name, config, wanted):
+    """A parameter's shape without the rows that pad the vocabulary."""
+    pairs = zip(wanted.axis_names[name], wanted.shapes[name], strict=True)
+    return tuple(config.vocab_size if axis == axes.VOCAB else size for axis, size in pairs)
+
+
+def body(config):
+    """The ModelConfig without heads."""
+    return dataclasses.replace(config, heads_out=())

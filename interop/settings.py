@@ -1,0 +1,158 @@
+"""config.json to ModelConfig and back."""
+
+import collections
+import dataclasses
+
+import models
+from configs.base import suggest
+from errors import ConfigError
+from interop import formats
+
+# Fields that say how a model is run, trained or named, not what it computes: config.json need not hold them.
+NOT_COMPUTED = frozenset(
+    "family preset vocab_multiple initializer initializer_std dropout attention_dropout activation_dropout "
+    "final_dropout pooler_dropout head_dropout dtype attention_backend scan remat heads_out".split()
+)
+# Keys of a source's config.json that we do not use, but that its users do: they go back where they came from.
+CARRIED = (
+    "pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id",
+    "forced_eos_token_id", "id2label", "label2id", "problem_type", "task_specific_params",
+)  # fmt: skip
+# Fields that matter only to some heads.
+HEAD_FIELDS = {
+    "tie_embeddings": {"lm", "mlm", "sbo"},
+    "scale_tied_logits": {"lm"},
+    "lm_bias": {"lm"},
+    "mlm_transform": {"mlm"},
+    "pooling": {"nsp", "pooler", "class", "choice"},
+    "pooler_activation": {"nsp", "pooler", "class", "choice"},
+    "classifier_bias": {"class"},
+    "num_labels": {"class", "tag"},
+}
+
+_FLOATS = frozenset(f.name for f in dataclasses.fields(models.ModelConfig) if f.type in (float, "float"))  # 0 is 0.0
+
+
+def read(settings, tensors):
+    """What a config.json describes.
+
+    Args:
+        settings: the JSON dict.
+        tensors: names of the tensors beside it.
+
+    Returns:
+        (Format, class name, ModelConfig with the heads of that class).
+
+    Raises:
+        ConfigError: an unknown model_type or class, or settings that we cannot compute.
+    """
+    if "model_type" not in settings:
+        known = ", ".join(formats.model_types())
+        raise ConfigError(f"config.json names no model_type: expected one of {known}; add the key")
+    known = formats.get(settings["model_type"])
+    class_name = _class_name(known, settings)
+    for key, allowed in known.fixed.items():
+        if settings.get(key, allowed[0]) not in allowed:
+            raise ConfigError(
+                f"config.json: {key}={settings[key]!r} is not supported, expected "
+                f"{' or '.join(map(repr, allowed))}: models of model_type={known.model_type} are computed so"
+            )
+    fields = {"num_labels": _num_labels(settings)}
+    for field in known.fields:
+        fields[field.ours] = _value(field, settings)
+    fields |= known.read(settings, frozenset(tensors)) | known.classes[class_name].settings
+    fields = {name: float(v) if name in _FLOATS and v is not None else v for name, v in fields.items()}
+    resolved = models.resolve(
+        {"family": known.families[0], "preset": known.preset, **fields}, heads_out=known.classes[class_name].heads
+    )
+    return known, class_name, resolved
+
+
+def _class_name(known, settings):
+    named = settings.get("architectures") or []
+    found = [name for name in named if name in known.classes]
+    if found:
+        return found[0]
+    what = f"the class {named[0]!r} is not known" if named else "there is no key `architectures`"
+    hint = suggest(named[0], known.classes) if named else ""
+    raise ConfigError(
+        f"config.json: {what}{hint or ';'} classes of model_type={known.model_type} that can be read: "
+        f"{', '.join(known.classes)}"
+    )
+
+
+def _num_labels(settings):
+    labels = settings.get("id2label")
+    return len(labels) if labels else settings.get("num_labels", 2)
+
+
+def _value(field, settings):
+    value = settings.get(field.theirs)
+    value = field.default if value is None else value
+    if field.values is None:
+        return value
+    if value not in field.values:
+        raise ConfigError(
+            f"config.json: {field.theirs}={value!r} is not supported, expected one of {', '.join(field.values)}"
+        )
+    return field.values[value]
+
+
+def write(known, class_name, config, tensors, source_settings=None):
+    """The config.json of a model, as a dict.
+
+    Args:
+        known: Format.
+        class_name: one of its classes.
+        config: ModelConfig.
+        tensors: names of the tensors that are written beside it.
+        source_settings: config.json that the model was read from, if any: keys that only their users need are kept.
+
+    Raises:
+        ConfigError: a setting that the class cannot hold.
+    """
+    chosen = known.classes[class_name]
+    made = {"architectures": [class_name], "model_type": known.model_type, **known.keys}
+    for field in known.fields:
+        made[field.theirs] = _their_value(field, getattr(config, field.ours), class_name)
+    made |= known.write(config) | chosen.keys
+    if {"class", "tag"} & set(chosen.heads):
+        made["id2label"] = {str(i): f"LABEL_{i}" for i in range(config.num_labels)}
+        made["label2id"] = {f"LABEL_{i}": i for i in range(config.num_labels)}
+    source = source_settings or {}
+    if _num_labels(source) != config.num_labels:
+        source = {key: value for key, value in source.items() if key not in ("id2label", "label2id")}
+    made |= {key: source[key] for key in CARRIED if source.get(key) is not None}
+    _check_held(config, read(made, tensors)[2], class_name)
+    return made
+
+
+def _their_value(field, value, class_name):
+    if field.values is None:
+        return value
+    for theirs, ours in field.values.items():
+        if ours == value:
+            return theirs
+    raise ConfigError(f"model.{field.ours}={value!r}: transformers' {class_name} has nothing that computes it")
+
+
+def _check_held(config, held, class_name):
+    """Whether what was written reads back as the same computation."""
+    for field in dataclasses.fields(config):
+        name = field.name
+        heads = HEAD_FIELDS.get(name)
+        if name in NOT_COMPUTED or (heads is not None and not heads & set(held.heads_out)):
+            continue
+        ours, theirs = getattr(config, name), getattr(held, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"model.{name}={ours!r} cannot be written for transformers: its {class_name} computes {theirs!r}"
+            )
+
+
+def origins(known):
+    """{our field: [their keys]} for messages."""
+    found = collections.defaultdict(list)
+    for field in known.fields:
+        found[field.ours].append(field.theirs)
+    return found

@@ -1,0 +1,150 @@
+"""convert.py as a user meets it, and a run that goes on from converted parameters."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import convert
+import data.tokenizers
+from configs import base
+from errors import ConfigError
+from models import names
+from tests.interop import fakes
+from tests.training import tiny_run
+from training import experiment as experiments
+from training import restore
+from training.checkpoint import Checkpoints
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def verb(name, *arguments):
+    command = [sys.executable, str(ROOT / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def quiet(line):
+    pass
+
+
+def make_source(path, class_name):
+    """A tiny BERT and a tokenizer for the words of tests.training.tiny_run."""
+    text = [" ".join(tiny_run.WORDS)] * 3
+    tokenizer = data.tokenizers.train(text, "wordpiece", 97, lowercase=True, sentinels=0)
+    tensors = fakes.write(path, "bert", class_name)
+    (path / "tokenizer.json").write_bytes(tokenizer.model.content)
+    return tensors, tokenizer
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """(path, tensors, tokenizer, what from_hf printed) of a converted BertForPreTraining."""
+    path = tmp_path_factory.mktemp("convert")
+    tensors, tokenizer = make_source(path / "source", "BertForPreTraining")
+    told = verb("convert", "from_hf", f"--source={path / 'source'}", f"--workdir={path / 'run'}")
+    assert told.returncode == 0, told.stderr
+    return path, tensors, tokenizer, told.stdout
+
+
+def test_there_and_back(converted):
+    path, tensors, tokenizer, printed = converted
+    assert "BertForPreTraining" in printed and f"{len(tensors)} tensors" in printed
+    told = verb("convert", "to_hf", f"--workdir={path / 'run'}", f"--target={path / 'back'}")
+    assert told.returncode == 0, told.stderr
+    back = load_file(path / "back" / "model.safetensors")
+    assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}
+    assert json.loads((path / "back" / "config.json").read_text())["architectures"] == ["BertForPreTraining"]
+    again = data.tokenizers.load(path / "back" / "tokenizer.json")
+    np.testing.assert_array_equal(again.encode("the array"), tokenizer.encode("the array"))
+
+
+def test_generate_reads_it(converted):
+    path = converted[0]
+    told = verb("generate", f"--workdir={path / 'run'}", "--prompt=the [MASK] array")
+    assert told.returncode == 0, told.stderr
+    assert "blank 1:" in told.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        ([], 2, "a verb is missing"),
+        (["from_fh"], 2, "did you mean 'from_hf'"),
+        (["from_hf", "--workdir=x"], 2, "needs --source"),
+        (["from_hf", "--source=nowhere", "--workdir=x"], 3, "nowhere is not a directory"),
+    ],
+)
+def test_messages_and_exit_codes(arguments, code, message):
+    told = verb("convert", *arguments)
+    assert told.returncode == code and message in told.stderr and "Traceback" not in told.stderr
+
+
+def test_a_full_workdir_is_left_alone(converted):
+    path = converted[0]
+    with pytest.raises(ConfigError, match="not empty"):
+        convert.from_hf(path / "source", path / "run", quiet)
+
+
+def tiny_config(workdir, root):
+    """What `--config=<workdir>/config.py` gives, with text to train on."""
+    c = base.load(workdir / "config.json")
+    c.data.source, c.data.cache_dir = f"text:{root}/text/*.txt", str(root / "cache")
+    c.data.validation_share, c.data.sequence_length, c.train.batch_size = 0.2, 24, 8
+    c.train.steps, c.optimizer.warmup_steps, c.optimizer.learning_rate = 4, 1, 1e-2
+    return c
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text")
+    tiny_run.write_text(path / "text", documents=30)
+    return path
+
+
+def test_training_goes_on_from_it_with_a_fresh_optimizer(converted, root):
+    path = converted[0]
+    config = tiny_config(path / "run", root)
+    experiment = experiments.build(config, path / "run" / "tokenizer", report=quiet)
+    checkpoints = Checkpoints(path / "run" / "checkpoints")
+    assert checkpoints.latest_whole() == 0 and not checkpoints.has_optimizer(0)
+    state = experiment.restore(checkpoints, 0)
+    checkpoints.close()
+    expected = names.flatten(restore.load(path / "run").params)
+    got = tiny_run.parameters(experiment, state)
+    for name, leaf in expected.items():
+        np.testing.assert_array_equal(got[name], leaf, err_msg=name)
+    state, history = tiny_run.run(experiment, 2, state)
+    assert all(np.isfinite(step["loss"]) for step in history) and int(state.step) == 2
+
+
+def test_heads_that_no_objective_scores_stay(tmp_path, root):
+    """A BertModel gets a fresh head for masked tokens; its pooler is carried along, frozen."""
+    tensors, _ = make_source(tmp_path / "source", "BertModel")
+    lines = []
+    convert.from_hf(tmp_path / "source", tmp_path / "run", lines.append)
+    assert any("initialised at random" in line and "mlm_head" in line for line in lines)
+    trained = restore.load(tmp_path / "run")
+    assert set(trained.model.config.heads_out) == {"mlm", "pooler"}
+    experiment = experiments.build(tiny_config(tmp_path / "run", root), tmp_path / "run" / "tokenizer", report=quiet)
+    assert not any(mask.any() for name, mask in experiment.split.mask.items() if name.startswith("pooler/"))
+    assert all(mask.all() for name, mask in experiment.split.mask.items() if not name.startswith("pooler/"))
+    convert.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    back = load_file(tmp_path / "back" / "model.safetensors")
+    assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}
+
+
+def test_without_a_tokenizer_parameters_still_go_there_and_back(tmp_path):
+    tensors = fakes.write(tmp_path / "source", "gpt2", "GPT2LMHeadModel", fakes.BFLOAT16)
+    lines = []
+    convert.from_hf(tmp_path / "source", tmp_path / "run", lines.append)
+    assert any(line.startswith("No tokenizer") for line in lines)
+    convert.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    back = load_file(tmp_path / "back" / "model.safetensors")
+    assert {n: (a.dtype, a.tobytes()) for n, a in back.items()} == {
+        n: (a.dtype, a.tobytes()) for n, a in tensors.items()
+    }

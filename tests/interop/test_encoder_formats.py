@@ -1,0 +1,89 @@
+"""What the encoders' config.json files say, and what of it is refused because we would compute something else."""
+
+import dataclasses
+
+import pytest
+
+from errors import ConfigError
+from interop import formats, settings
+from tests.interop import fakes
+
+
+def read(model_type, class_name, **keys):
+    found = {"model_type": model_type, "architectures": [class_name], **keys}
+    return settings.read(found, ())[2]
+
+
+@pytest.mark.parametrize(
+    "model_type, class_name, keys",
+    [
+        ("roberta", "RobertaForMaskedLM", {"hidden_act": "relu"}),
+        ("roberta", "RobertaModel", {"pad_token_id": None}),
+        ("electra", "ElectraForMaskedLM", {"hidden_act": "gelu_new"}),
+        ("electra", "ElectraForMultipleChoice", {"summary_type": "last"}),
+        ("electra", "ElectraForMultipleChoice", {"summary_use_proj": False}),
+        ("electra", "ElectraForMultipleChoice", {"summary_activation": None}),
+        ("albert", "AlbertModel", {"embedding_size": 4096}),
+        ("albert", "AlbertModel", {"num_hidden_groups": 2}),
+        ("bert", "BertModel", {"position_embedding_type": "relative_key"}),
+        ("bert", "BertModel", {"is_decoder": True}),
+    ],
+)
+def test_what_we_would_compute_otherwise_is_refused(model_type, class_name, keys):
+    ((key, value),) = keys.items()
+    with pytest.raises(ConfigError, match=f"config.json: {key}={value!r}"):
+        read(model_type, class_name, **keys)
+
+
+def test_what_decides_one_head_is_no_matter_to_another():
+    assert read("roberta", "RobertaForSequenceClassification", hidden_act="relu").pooler_activation == "tanh"
+    assert read("electra", "ElectraForSequenceClassification", hidden_act="relu").pooler_activation == "gelu"
+    assert read("electra", "ElectraForPreTraining", summary_type="last").heads_out == ("rtd",)
+
+
+@pytest.mark.parametrize(
+    "model_type, class_name, keys, pooler, head",
+    [
+        ("bert", "BertForSequenceClassification", dict(hidden_dropout_prob=0.3), 0.0, 0.3),
+        ("bert", "BertForTokenClassification", dict(classifier_dropout=0.0), 0.0, 0.0),
+        ("bert", "BertForQuestionAnswering", dict(classifier_dropout=0.3), 0.0, 0.0),
+        ("roberta", "RobertaForSequenceClassification", dict(classifier_dropout=0.3), 0.3, 0.3),
+        ("roberta", "RobertaForMultipleChoice", dict(classifier_dropout=0.3), 0.0, 0.1),
+        ("distilbert", "DistilBertForMultipleChoice", dict(seq_classif_dropout=0.3), 0.0, 0.3),
+        ("distilbert", "DistilBertForQuestionAnswering", dict(qa_dropout=0.3), 0.0, 0.3),
+        ("distilbert", "DistilBertForTokenClassification", dict(dropout=0.3), 0.0, 0.3),
+        ("electra", "ElectraForSequenceClassification", dict(classifier_dropout=0.3), 0.3, 0.3),
+        ("electra", "ElectraForMultipleChoice", dict(summary_last_dropout=0.3), 0.0, 0.3),
+        ("albert", "AlbertForSequenceClassification", dict(classifier_dropout_prob=0.3), 0.0, 0.3),
+    ],
+)
+def test_dropout_of_a_head_is_that_of_the_class_and_survives(model_type, class_name, keys, pooler, head):
+    config = read(model_type, class_name, **keys)
+    assert (config.head_dropout, config.pooler_dropout) == (head, pooler)
+    written = settings.write(formats.get(model_type), class_name, config, ())
+    again = settings.read(written, ())[2]
+    assert (again.head_dropout, again.pooler_dropout) == (head, pooler)
+
+
+def test_positions_of_roberta_start_after_its_padding_token():
+    config = read("roberta", "RobertaModel", max_position_embeddings=514)
+    assert (config.position_offset, config.max_positions) == (2, 512)
+    shifted = dataclasses.replace(config, position_offset=5)
+    written = settings.write(formats.get("roberta"), "RobertaModel", shifted, ())
+    assert (written["pad_token_id"], written["max_position_embeddings"]) == (4, 517)
+    with pytest.raises(ConfigError, match="pad_token_id=-1"):  # an offset that no padding token gives
+        none = dataclasses.replace(config, position_offset=0)
+        settings.write(formats.get("roberta"), "RobertaModel", none, ())
+
+
+@pytest.mark.parametrize("model_type, class_name", [("bert", "BertForMaskedLM"), ("roberta", "RobertaForMaskedLM")])
+def test_an_untied_head_has_the_bias_of_its_decoder(model_type, class_name):
+    """The other one is in transformers' files, too, and takes no part in anything."""
+    known = formats.get(model_type)
+    tied = fakes.tiny(known, class_name)
+    names = [
+        fakes.tensors(known, class_name, dataclasses.replace(tied, tie_embeddings=value)) for value in (True, False)
+    ]
+    added, gone = set(names[1]) - set(names[0]), set(names[0]) - set(names[1])
+    assert [name.rpartition(".decoder.")[2] for name in sorted(added)] == ["bias", "weight"]
+    assert gone == {name.replace(".decoder", "") for name in added if name.endswith("bias")}

@@ -1,0 +1,99 @@
+"""Damaged, missing and foreign files: each is one message that names the file and what to do."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import interop
+from errors import DataError
+from interop import files
+from tests.interop import fakes
+
+
+def shards(path):
+    fakes.write(path, "gpt2", "GPT2LMHeadModel", shards=2)
+    return path / "model-00002-of-00002.safetensors"
+
+
+def refused(path, message):
+    with pytest.raises(DataError, match=message):
+        interop.load_hf(path)
+
+
+def test_missing_things(tmp_path):
+    refused(tmp_path / "nowhere", "nowhere is not a directory")
+    refused(tmp_path, "cannot read .*config.json")
+    (tmp_path / "config.json").write_text("{")
+    refused(tmp_path, "config.json is not valid JSON")
+    (tmp_path / "config.json").write_text("{}")
+    refused(tmp_path, "holds no weights: expected model.safetensors")
+
+
+def test_damaged_shards(tmp_path):
+    shard = shards(tmp_path / "gone")
+    shard.unlink()
+    refused(tmp_path / "gone", "names the shard model-00002-of-00002.safetensors, which is not there")
+
+    shard = shards(tmp_path / "short")
+    shard.write_bytes(shard.read_bytes()[:-8])
+    refused(tmp_path / "short", "model-00002-of-00002.safetensors is cut short: .* ends beyond")
+
+    shard = shards(tmp_path / "stub")
+    shard.write_bytes(shard.read_bytes()[:20])
+    refused(tmp_path / "stub", "cut short or no safetensors file")
+
+    shard = shards(tmp_path / "torn")
+    shard.write_bytes(shard.read_bytes()[:8] + b"x" * 5000)
+    refused(tmp_path / "torn", "header")
+
+    shard = shards(tmp_path / "moved")
+    save_file({name: array for name, array in load_file(shard).items() if "ln_f" not in name}, shard)
+    index = json.loads((shard.parent / files.INDEX).read_text())
+    name = next(name for name, file in index["weight_map"].items() if "ln_f" in name and file == shard.name)
+    refused(tmp_path / "moved", f"says that {name} is in {shard.name}, but it is not")
+
+
+def test_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path):
+    fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel")
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    refused(tmp_path, "weights_only=True")
+    line = files.conversion(tmp_path)
+    code = line.split('-c "')[1].removesuffix('"')
+    compile(code, "line", "exec")  # it is one valid line
+
+
+def test_dtypes(tmp_path):
+    """Half and double precision are read; quantised tensors are refused."""
+    for dtype in (np.float16, np.float64):
+        tensors = fakes.write(tmp_path / str(dtype), "gpt2", "GPT2Model", dtype)
+        _, params = interop.load_hf(tmp_path / str(dtype))
+        np.testing.assert_array_equal(
+            params["decoder"]["final_norm"]["scale"], tensors["ln_f.weight"].astype(np.float32)
+        )
+    fakes.write(tmp_path / "int8", "gpt2", "GPT2Model", change={"wte.weight": np.ones((97, 32), np.int8)})
+    refused(tmp_path / "int8", "wte.weight is of dtype I8; expected one of F64, F32, F16, BF16")
+
+
+def test_what_we_write_is_what_safetensors_reads(tmp_path):
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float16, fakes.BFLOAT16):
+        made = {"b": rng.normal(size=(3, 5)).astype(dtype), "a": rng.normal(size=7).astype(dtype)}
+        shapes = {name: array.shape for name, array in made.items()}
+        files.write_file(tmp_path / "x.safetensors", shapes, np.dtype(dtype), made.get)
+        found = load_file(tmp_path / "x.safetensors")
+        assert {n: (a.dtype, a.tobytes()) for n, a in found.items()} == {
+            n: (a.dtype, a.tobytes()) for n, a in made.items()
+        }
+
+
+def test_torch_is_not_needed():
+    """Nothing in interop imports torch, transformers or safetensors."""
+    code = (
+        "import sys, interop, convert; print([m for m in ('torch', 'transformers', 'safetensors') if m in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=".", check=True)
+    assert told.stdout.strip() == "[]"

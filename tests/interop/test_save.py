@@ -1,0 +1,94 @@
+"""Writing directories: what has no place is told or refused, and nothing half-written stays."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import interop
+from errors import ConfigError
+from tests.interop import fakes
+
+
+def quiet(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bert")
+    fakes.write(path, "bert", "BertForMaskedLM")
+    return interop.read_hf(path, heads=("sbo",), report=quiet)
+
+
+def test_what_no_class_holds_is_left_out_and_told(bert, tmp_path):
+    lines = []
+    written = interop.save_hf(tmp_path / "out", bert.model.config, bert.params, report=lines.append)
+    assert written.class_name == "BertForMaskedLM"
+    assert written.left_out and all(name.startswith("sbo_head/") for name in written.left_out)
+    assert any("sbo_head" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"norm_position": "pre"}, "model.norm_position='pre' cannot be written .* BertForMaskedLM computes 'post'"),
+        ({"positions": "rotary"}, "model.positions='rotary'"),
+        ({"window": 8}, "model.window=8"),
+        ({"family": "coco_lm"}, "model.family=coco_lm"),
+    ],
+)
+def test_a_model_that_transformers_does_not_know(bert, tmp_path, change, message):
+    config = dataclasses.replace(bert.model.config, heads_out=("mlm",), **change)
+    with pytest.raises(ConfigError, match=message if "positions" not in change else "positions"):
+        interop.save_hf(tmp_path / "out", config, bert.params, report=quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_targets_and_names(bert, tmp_path):
+    config = bert.model.config
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(ConfigError, match="not empty"):
+        interop.save_hf(tmp_path / "full", config, bert.params, report=quiet)
+    with pytest.raises(ConfigError, match="did you mean 'BertModel'"):
+        interop.save_hf(tmp_path / "out", config, bert.params, class_name="BertModell", report=quiet)
+    with pytest.raises(ConfigError, match="the model has no pooler/dense/bias, which BertModel needs"):
+        interop.save_hf(tmp_path / "out", config, bert.params, class_name="BertModel", report=quiet)
+    (tmp_path / "empty").mkdir()
+    interop.save_hf(tmp_path / "empty", config, bert.params, report=quiet)
+    assert (tmp_path / "empty" / "model.safetensors").exists()
+
+
+def test_source_settings_go_back(tmp_path):
+    labels = {"id2label": {"0": "no", "1": "yes"}, "label2id": {"no": 0, "yes": 1}, "pad_token_id": 3}
+    fakes.write(tmp_path / "in", "bert", "BertForSequenceClassification", keys=labels)
+    loaded = interop.read_hf(tmp_path / "in", report=quiet)
+    interop.save_hf(tmp_path / "out", loaded.model.config, loaded.params, source_settings=loaded.settings, report=quiet)
+    again = interop.read_hf(tmp_path / "out", report=quiet)
+    assert {key: again.settings[key] for key in labels} == labels
+
+
+def test_logits_ignore_padding(tmp_path):
+    """Padding at either end changes nothing at real tokens (relative to the model's own rule of positions)."""
+    fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel")
+    model, params = interop.load_hf(tmp_path)
+    ids = np.random.default_rng(0).integers(5, 97, (2, 6))
+    plain = interop.logits(model, params, ids, np.ones_like(ids))
+    pad = np.full((2, 3), 7)
+    mask = np.concatenate([np.zeros_like(pad), np.ones_like(ids)], axis=1)
+    left = interop.logits(model, params, np.concatenate([pad, ids], axis=1), mask)
+    np.testing.assert_allclose(left[:, 3:], plain, atol=1e-5)
+    right = interop.logits(model, params, np.concatenate([ids, pad], axis=1), mask[:, ::-1])
+    np.testing.assert_allclose(right[:, :6], plain, atol=1e-5)
+    assert plain.shape == (2, 6, 97) and plain.dtype == np.float32
+
+
+def test_logits_wants_what_the_model_reads(tmp_path):
+    fakes.write(tmp_path, "t5", "T5ForConditionalGeneration")
+    model, params = interop.load_hf(tmp_path)
+    ids = np.ones((1, 4), int)
+    with pytest.raises(ConfigError, match="needs decoder_token_ids"):
+        interop.logits(model, params, ids, ids)
+    with pytest.raises(ConfigError, match=r"\[1, 4\] and attention_mask \[1, 3\]"):
+        interop.logits(model, params, ids, ids[:, :3], decoder_token_ids=ids)
