@@ -2,11 +2,12 @@
 
 import collections
 import dataclasses
+import re
 
 import models
 from configs.base import suggest
 from errors import ConfigError
-from interop import formats
+from interop import formats, plan
 
 # Fields that say how a model is run, trained or named, not what it computes: config.json need not hold them.
 NOT_COMPUTED = frozenset(
@@ -24,6 +25,7 @@ HEAD_FIELDS = {
     "scale_tied_logits": {"lm"},
     "lm_bias": {"lm"},
     "mlm_transform": {"mlm"},
+    "enhanced_decoder": {"mlm"},
     "pooling": {"nsp", "pooler", "class", "choice"},
     "pooler_activation": {"nsp", "pooler", "class", "choice"},
     "classifier_bias": {"class"},
@@ -50,30 +52,46 @@ def read(settings, tensors):
         known = ", ".join(formats.model_types())
         raise ConfigError(f"config.json names no model_type: expected one of {known}; add the key")
     known = formats.get(settings["model_type"])
-    class_name = _class_name(known, settings)
     for key, allowed in known.fixed.items():
         if settings.get(key, allowed[0]) not in allowed:
             raise ConfigError(
                 f"config.json: {key}={settings[key]!r} is not supported, expected "
                 f"{' or '.join(map(repr, allowed))}: models of model_type={known.model_type} are computed so"
             )
+    class_name = _class_name(known, settings, frozenset(tensors))
+    return known, class_name, _resolve(known, class_name, settings, frozenset(tensors))
+
+
+def _resolve(known, class_name, settings, tensors):
+    """The ModelConfig of one of a format's classes."""
+    settings = {**settings, "architectures": [class_name]}
     fields = {"num_labels": _num_labels(settings)}
     for field in known.fields:
         fields[field.ours] = _value(field, settings)
-    fields |= known.read(settings, frozenset(tensors)) | known.classes[class_name].settings
+    fields |= known.read(settings, tensors) | known.classes[class_name].settings
     fields = {name: float(v) if name in _FLOATS and v is not None else v for name, v in fields.items()}
-    resolved = models.resolve(
+    return models.resolve(
         {"family": known.families[0], "preset": known.preset, **fields}, heads_out=known.classes[class_name].heads
     )
-    return known, class_name, resolved
 
 
-def _class_name(known, settings):
+def _class_name(known, settings, tensors):
+    """The class that config.json names; where it names none, the one that uses most of the tensors."""
     named = settings.get("architectures") or []
     found = [name for name in named if name in known.classes]
+    if not named:
+        stripped = {re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name)) for name in tensors}
+        stripped = {name.removeprefix(known.base) for name in stripped}
+        fitting = {}
+        for name in known.classes:
+            config = _resolve(known, name, settings, tensors)
+            needed = {part.theirs for part in plan.plan(known.rows(name), "", config, plan.parameters(config))}
+            if needed <= stripped:
+                fitting[name] = len(needed)
+        found = sorted(fitting, key=fitting.get)[-1:]
     if found:
         return found[0]
-    what = f"the class {named[0]!r} is not known" if named else "there is no key `architectures`"
+    what = f"the class {named[0]!r} is not known" if named else "there is no key `architectures`, and no class fits"
     hint = suggest(named[0], known.classes) if named else ""
     raise ConfigError(
         f"config.json: {what}{hint or ';'} classes of model_type={known.model_type} that can be read: "

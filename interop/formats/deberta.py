@@ -1,7 +1,7 @@
 """DeBERTa, first version: DebertaForMaskedLM and its relatives.
 
-transformers has no enhanced mask decoder, so what is read has none, and a model with one is not written
-(model.enhanced_decoder=0 leaves it out). The table of absolute positions that Microsoft's files hold for it is not read.
+transformers has no enhanced mask decoder, so what is read has none, and a model with one and the head that it serves is
+not written (model.enhanced_decoder=0 leaves it out). Its table of positions in Microsoft's files is not read.
 """
 
 from errors import ConfigError

@@ -144,7 +144,7 @@ def change_config(path, **keys):
         ({"model_type": "bart_"}, "unknown model_type='bart_'"),
         ({"model_type": "gtp2"}, "did you mean 'gpt2'"),
         ({"architectures": ["BertForMaskedLm"]}, "did you mean 'BertForMaskedLM'"),
-        ({"architectures": None}, "no key `architectures`"),
+        ({"architectures": None, "vocab_size": 99, "num_hidden_layers": 3}, "no key `architectures`, and no class fits"),
         ({"hidden_act": "swishish"}, "hidden_act='swishish' is not supported"),
         ({"is_decoder": True}, "is_decoder=True is not supported, expected False"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
@@ -157,6 +157,14 @@ def test_settings_that_we_cannot_compute(tmp_path, keys, message):
     change_config(tmp_path, **keys)
     with pytest.raises(ConfigError, match=message):
         interop.load_hf(tmp_path)
+
+
+@pytest.mark.parametrize("class_name", ["BertForPreTraining", "BertModel", "BertForSequenceClassification"])
+def test_without_architectures_the_class_is_the_one_that_fits(tmp_path, class_name):
+    fakes.write(tmp_path, "bert", class_name)
+    change_config(tmp_path, architectures=None)
+    loaded = interop.read_hf(tmp_path)
+    assert loaded.report.class_name == class_name and not loaded.report.unused and not loaded.report.initialised
 
 
 def test_a_body_must_be_whole(tmp_path):
