@@ -88,7 +88,7 @@ def _class_name(known, settings, tensors):
             needed = {part.theirs for part in plan.plan(known.rows(name), "", config, plan.parameters(config))}
             if needed <= stripped:
                 fitting[name] = len(needed)
-        found = sorted(fitting, key=fitting.get)[-1:]
+        found = [max(fitting, key=fitting.get)] if fitting else []
     if found:
         return found[0]
     what = f"the class {named[0]!r} is not known" if named else "there is no key `architectures`, and no class fits"
