@@ -31,21 +31,23 @@ _SUMMARY = {  # what the choices of a DoubleHeads class have: one linear map ove
 
 
 def head_dropout(settings):
-    """The rate before the last layer of the class that config.json names, where it is not always the same.
+    """The rate before the last layer of the class that config.json names, where config.json has one; else nothing.
 
     Raises:
         ConfigError: the choices of a DoubleHeads class are scored in a way that we do not compute.
     """
-    if not any(name.endswith("DoubleHeadsModel") for name in settings["architectures"]):
+    if any(name.endswith("ForTokenClassification") for name in settings["architectures"]):
         rates = (settings.get(key) for key in ("classifier_dropout", "hidden_dropout"))
-        return next((rate for rate in rates if rate is not None), 0.1)
+        return {"head_dropout": next((rate for rate in rates if rate is not None), 0.1)}
+    if not any(name.endswith("DoubleHeadsModel") for name in settings["architectures"]):
+        return {}
     for key, expected in _SUMMARY.items():
         if settings.get(key, expected) != expected:
             raise ConfigError(
                 f"config.json: {key}={settings[key]!r} is not supported, expected {expected!r}: our choices are scored "
                 "by one linear map over the token that stands for the row"
             )
-    return settings.get("summary_first_dropout", 0.1)
+    return {"head_dropout": settings.get("summary_first_dropout", 0.1)}
 
 
 def write_head_dropout(config):
@@ -57,7 +59,7 @@ def write_head_dropout(config):
 
 def _read(settings, tensors):
     ffn = settings.get("n_inner") or 4 * settings.get("n_embd", 768)
-    return {"ffn": ffn, "head_dropout": head_dropout(settings)}
+    return {"ffn": ffn, **head_dropout(settings)}
 
 
 FORMAT = Format(

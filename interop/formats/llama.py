@@ -66,7 +66,7 @@ def classes(prefix, spans_base=None):
 
 def read(settings, tensors):
     """What all relatives read beyond their table."""
-    made = {**_read_rotary(settings), "head_dropout": gpt2.head_dropout(settings)}
+    made = {**_read_rotary(settings), **gpt2.head_dropout(settings)}
     if settings.get("num_key_value_heads", 0) is None:
         made["kv_heads"] = 0  # unlike silence, null means as many as heads
     return made
@@ -77,8 +77,9 @@ def _read_rotary(settings):
     kind = found.get("rope_type", found.get("type", "default"))
     made = {"rope_theta": found.get("rope_theta") or settings.get("rope_theta") or 10000.0}
     if kind == "llama3":
-        longest = settings.get("original_max_position_embeddings", settings.get("max_position_embeddings", 2048))
-        numbers = {"original_max_position_embeddings": longest, **found}
+        longest = {_SCALING[-1]: settings.get("max_position_embeddings")}
+        outside = {key: settings[key] for key in _SCALING[-1:] if key in settings}  # goes before that of the dict
+        numbers = longest | found | outside
         missing = [key for key in _SCALING if numbers.get(key) is None]
         if missing:
             raise ConfigError(

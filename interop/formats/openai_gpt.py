@@ -10,7 +10,7 @@ _LAYER = "{base}h.{i}"
 
 
 def _read(settings, tensors):
-    return {"ffn": 4 * settings.get("n_embd", 768), "head_dropout": gpt2.head_dropout(settings)}
+    return {"ffn": 4 * settings.get("n_embd", 768), **gpt2.head_dropout(settings)}
 
 
 FORMAT = Format(
