@@ -29,7 +29,9 @@ def logits(model, params, token_ids, attention_mask, token_types=None, decoder_t
         token_ids: int [B, T], of the encoder where there is one.
         attention_mask: [B, T], 1 for real tokens and 0 for padding, which may be at either end.
         token_types: int [B, T], BERT's sentence A or B; None: all 0.
-        decoder_token_ids: int [B, U], only and always for an encoder-decoder; they are not padded.
+        decoder_token_ids: int [B, U], only and always for an encoder-decoder; they are not padded. For classes of rows
+            give the same tokens shifted right by one place, as BART and T5 have it: the state at the row's last real
+            token is read.
 
     Returns:
         numpy f32: scores over the vocabulary [B, T or U, V], or of classes [B, C], of each token's classes [B, T, C],
@@ -59,6 +61,8 @@ def logits(model, params, token_ids, attention_mask, token_types=None, decoder_t
         batch["token_types"] = np.asarray(token_types, np.int32)
     if two_stacks:
         batch["decoder_tokens"] = np.asarray(decoder_token_ids, np.int32)
+        if batch["decoder_tokens"].shape == token_ids.shape:
+            batch["pool_positions"] = (mask.shape[1] - 1 - np.argmax(mask[:, ::-1] > 0, axis=1)).astype(np.int32)
     return np.asarray(_forward(model, params, batch))
 
 

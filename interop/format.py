@@ -163,6 +163,7 @@ class ModelClass:
         names: rows that stand in for the format's rows of the same `ours`.
         base: prefix of the body's names; None: the format's.
         keys: keys of config.json that this class adds when written.
+        buffers: constants that belong to the file.
     """
 
     heads: tuple[str, ...] = ()
@@ -170,6 +171,7 @@ class ModelClass:
     names: tuple[Row, ...] = ()
     base: str | None = None
     keys: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    buffers: tuple[Buffer, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +191,6 @@ class Format:
         keys: keys of config.json that are always written.
         copies: {name of a tensor that repeats another when tied: name of that other}.
         ignored: patterns of tensors that are no parameters (buffers of old releases).
-        buffers: constants that belong to the file.
         positions_skip_padding: positions count real tokens only, so that padding at the left does not shift them.
         read: (config.json, names of the tensors) -> further fields of ModelConfig.
         write: ModelConfig -> further keys of config.json.
@@ -206,7 +207,6 @@ class Format:
     keys: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     copies: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ignored: tuple[str, ...] = ()
-    buffers: tuple[Buffer, ...] = ()
     positions_skip_padding: bool = False
     read: Callable[[Mapping, frozenset], dict] = lambda settings, tensors: {}
     write: Callable[[Any], dict] = lambda config: {}

@@ -116,7 +116,7 @@ def read_hf(directory, mesh=None, dtype=None, heads=(), report=print):
     )
     wanted = plans.parameters(config)
     selection = _select(source, known, class_name, config, declared, wanted)
-    unused = _unused(source, known, selection, config)
+    unused = _unused(source, known, class_name, selection)
 
     params = _fill(source, selection, wanted, _shardings(wanted, mesh), config)
     story = Report(
@@ -223,10 +223,10 @@ def _check_shape(source, known, config, part, found):
     )
 
 
-def _unused(source, known, selection, config):
+def _unused(source, known, class_name, selection):
     """Tensors without a place here; those that are known to repeat others or to be constant are checked, not told."""
-    copies = _copies(known, selection.base)
-    buffers = {buffer.theirs.replace("{base}", selection.base): buffer for buffer in known.buffers}
+    copies, buffers = _copies(known, selection.base), known.classes[class_name].buffers
+    buffers = {buffer.theirs.replace("{base}", selection.base): buffer for buffer in buffers}
     unused = []
     for name in sorted(set(source.tensors) - selection.used):
         if name in copies and copies[name] in selection.used:

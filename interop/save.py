@@ -171,7 +171,7 @@ def _tensors(known, class_name, config, wanted):
     for part in parts:
         grouped[part.theirs].append(part)
     found = {name: (together[0].theirs_shape, together, None) for name, together in grouped.items()}
-    for buffer in known.buffers:
+    for buffer in known.classes[class_name].buffers:
         found[buffer.theirs.replace("{base}", base)] = (tuple(buffer.shape(config)), [], buffer.value)
     return dict(sorted(found.items()))
 

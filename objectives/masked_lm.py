@@ -88,7 +88,7 @@ class MaskedLM(Objective):
         check_loss_options(config)
         _check_shares(objective)
         advice = (
-            "use tokenizer.kind=wordpiece, or byte_bpe with tokenizer.mask_token=true, or a tokenizer.path that has them"
+            "use tokenizer.kind=wordpiece, byte_bpe with tokenizer.mask_token=true, or a tokenizer.path that has them"
         )
         if objective.next_sentence:
             check_special_tokens(config, tables, ("mask", "cls", "sep", "pad"), advice)

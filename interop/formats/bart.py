@@ -6,10 +6,9 @@ BartForSequenceClassification reads the decoder's state where the encoder has it
 """
 
 from errors import ConfigError
-from interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Field, Format, Leaf, ModelClass, Row
+from interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Buffer, Field, Format, ModelClass, Row
 
-# [1, V] for our [V].
-LOGITS_BIAS = (Leaf("", "", lambda array, config: array[0], lambda shape, config: (1, *shape)),)
+ZERO_BIAS = Buffer("final_logits_bias", lambda config: (1, config.vocab_size), 0.0)
 SAME_SIDES = ("attention_heads", "ffn_dim")  # settings that encoder and decoder have apart, and we do not
 
 
@@ -58,7 +57,6 @@ NAMES = (
     *_side("decoder"),
     *_attention("decoder/layers/{i}/cross_attention", "{base}decoder.layers.{i}.encoder_attn"),
     Row("decoder/layers/{i}/cross_attention_norm", "{base}decoder.layers.{i}.encoder_attn_layer_norm", NORM),
-    Row("lm_head/bias", "final_logits_bias", LOGITS_BIAS),
 )
 FIXED = {
     "is_encoder_decoder": (True,),
@@ -98,8 +96,6 @@ def _read(settings, tensors):
         "pooler_dropout": rate,
         "head_dropout": rate,
         "num_labels": len(settings.get("id2label") or ()) or settings.get("num_labels", 3),
-        # transformers has it always, as zeros that are not trained; where the file lacks it, so do we.
-        "lm_bias": "final_logits_bias" in tensors,
     }
 
 
@@ -109,7 +105,7 @@ FORMAT = Format(
     preset="large",
     base="model.",
     classes={
-        "BartForConditionalGeneration": ModelClass(heads=("lm",)),
+        "BartForConditionalGeneration": ModelClass(heads=("lm",), buffers=(ZERO_BIAS,)),
         "BartModel": ModelClass(base=""),
         "BartForSequenceClassification": ModelClass(heads=("class",)),
         "BartForQuestionAnswering": ModelClass(heads=("span",), settings={"head_dropout": 0.0}),

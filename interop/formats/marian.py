@@ -5,8 +5,11 @@ epsilon of the norms is 1e-5, always. The tables of sinusoids that some files ho
 """
 
 from errors import ConfigError
-from interop.format import Format, ModelClass
+from interop.format import Format, Leaf, ModelClass, Row
 from interop.formats import bart
+
+# [1, V] for our [V].
+LOGITS_BIAS = (Leaf("", "", lambda array, config: array[0], lambda shape, config: (1, *shape)),)
 
 
 def _read(settings, tensors):
@@ -39,7 +42,7 @@ FORMAT = Format(
     base="model.",
     classes={"MarianMTModel": ModelClass(heads=("lm",)), "MarianModel": ModelClass(base="")},
     fields=tuple(field._replace(default=58101) if field.theirs == "vocab_size" else field for field in bart.FIELDS),
-    names=bart.NAMES,
+    names=(*bart.NAMES, Row("lm_head/bias", "final_logits_bias", LOGITS_BIAS)),
     fixed={**bart.FIXED, "share_encoder_decoder_embeddings": (True,)},
     keys={"is_encoder_decoder": True},
     copies=bart.COPIES,

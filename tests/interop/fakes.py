@@ -33,7 +33,7 @@ def tensors(known, class_name, config, dtype=np.float32, seed=0):
         p.theirs: p.theirs_shape for p in plan.plan(known.rows(class_name), base, config, plan.parameters(config))
     }
     made = {name: rng.normal(size=shape).astype(dtype) for name, shape in sorted(shapes.items())}
-    for buffer in known.buffers:
+    for buffer in known.classes[class_name].buffers:
         made[buffer.theirs.replace("{base}", base)] = np.full(buffer.shape(config), buffer.value, dtype)
     return made
 

@@ -198,7 +198,7 @@ CASES = [
     ),
     *_two_stacks(
         ("BartForConditionalGeneration", "BartModel", "BartForSequenceClassification", "BartForQuestionAnswering"),
-        _SEQ2SEQ, _SEQ2SEQ_ODD, prepare=make_bias_random,
+        _SEQ2SEQ, _SEQ2SEQ_ODD,
     ),
     Case("BartForConditionalGeneration", "no bias over the vocabulary", _SEQ2SEQ, decoder_length=9),
     Case("BartForConditionalGeneration", "padded at the left", _SEQ2SEQ, decoder_length=9, padding="left"),

@@ -1,6 +1,7 @@
 """What the shared comparison does not say: T5 1.1, `interop.logits`, and padding at the left as generate() has it."""
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from safetensors.numpy import load_file
@@ -53,6 +54,18 @@ def test_logits_take_what_users_of_transformers_hold(tmp_path):
     with torch.no_grad():
         expected = harness.run_reference(module, inputs).prediction_logits
     harness.check(case, "interop.logits", got, expected, inputs["attention_mask"].astype(bool))
+
+
+@pytest.mark.parametrize("kind", ["Bart", "T5"])
+def test_classes_of_rows_of_two_stacks(kind, tmp_path):
+    """transformers makes the decoder's tokens by a shift and reads the state where the row has its last </s>."""
+    case = BY_ID[f"{kind}ForSequenceClassification-odd"]
+    module, inputs = harness.reference(case), harness.make_inputs(case)
+    model, params = save(module, tmp_path)
+    shifted = harness.make_batch(case, inputs)["decoder_tokens"]
+    got = interop.logits(model, params, inputs["input_ids"], inputs["attention_mask"], decoder_token_ids=shifted)
+    with torch.no_grad():
+        harness.check(case, "interop.logits", got, harness.run_reference(module, inputs).logits)
 
 
 def test_padding_at_the_left_does_not_shift_decoders(tmp_path):
