@@ -30,7 +30,7 @@ test: $(VENV)/.test  ## all tests that need no PyTorch
 	$(BIN)/python -m pytest -q
 
 parity: $(VENV)/.parity  ## models against PyTorch's
-	$(BIN)/python -m pytest -q -s --override-ini=addopts= tests/parity
+	$(BIN)/python -m pytest -q --override-ini=addopts= tests/parity
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -87,6 +87,11 @@ class MaskedLM(Objective):
         objective, length = config.objective, config.data.sequence_length
         check_loss_options(config)
         _check_shares(objective)
+        if model_config.positions == "transformer_xl":
+            raise ConfigError(
+                f"model.family={config.model.family}: XLNet predicts with its query stream, which without an order of "
+                "the tokens sees nothing; masked_lm trains models with other model.positions"
+            )
         advice = (
             "use tokenizer.kind=wordpiece, byte_bpe with tokenizer.mask_token=true, or a tokenizer.path that has them"
         )

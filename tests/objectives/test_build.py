@@ -18,15 +18,24 @@ def test_every_objective_builds_from_the_defaults_with_published_lengths(build, 
 
 BAD = [
     ("masked_ln", {}, "unknown objective.name='masked_ln'; did you mean 'masked_lm'?"),
-    ("masked_lm", {"model": {"architecture": "decoder"}}, "one of bert, or objective.name to one of causal_lm"),
+    (
+        "masked_lm",
+        {"model": {"architecture": "decoder"}},
+        "one of albert, bert, .*xlnet, or objective.name to one of causal_lm",
+    ),
     (
         "causal_lm",
         {"model": {"architecture": "encoder_decoder"}},
-        "one of gpt2, gpt3, or objective.name to one of span",
+        "one of gemma, gpt1, gpt2, .*qwen2.*, or objective.name to one of span",
     ),
-    ("span_corruption", {"model": {"architecture": "encoder"}}, "one of t5, or objective.name to one of masked_lm"),
+    (
+        "span_corruption",
+        {"model": {"architecture": "encoder"}},
+        "one of bart, t5, transformer, or objective.name to one of masked_lm",
+    ),
     ("masked_lm", {"model": {"vocab_size": 39}}, "model.vocab_size=40"),
     ("masked_lm", {"data__sequence_length": 513}, "model.max_positions=513"),
+    ("masked_lm", {"model": {"positions": "transformer_xl"}}, "XLNet predicts with its query stream"),
     ("causal_lm", {"data__sequence_length": 513}, "model.max_positions=513"),
     ("causal_lm", {"data__packing": "rows"}, "windows, documents"),
     ("causal_lm", {"data__sequence_length": 0}, "at least 1"),

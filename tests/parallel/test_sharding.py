@@ -10,7 +10,7 @@ from parallel import mesh as meshes
 from tests.training import tiny_run
 
 MESHES = {
-    "gpt2": [dict(data=8), dict(data=2, fsdp=2, tensor=2), dict(data=1, fsdp=1, tensor=4, sequence=2)],
+    "gpt2": [dict(data=2, fsdp=2, tensor=2), dict(data=1, fsdp=1, tensor=4, sequence=2)],
     "bert": [dict(data=1, fsdp=4, tensor=2)],
     "t5": [dict(data=2, fsdp=2, tensor=1, sequence=2)],
 }

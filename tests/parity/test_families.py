@@ -10,12 +10,6 @@ from tests.parity import cases_decoders, cases_encoders, cases_relative, harness
 CASES = [*cases_encoders.CASES, *cases_relative.CASES, *cases_decoders.CASES]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def table():
-    yield
-    harness.print_table()
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_case(case, tmp_path):
     harness.compare(case, tmp_path)

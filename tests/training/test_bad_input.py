@@ -25,7 +25,7 @@ CASES = {
     "rate": ("bert", dict(objective__mask_rate=1.5), ConfigError, "mask_rate=1.5"),
     "sentinels": ("t5", dict(tokenizer__sentinels=0), ConfigError, "sentinel"),
     "tokenizer file": ("gpt2", dict(tokenizer__path="/nowhere/tokenizer.json"), DataError, "/nowhere/tokenizer.json"),
-    "tokenizer kind": ("gpt2", dict(tokenizer__kind="bpe"), ConfigError, "one of wordpiece, byte_bpe"),
+    "tokenizer kind": ("gpt2", dict(tokenizer__kind="byte_bep"), ConfigError, "one of wordpiece, byte_bpe"),
     "duration": ("gpt2", dict(train__steps="5 weeks"), ConfigError, "train.steps='5 weeks'"),
     "no steps": ("gpt2", dict(train__steps=0), ConfigError, "steps"),
     "warm-up": ("gpt2", dict(optimizer__warmup_steps=50), ConfigError, "warmup_steps"),
