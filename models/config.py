@@ -33,13 +33,26 @@ CHOICES = {
     "attention_backend": ("auto", "einsum", "xla", "cudnn"),
     "remat": ("none", "dots", "full"),
 }
+HEADS = {  # name in ModelConfig.heads_out: what it gives
+    "lm": "logits over the vocabulary, of the next token",
+    "mlm": "logits over the vocabulary, of hidden tokens (BERT's head)",
+    "nsp": "whether B follows A, two classes from the pooler (next sentence, sentence order)",
+    "pooler": "a vector for the whole row",
+    "class": "classes of a whole row, or one number for regression",
+    "choice": "one score for a whole row, compared with those of the other choices",
+    "tag": "classes of each token",
+    "span": "start and end scores of each token",
+    "rtd": "a score for each token: was it replaced (ELECTRA)",
+    "copy": "a score for each token: is it the original (COCO-LM)",
+    "sbo": "logits over the vocabulary from the ends of a hidden span (SpanBERT)",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """What a transformer computes. Fields are explained in configs/base.py, section `model`.
 
-    `heads_out` names the heads on top, see models.heads.HEADS. `layers` counts the only stack, or the encoder's.
+    `heads_out` names the heads on top, out of HEADS. `layers` counts the only stack, or the encoder's.
     """
 
     family: str
@@ -170,6 +183,8 @@ class ModelConfig:
                 f"model.attention_bias={self.attention_bias!r} is none, or names the projections with a bias by "
                 "letters out of qkvo (query, key, value, output)"
             )
+        if unknown := set(self.heads_out) - set(HEADS):
+            raise ConfigError(f"model.heads_out: unknown {sorted(unknown)}; known heads: {', '.join(HEADS)}")
         if self.num_labels < 1:
             raise ConfigError(f"model.num_labels must be at least 1, got {self.num_labels}")
         for kind in ("", "attention_", "activation_", "final_", "pooler_", "head_"):

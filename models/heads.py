@@ -11,19 +11,6 @@ from models.embeddings import Table
 from models.initializers import initializer, padded_rows
 from models.primitives import ACTIVATIONS, Linear, Norm
 
-HEADS = {  # name in ModelConfig.heads_out: what it gives
-    "lm": "logits over the vocabulary, of the next token",
-    "mlm": "logits over the vocabulary, of hidden tokens (BERT's head)",
-    "nsp": "whether B follows A, two classes from the pooler (next sentence, sentence order)",
-    "pooler": "a vector for the whole row",
-    "class": "classes of a whole row, or one number for regression",
-    "choice": "one score for a whole row, compared with those of the other choices",
-    "tag": "classes of each token",
-    "span": "start and end scores of each token",
-    "rtd": "a score for each token: was it replaced (ELECTRA)",
-    "copy": "a score for each token: is it the original (COCO-LM)",
-    "sbo": "logits over the vocabulary from the ends of a hidden span (SpanBERT)",
-}
 BOUNDARY_POSITIONS, BOUNDARY_WIDTH = 20, 200  # SpanBERT: places in a span, and the size of their vectors
 
 

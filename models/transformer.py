@@ -145,7 +145,7 @@ class Transformer(nn.Module):
         extra = {}
         if c.positions == "transformer_xl":
             init = nn.with_logical_partitioning(initializer(c, "embedding"), (axes.EMBED,))
-            mask_D = self.param("mask_embedding", init, (c.width,), jnp.float32)
+            mask_D = self.param(f"{name}_mask_embedding", init, (c.width,), jnp.float32)
             if places is not None:
                 extra["queries"] = self._query_stream(mask_D, context, inputs, places, length, deterministic)
         if c.enhanced_decoder and "mlm" in c.heads_out:

@@ -89,7 +89,7 @@ FORMAT = Format(
     ),
     names=(
         Row("token", "{base}word_embedding", TABLE),
-        Row("mask_embedding", "{base}mask_emb", _MASK),
+        Row("encoder_mask_embedding", "{base}mask_emb", _MASK),
         Row("encoder/layers/{i}/attention/query/kernel", f"{_ATTENTION}.q", HEADS_IN),
         Row("encoder/layers/{i}/attention/key/kernel", f"{_ATTENTION}.k", HEADS_IN),
         Row("encoder/layers/{i}/attention/value/kernel", f"{_ATTENTION}.v", HEADS_IN),

@@ -12,6 +12,7 @@ from flax.core import meta
 import models
 from errors import ConfigError
 from models import names
+from training import trainable
 
 VOCAB, LENGTH, WIDTH, HEADS, SPAN = 40, 9, 12, 2, 4  # rows are longer than the longest distance told apart
 _SMALL = dict(
@@ -178,7 +179,7 @@ def test_the_query_stream_is_the_formula():
     segments, ranks = batch["segments"][0], batch["ranks"][0]
     found = run(model, params, batch)
     states = np.asarray(found.hidden_states[:, 0], np.float64)
-    y = np.tile(np.asarray(params["mask_embedding"], np.float64), (len(places), 1))
+    y = np.tile(np.asarray(params["encoder_mask_embedding"], np.float64), (len(places), 1))
     for index in range(model.config.layers):
         p, x = layer(params, index), states[index]
 
@@ -229,3 +230,15 @@ def test_the_enhanced_mask_decoder_is_the_last_layer_asked_again():
 def test_logarithmic_buckets_need_room(buckets, span):
     with pytest.raises(ConfigError, match="relative_buckets"):
         models.resolve(DEBERTA["v3"] | dict(relative_buckets=buckets, relative_span=span))
+
+
+def test_layers_below_a_trained_mask_vector_are_run_backward():
+    """The query stream enters below the first layer, so that its vector learns only if no layer is cut off."""
+    c = models.resolve(dict(family="xlnet", preset="base", layers=2, width=16, heads=2, ffn=16, vocab_size=VOCAB))
+    abstract, _ = trainable.abstract_parameters(models.Transformer(c), {"tokens": jnp.zeros((1, 4), jnp.int32)})
+    shapes = {name: leaf.shape for name, leaf in abstract.items()}
+    frozen = (("token/.*", False), ("encoder/layers/.*", False))
+    both = trainable.Split((*frozen, (".*", True)), shapes).frozen_layers()
+    assert both["frozen_encoder"] == 0
+    head = trainable.Split((*frozen, ("encoder_mask_embedding", False), (".*", True)), shapes).frozen_layers()
+    assert head["frozen_encoder"] == 2
