@@ -59,9 +59,9 @@ def main(verb):
             raise ConfigError(f"convert.py {verb} needs --{name} (see --help)")
     cli.start_jax()
     if verb == "from_hf":
-        from_hf(pathlib.Path(SOURCE.value).expanduser(), pathlib.Path(WORKDIR.value))
+        from_hf(pathlib.Path(SOURCE.value).expanduser(), pathlib.Path(WORKDIR.value).expanduser())
     else:
-        to_hf(pathlib.Path(WORKDIR.value), TARGET.value, DTYPE.value, CLASS_NAME.value or None)
+        to_hf(pathlib.Path(WORKDIR.value).expanduser(), TARGET.value, DTYPE.value, CLASS_NAME.value or None)
 
 
 def from_hf(source, workdir, report=print):
@@ -141,6 +141,8 @@ def pretraining(source):
 
     opened = files.open_directory(source)
     _, _, model_config = settings.read(opened.settings, opened.tensors)
+    if model_config.positions == "transformer_xl":
+        return {}, ()  # XLNet has no objective yet
     if model_config.architecture == "decoder":
         return {"name": "causal_lm"}, ("lm",)
     if model_config.architecture == "encoder_decoder":
@@ -176,6 +178,8 @@ def configure(loaded, objective, objective_heads, tokenizer, workdir):
             sentinels=len(tokenizer.tables.sentinels),
         )  # fmt: skip
     c.data.sequence_length = min(512, model_config.max_positions or 512)
+    # A run that goes on has no length of its own, so that the rate does not fall; the optimizer's averages are new.
+    c.optimizer.update(schedule="constant", warmup_steps=100)
     # Heads that the objective does not score stay as they are.
     scored = plan.parameters(dataclasses.replace(model_config, heads_out=tuple(objective_heads))).shapes
     idle = sorted({name.split("/")[0] for name in set(plan.parameters(model_config).shapes) - set(scored)})
@@ -190,23 +194,27 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print):
     Args:
         workdir: path of the run's directory.
         target: the directory to write.
-        dtype: of the files; None: that of the source, if the run was converted from one, else float32.
-        class_name: class of transformers; None: that of the source, or the one that fits the heads.
+        dtype: of the files; None: that of the source, if the run was converted from one and not trained, else float32.
+        class_name: class of transformers; None: that of the source, likewise, or the one that fits the heads.
         report: called with messages.
     """
+    import data.tokenizers
     import interop
     from training import restore
 
     file = workdir / CONVERSION
     told = json.loads(file.read_text()) if file.exists() else {}
-    if (workdir / "tokenizer").is_dir():
+    config = restore.load_config(workdir)
+    if config.model.heads_out is not None:  # converted: no objective need fit the model, and no tokenizer be there
+        model, params, step = restore.load_model(workdir, config, config.model.heads_out, report)
+        kept = workdir / "tokenizer"
+        tokenizer = data.tokenizers.load(kept) if kept.is_dir() else None
+    else:
         trained = restore.load(workdir, report)
         model, params, tokenizer, step = trained.model, trained.params, trained.tokenizer, trained.step
-    else:
-        config = restore.load_config(workdir)
-        model, params, step = restore.load_model(workdir, config, config.model.get("heads_out") or (), report)
-        tokenizer = None
     report(f"{workdir}: the parameters of step {step}")
+    if step > 0:  # what was learned in float32, perhaps in a head that the source's class lacks, is kept
+        told = {key: value for key, value in told.items() if key == "settings"}
     interop.save_hf(
         target,
         model.config,

@@ -54,7 +54,7 @@ def _model():
     # learned, sinusoidal, rotary, relative_bias (T5), learned_relative_bias (both), disentangled (DeBERTa),
     # transformer_xl (XLNet) or none
     c.positions = optional(str)
-    c.max_positions = optional(int)  # longest row with learned positions
+    c.max_positions = optional(int)  # longest row of learned positions, and of those of the enhanced decoder
     c.position_offset = optional(int)  # unused rows before the first of the learned positions (RoBERTa, BART)
     c.rope_theta = optional(float)  # base of the rotary frequencies
     # Llama 3.1's slower rotations: (factor, low_freq_factor, high_freq_factor, original length), or () for none
@@ -80,7 +80,7 @@ def _model():
     c.gated = optional(bool)  # feed-forward is activation(gate) * up
     c.use_bias = optional(bool)  # biases in attention and feed-forward
     c.attention_bias = optional(str)  # projections with a bias, letters out of qkvo, or none; "": as use_bias says
-    c.scale_attention = optional(bool)  # divide attention scores by sqrt(head_dim)
+    c.scale_attention = optional(bool)  # divide attention scores by sqrt(head_dim); disentangled and transformer_xl do
 
     # Embeddings and heads.
     c.scale_embeddings = optional(bool)  # multiply token embeddings by sqrt(width) (original Transformer, Gemma)

@@ -52,6 +52,7 @@ def logits(model, params, token_ids, attention_mask, token_types=None, decoder_t
             f"a model of architecture {model.config.architecture} {'needs' if two_stacks else 'takes no'} "
             "decoder_token_ids"
         )
+    _check(model.config, "token_ids", token_ids)
     batch = {"tokens": token_ids}
     if not mask.all():  # rows without padding can use fused kernels
         batch["segments"] = mask
@@ -61,9 +62,21 @@ def logits(model, params, token_ids, attention_mask, token_types=None, decoder_t
         batch["token_types"] = np.asarray(token_types, np.int32)
     if two_stacks:
         batch["decoder_tokens"] = np.asarray(decoder_token_ids, np.int32)
+        _check(model.config, "decoder_token_ids", batch["decoder_tokens"])
         if batch["decoder_tokens"].shape == token_ids.shape:
             batch["pool_positions"] = (mask.shape[1] - 1 - np.argmax(mask[:, ::-1] > 0, axis=1)).astype(np.int32)
     return np.asarray(_forward(model, params, batch))
+
+
+def _check(config, name, ids):
+    """Refuses what would look up rows that no table has."""
+    if config.longest_row is not None and ids.shape[1] > config.longest_row:
+        raise ConfigError(f"{name} are {ids.shape[1]} long, the model has {config.longest_row} positions: cut the rows")
+    if ids.size and not 0 <= ids.min() <= ids.max() < config.vocab_size:
+        raise ConfigError(
+            f"{name} must lie in [0, {config.vocab_size}), found {ids.min()} to {ids.max()}: were they made "
+            "by another tokenizer?"
+        )
 
 
 def _skips_padding(family):

@@ -185,6 +185,8 @@ def _write_tensors(directory, tensors, flat, dtype, max_shard_bytes):
         for part in parts:
             ours = flat[part.ours] if part.layer is None else flat[part.ours][part.layer]
             part.write(array, np.asarray(ours))
+        if dtype == np.float16 and not np.isfinite(array).all():
+            raise ConfigError(f"{name} has numbers that float16 cannot hold: write bfloat16 or float32")
         return array
 
     sizes = {name: math.prod(shape) * dtype.itemsize for name, (shape, _, _) in tensors.items()}

@@ -47,6 +47,12 @@ HEADS = {  # name in ModelConfig.heads_out: what it gives
     "sbo": "logits over the vocabulary from the ends of a hidden span (SpanBERT)",
 }
 
+LEAST = {
+    1: "layers width heads kv_heads ffn vocab_size vocab_multiple num_labels",
+    0: "decoder_layers token_types max_positions position_offset relative_span relative_buckets enhanced_decoder "
+    "window",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -126,9 +132,10 @@ class ModelConfig:
             value = getattr(self, field)
             if value not in choices:
                 raise ConfigError(f"model.{field}={value!r} is not one of {', '.join(choices)}")
-        for field in ("layers", "width", "heads", "kv_heads", "ffn", "vocab_size", "vocab_multiple"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"model.{field} must be at least 1, got {getattr(self, field)}")
+        for least, fields in LEAST.items():
+            for field in fields.split():
+                if getattr(self, field) < least:
+                    raise ConfigError(f"model.{field} must be at least {least}, got {getattr(self, field)}")
         if not self.head_dim:
             if self.width % self.heads:
                 raise ConfigError(
@@ -144,6 +151,10 @@ class ModelConfig:
     def _check_positions(self):
         if self.positions == "rotary" and self.head_dim % 2:
             raise ConfigError(f"rotary positions need an even head size, got model.head_dim={self.head_dim}")
+        if self.positions in ("sinusoidal", "transformer_xl") and self.width % 2:
+            raise ConfigError(f"model.positions={self.positions} needs an even model.width, got {self.width}")
+        if self.positions in ("disentangled", "transformer_xl") and not self.scale_attention:
+            raise ConfigError(f"model.positions={self.positions} has scores of its own scale: set scale_attention=true")
         if self.rope_scaling and len(self.rope_scaling) != 4:
             raise ConfigError(
                 "model.rope_scaling takes four numbers (factor, low_freq_factor, high_freq_factor, original length), "
@@ -185,8 +196,17 @@ class ModelConfig:
             )
         if unknown := set(self.heads_out) - set(HEADS):
             raise ConfigError(f"model.heads_out: unknown {sorted(unknown)}; known heads: {', '.join(HEADS)}")
-        if self.num_labels < 1:
-            raise ConfigError(f"model.num_labels must be at least 1, got {self.num_labels}")
+        for one, other in (("lm", "mlm"), ("class", "choice")):
+            if {one, other} <= set(self.heads_out):
+                raise ConfigError(
+                    f"model.heads_out: {one} and {other} cannot stand together, they give the same output"
+                )
+        ties = self.tie_embeddings and ("lm" in self.heads_out or ("mlm" in self.heads_out and not self.mlm_transform))
+        if ties and self.embedding_width != self.width:
+            raise ConfigError(
+                f"model.embedding_width={self.embedding_width} must be model.width={self.width} where the vocabulary "
+                "head reuses the embeddings: set model.tie_embeddings=false, or make them equal"
+            )
         for kind in ("", "attention_", "activation_", "final_", "pooler_", "head_"):
             field = f"{kind}dropout"
             if not 0 <= getattr(self, field) < 1:
@@ -202,6 +222,11 @@ class ModelConfig:
         if self.attention_bias == "none":
             return False
         return letter in self.attention_bias if self.attention_bias else self.use_bias
+
+    @property
+    def longest_row(self):
+        """Tokens of the longest row that a table of positions allows; None: there is no such table."""
+        return self.max_positions if "learned" in self.positions or self.enhanced_decoder else None
 
     @property
     def padded_vocab(self):

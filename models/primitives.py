@@ -65,7 +65,7 @@ class Norm(nn.Module):
         named = lambda init: nn.with_logical_partitioning(init, (axes.EMBED,))  # noqa: E731
         x = x.astype(jnp.float32)
         neutral = nn.initializers.zeros if c.norm_plus_one else nn.initializers.ones
-        scale = self.param("scale", named(neutral), x.shape[-1:], jnp.float32)
+        scale = self.param("scale", named(neutral), x.shape[-1:], jnp.float32).astype(jnp.float32)
         if c.norm == "rms":
             scale = 1 + scale if c.norm_plus_one else scale
             y = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + c.norm_epsilon) * scale

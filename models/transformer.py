@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
 
+from errors import ConfigError
 from models import axes
 from models.dropout import dropout
 from models.embeddings import Embeddings, Table
@@ -185,6 +186,10 @@ class Transformer(nn.Module):
         if "mlm" in c.heads_out:
             found["logits"] = MaskedHead(c, name="mlm_head")(scored, table)
         if "sbo" in c.heads_out:
+            if "span_left" not in batch:
+                raise ConfigError(
+                    "model.heads_out: sbo needs rows with the ends of spans, which this objective has not"
+                )
             left, right = gather(outputs.hidden, batch["span_left"]), gather(outputs.hidden, batch["span_right"])
             head = BoundaryHead(c, name="sbo_head")
             found["boundary_logits"] = head(left, right, batch["span_offsets"], table)

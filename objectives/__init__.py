@@ -23,7 +23,7 @@ def build(config, tables, model_config):
         config: the whole configuration; reads `objective`, `data` and, for messages, `model` and `tokenizer`.
         tables: the tokenizer's tables: `vocab_size`; `pad, unk, bos, eos, cls, sep, mask` (id or None); `sentinels`
             int32 [n]; `special` and `starts_word` bool [vocab_size].
-        model_config: has `architecture`, `vocab_size`, `positions`, `max_positions`.
+        model_config: models.ModelConfig.
 
     Returns:
         An `Objective`.

@@ -193,16 +193,16 @@ def check_positions(model_config, length, option):
     """Refuses rows that are longer than the model's table of learned positions.
 
     Args:
-        model_config: has `positions` and `max_positions`.
+        model_config: has `longest_row`.
         length: tokens that the stack sees.
         option: what the length comes from.
 
     Raises:
         ConfigError: names both lengths and the ways out.
     """
-    if model_config.positions == "learned" and length > model_config.max_positions:
+    if model_config.longest_row is not None and length > model_config.longest_row:
         raise ConfigError(
-            f"{option} makes rows of {length} tokens, but the model has {model_config.max_positions} learned "
+            f"{option} makes rows of {length} tokens, but the model has {model_config.longest_row} learned "
             f"positions: shorten the rows or set model.max_positions={length}"
         )
 

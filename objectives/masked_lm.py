@@ -97,6 +97,11 @@ class MaskedLM(Objective):
         )
         if objective.next_sentence:
             check_special_tokens(config, tables, ("mask", "cls", "sep", "pad"), advice)
+            if model_config.token_types < 2:
+                raise ConfigError(
+                    f"objective.next_sentence needs two token types, but model.family={config.model.family} has "
+                    f"{model_config.token_types}: set model.token_types=2 or objective.next_sentence=false"
+                )
             check_length(config, 5)  # three special tokens and a token of either sentence
             check_share("objective.short_pair_rate", objective.short_pair_rate, zero=True, one=True)
             check_packing(config, ("windows",))  # pairs have a plan of their own

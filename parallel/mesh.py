@@ -82,7 +82,7 @@ def check_sizes(config, model_config, shape):
         )
     needs = [("sequence", "data.sequence_length", config.data.sequence_length)]
     needs += [("tensor", f"model.{f}", getattr(model_config, f)) for f in ("heads", "kv_heads", "ffn", "padded_vocab")]
-    needs += [("fsdp", "model.width", model_config.width)]
+    needs += [("fsdp", f"model.{f}", getattr(model_config, f)) for f in ("width", "embedding_width")]
     for axis, name, value in needs:
         if value % size[axis]:
             hint = "; set model.vocab_multiple" if name == "model.padded_vocab" else ""

@@ -158,8 +158,8 @@ class Checkpoints:
             problems.append(f"step {step}: {problem}")
             report(f"Skipping the checkpoint of step {step}: {problem}.")
         sealed = [step for step in self.steps() if (self.directory / str(step) / SEAL).exists()]
-        if not sealed:
-            return None  # nothing was ever completely saved
+        if not sealed and 0 not in self.steps():
+            return None  # nothing was ever completely saved; step 0 is there only if it was converted, and is needed
         raise CheckpointError(
             f"no checkpoint in {self.directory} is whole ({'; '.join(problems)}). Restore the directory from a backup, "
             "or delete it to start again"

@@ -13,6 +13,7 @@ MAY_CHANGE = (
     "train.steps", "train.log_every", "train.eval_every", "train.eval_batches", "train.compile_cache",
     "optimizer.decay_steps", "checkpoint.", "mesh.", "devices", "data.prefetch", "data.cache_dir", "data.tfds_dir",
 )  # fmt: skip
+HOW_IT_RUNS = ("model.dtype", "model.scan", "model.remat", "model.attention_backend")
 
 
 class Workdir:
@@ -83,7 +84,7 @@ class Workdir:
 
     def _check(self, config):
         file = self.path / "config.json"
-        if not file.exists() or not self.has_trained:
+        if not file.exists() or not self.has_learned:
             return
         try:
             old = json.loads(file.read_text())
@@ -92,13 +93,18 @@ class Workdir:
         changed = [
             f"{key}: {before!r} there, {after!r} now"
             for key, before, after in differences(old, config)
-            if not key.startswith(MAY_CHANGE)
+            if not key.startswith(MAY_CHANGE) and (self.has_trained or self._is_computed(key))
         ]
         if changed:
             raise ConfigError(
                 f"--workdir={self.path} holds a run of another configuration ({'; '.join(changed[:5])}"
                 f"{' and more' if len(changed) > 5 else ''}): choose another --workdir, or undo the change"
             )
+
+    @staticmethod
+    def _is_computed(key):
+        """Whether an option decides what converted parameters compute; all else is free until they are trained."""
+        return key.startswith("model.") and key not in HOW_IT_RUNS and "dropout" not in key
 
     def close(self):
         if self._lock is not None:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from safetensors.numpy import load_file
 import convert
 import data.tokenizers
 from configs import base
-from errors import ConfigError
+from errors import CheckpointError, ConfigError
 from models import names
 from tests.interop import fakes
 from tests.training import tiny_run
@@ -148,3 +149,41 @@ def test_without_a_tokenizer_parameters_still_go_there_and_back(tmp_path):
     assert {n: (a.dtype, a.tobytes()) for n, a in back.items()} == {
         n: (a.dtype, a.tobytes()) for n, a in tensors.items()
     }
+
+
+def test_train_py_goes_on_as_the_readme_says_and_refuses_another_model(tmp_path, root):
+    tensors, _ = make_source(tmp_path / "source", "BertForMaskedLM")
+    run = tmp_path / "run"
+    convert.from_hf(tmp_path / "source", run, quiet)
+    before = (run / "config.json").read_text()
+    told = verb("train", "--config=configs/gpt2_small.py:tiny", f"--workdir={run}")
+    assert told.returncode == 2 and "another configuration" in told.stderr
+    assert (run / "config.json").read_text() == before
+
+    text = [f"--config.data.source=text:{root}/text/*.txt", f"--config.data.cache_dir={root}/cache"]
+    text += ["--config.data.validation_share=0.2", "--config.data.sequence_length=24", "--config.train.batch_size=8"]
+    told = verb("train", f"--config={run / 'config.py'}", f"--workdir={run}", "--config.train.steps=2", *text)
+    assert told.returncode == 0 and "step 2/2" in told.stdout, told.stderr
+    convert.to_hf(run, tmp_path / "back", report=quiet)
+    back = load_file(tmp_path / "back" / "model.safetensors")
+    assert set(back) == set(tensors) and any(not np.array_equal(back[name], tensors[name]) for name in back)
+
+
+def test_parameters_that_were_lost_are_not_replaced_by_random_ones(converted, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(converted[0] / "run", path)
+    (path / "checkpoints" / "0" / "seal.json").unlink()
+    with pytest.raises(CheckpointError, match="no checkpoint .* is whole"):
+        Checkpoints(path / "checkpoints").latest_whole(quiet)
+
+
+@pytest.mark.parametrize("model_type, class_name", [("xlnet", "XLNetLMHeadModel"), ("bart", "BartModel")])
+def test_models_without_an_objective_go_there_and_back_with_their_tokenizer(tmp_path, model_type, class_name):
+    make_source(tmp_path / "bert", "BertModel")
+    tensors = fakes.write(tmp_path / "source", model_type, class_name)
+    shutil.copy(tmp_path / "bert" / "tokenizer.json", tmp_path / "source")
+    convert.from_hf(tmp_path / "source", tmp_path / "run", quiet)
+    convert.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    back = load_file(tmp_path / "back" / "model.safetensors")
+    assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}
+    assert (tmp_path / "back" / "tokenizer.json").exists()

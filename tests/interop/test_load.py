@@ -191,6 +191,14 @@ def test_constants_that_are_not_constant_are_refused(tmp_path):
         interop.load_hf(tmp_path / "ones")
 
 
+def test_logits_refuse_what_no_table_holds(tmp_path):
+    fakes.write(tmp_path, "bert", "BertForMaskedLM")
+    model, params = interop.load_hf(tmp_path)
+    for ids, message in ((np.ones((1, 25), int), "25 long, the model has 24"), (np.full((1, 4), 97), r"\[0, 97\)")):
+        with pytest.raises(ConfigError, match=message):
+            interop.logits(model, params, ids, np.ones_like(ids))
+
+
 def test_a_mesh_that_does_not_divide(tmp_path):
     fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel", width=36, head_dim=9, embedding_width=36)
     mesh = meshes.make_mesh(dict(data=1, fsdp=8, tensor=1, sequence=1))

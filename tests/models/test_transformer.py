@@ -240,6 +240,10 @@ def test_rotary_and_sinusoidal_positions_matter_and_rotary_is_relative():
         (dict(positions="disentangled"), "relative_span"),
         (dict(enhanced_decoder=2), "enhanced_decoder needs model.positions=disentangled"),
         (dict(num_labels=0), "num_labels"),
+        (dict(window=-1), "window must be at least 0"),
+        (dict(heads_out=("lm", "mlm")), "cannot stand together"),
+        (dict(embedding_width=16, heads_out=("lm",)), "embedding_width=16 must be model.width"),
+        (dict(positions="sinusoidal", width=33, head_dim=8), "even model.width"),
         (dict(pooling="mean"), "first, last"),
     ],
 )

@@ -32,7 +32,8 @@ def make(name, *, tables=None, model=None, **options):
             section, field = option.split("__")
             assert field in config[section], option
             config[section][field] = value
-    settings = dict(architecture=ARCHITECTURES.get(name), vocab_size=VOCAB, positions="learned", max_positions=512)
+    settings = dict(architecture=ARCHITECTURES.get(name), vocab_size=VOCAB, positions="learned", longest_row=512)
+    settings["token_types"] = 2
     return objectives.build(config, tables or make_tables(), types.SimpleNamespace(**settings | (model or {})))
 
 
