@@ -197,3 +197,32 @@ def test_every_second_layer_has_the_window():
         ).max(axis=(0, 2))
         assert (difference[1:3] > 0).all()
         assert (difference[3:] > 0).all() == reaches and (difference[3:] > 0).any() == reaches
+
+
+def test_the_boundary_head_is_the_papers_formula():
+    """f(x) = LN(gelu(W [left; right; place] + b)) twice, then the tied table and a bias (Joshi et al. 2020, 2.2)."""
+    c = dataclasses.replace(config("spanbert", "base"), heads_out=("sbo",))
+    params, _ = parameters(c, "spanbert")
+    data = batch("spanbert", c)
+    outputs = models.Transformer(c).apply({"params": params}, data)
+    hidden, head, rows = np.asarray(outputs.hidden), params["sbo_head"], np.arange(ROWS)[:, None]
+    place = np.asarray(head["position"]["embedding"])[data["span_offsets"]]
+    x = np.concatenate([hidden[rows, data["span_left"]], hidden[rows, data["span_right"]], place], axis=-1)
+    for layer in ("1", "2"):
+        dense, norm = head[f"dense_{layer}"], head[f"norm_{layer}"]
+        x = np.asarray(jax.nn.gelu(x @ dense["kernel"] + dense["bias"], approximate=False))
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + c.norm_epsilon)
+        x = x * norm["scale"] + norm["bias"]
+    expected = (x @ params["token"]["embedding"].T + head["bias"])[..., :VOCAB]
+    np.testing.assert_allclose(outputs.boundary_logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_shared_stack_is_two_stacks_with_equal_parameters():
+    shared = config("t5", "shared_base")
+    params, _ = parameters(shared, "t5")
+    layers = params["decoder"]["layers"]
+    encoder = {name: part for name, part in layers.items() if not name.startswith("cross_attention")}
+    apart = {**params, "encoder": {"layers": encoder, "final_norm": params["decoder"]["final_norm"]}}
+    data = batch("t5", shared)
+    expected = models.Transformer(config("t5", "base")).apply({"params": apart}, data).logits
+    np.testing.assert_allclose(models.Transformer(shared).apply({"params": params}, data).logits, expected, atol=1e-5)

@@ -281,5 +281,5 @@ def compare_files(case, model, params, directory):
 
 def table():
     """Lines: every class and shape with the largest difference of each kind."""
-    lines = [f"{'class':<34}{'shape':<42}{'what':<48}largest difference"]
-    return lines + [f"{c:<34}{s:<42}{w:<48}{difference:.1e}" for (c, s, w), difference in DIFFERENCES.items()]
+    lines = [f"{'class':<38}{'shape':<42}{'what':<48}largest difference"]
+    return lines + [f"{c:<38}{s:<42}{w:<48}{difference:.1e}" for (c, s, w), difference in DIFFERENCES.items()]

@@ -89,3 +89,25 @@ def test_what_we_write_answers_alike_in_transformers(tmp_path):
     with torch.no_grad():
         expected = harness.run_reference(module, inputs).logits
         harness.check(case, "written and read", harness.run_reference(auto, inputs).logits.numpy(), expected)
+
+
+def test_ranks_are_unilms_masks(tmp_path):
+    """Left to right, right to left and sequence to sequence as ranks, against BERT with those masks."""
+    case = BY_ID["BertForMaskedLM-odd"]
+    module = harness.reference(case)
+    model, params = save(module, tmp_path)
+    length, source = case.length, 5
+    places = np.arange(length)
+    ranks = np.stack([places, places[::-1], np.maximum(places - source + 1, 0)]).astype(np.int32)
+    masks = np.zeros((3, 1, length, length), np.float32)
+    masks[0, 0] = np.triu(np.full((length, length), -1e9), 1)
+    masks[1, 0] = np.tril(np.full((length, length), -1e9), -1)
+    masks[2, 0] = masks[0, 0]
+    masks[2, 0, :, :source] = 0  # all see the source, which sees no target
+    ids = np.random.default_rng(0).integers(5, harness.VOCAB, (3, length)).astype(np.int32)
+    with torch.no_grad():
+        expected = module(torch.as_tensor(ids).long(), attention_mask=torch.as_tensor(masks)).logits
+    got = model.apply({"params": params}, {"tokens": ids, "ranks": ranks}).logits
+    harness.check(case, "UniLM's masks", got, expected, limit=1e-5)
+    both_ways = model.apply({"params": params}, {"tokens": ids}).logits
+    assert np.abs(np.asarray(both_ways) - expected.numpy()).max() > 1e-4
