@@ -39,7 +39,7 @@ class Trained:
 
 def heads_out(config, objective):
     """The heads of a run's model: those that its objective scores, and those that it carries from elsewhere."""
-    return tuple(dict.fromkeys((*objective.outputs, *(config.model.get("heads_out") or ()))))
+    return tuple(dict.fromkeys((*objective.outputs, *(config.model.heads_out or ()))))
 
 
 def load(workdir, report=print):
