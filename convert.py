@@ -4,8 +4,9 @@
     python convert.py to_hf --workdir=runs/bert --target=my-bert/
 
 --source holds config.json, model.safetensors (or shards with their index) and the tokenizer's files; nothing is
-downloaded. Every other verb accepts the --workdir that from_hf makes: it holds config.json, tokenizer/, checkpoints/
-with the parameters as step 0, convert.json (what was read), and config.py, which trains on from there:
+downloaded. The --workdir that from_hf makes is one for every other verb, as far as the model has an objective and a
+tokenizer: it holds config.json, tokenizer/, checkpoints/ with the parameters as step 0, convert.json (what was read), and
+config.py, which trains on from there:
 
     python train.py --config=runs/bert/config.py --workdir=runs/bert --config.train.steps=1000
 """
@@ -39,10 +40,15 @@ SOURCE = flags.DEFINE_string("source", "", "Hugging Face directory to read (from
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run: made by from_hf, read by to_hf.")
 TARGET = flags.DEFINE_string("target", "", "Hugging Face directory to write (to_hf).")
 DTYPE = flags.DEFINE_enum(
-    "dtype", None, ["float32", "bfloat16", "float16"], "Of the files (to_hf); default: that of the source, or float32."
+    "dtype",
+    None,
+    ["float32", "bfloat16", "float16"],
+    "Of the files (to_hf); default: float32, or the source's until trained.",
 )
 CLASS_NAME = flags.DEFINE_string(
-    "class_name", "", "Class of transformers to write (to_hf); default: that of the source, or what fits the heads."
+    "class_name",
+    "",
+    "Class of transformers to write (to_hf); default: what fits the heads, or the source's until trained.",
 )
 
 

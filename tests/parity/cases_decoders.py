@@ -96,22 +96,17 @@ def with_shifted(batch, inputs):
     return batch | {"decoder_tokens": shifted, "pool_positions": last.astype(np.int32)}
 
 
-def make_bias_random(module):
-    """Makes a parameter, and so random, of the bias over the vocabulary, which is a buffer of zeros."""
-    if hasattr(module, "final_logits_bias"):
-        zeros = module.final_logits_bias
-        del module.final_logits_bias
-        module.final_logits_bias = torch.nn.Parameter(zeros)
-
-
 def make_marian(module):
-    """As `make_bias_random`, and makes buffers of the tables of sinusoids, which stay as they are."""
+    """Makes buffers of the tables of sinusoids, which stay, and a parameter of the bias, a buffer of zeros."""
     for stack in (module.get_encoder(), module.get_decoder()):
         table = stack.embed_positions
         values = table.weight.detach()
         del table.weight
         table.register_buffer("weight", values, persistent=False)
-    make_bias_random(module)
+    if hasattr(module, "final_logits_bias"):
+        zeros = module.final_logits_bias
+        del module.final_logits_bias
+        module.final_logits_bias = torch.nn.Parameter(zeros)
 
 
 def _decoder(names, tiny, odd):
