@@ -5,8 +5,8 @@
 
 --source holds config.json, model.safetensors (or shards with their index) and the tokenizer's files; nothing is
 downloaded. The --workdir that from_hf makes is one for every other verb, as far as the model has an objective and a
-tokenizer: it holds config.json, tokenizer/, checkpoints/ with the parameters as step 0, convert.json (what was read), and
-config.py, which trains on from there:
+tokenizer: it holds config.json, tokenizer/, checkpoints/ with the parameters as step 0, convert.json (what was read),
+and config.py, which trains on from there:
 
     python train.py --config=runs/bert/config.py --workdir=runs/bert --config.train.steps=1000
 """
