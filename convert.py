@@ -142,7 +142,7 @@ def open_tokenizer(source, report):
 
 
 def pretraining(source):
-    """(objective.name and objective.next_sentence that suit a source, the heads that they score)."""
+    """(objective.name and objective.pairs that suit a source, the heads that they score)."""
     from interop import files, settings
 
     opened = files.open_directory(source)
@@ -154,7 +154,7 @@ def pretraining(source):
     if model_config.architecture == "encoder_decoder":
         return {"name": "span_corruption"}, ("lm",)
     pairs = "nsp" in model_config.heads_out
-    return {"name": "masked_lm", "next_sentence": pairs}, ("mlm", "nsp") if pairs else ("mlm",)
+    return {"name": "masked_lm", "pairs": "next_sentence" if pairs else "none"}, ("mlm", "nsp") if pairs else ("mlm",)
 
 
 def configure(loaded, objective, objective_heads, tokenizer, workdir):
@@ -212,7 +212,8 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print):
     told = json.loads(file.read_text()) if file.exists() else {}
     config = restore.load_config(workdir)
     if config.model.heads_out is not None:  # converted: no objective need fit the model, and no tokenizer be there
-        model, params, step = restore.load_model(workdir, config, config.model.heads_out, report)
+        model = restore.make_model(config, None)
+        params, step = restore.load_parameters(workdir, model, report)
         kept = workdir / "tokenizer"
         tokenizer = data.tokenizers.load(kept) if kept.is_dir() else None
     else:

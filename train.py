@@ -80,7 +80,7 @@ def train(experiment, directory, checkpoints, start, log, began):
     from training.loop import Progress, fit, human
     from training.metrics import MetricWriter, NoWriter
 
-    state = experiment.new_state() if start is None else restore(experiment, checkpoints, start, log)
+    state = experiment.new_state(log) if start is None else restore(experiment, checkpoints, start, log)
     start = start or 0
 
     compiling = time.perf_counter()

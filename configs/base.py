@@ -117,8 +117,10 @@ def _objective():
     c.mask_token_share = 0.8  # of the hidden: replaced by [MASK] (masked_lm)
     c.random_token_share = 0.1  # of the hidden: replaced by a random token; the rest is kept (masked_lm)
     c.max_predictions = optional(int)  # cap on hidden tokens per row (masked_lm); None: mask_rate of the row
-    c.next_sentence = False  # read sentence pairs and predict whether B follows A (masked_lm)
-    c.short_pair_rate = 0.1  # share of pairs with a random shorter target length (next_sentence)
+    # Read pairs of sentences and predict whether B follows A: none, next_sentence (or B comes from elsewhere),
+    # sentence_order (or both have changed places) (masked_lm)
+    c.pairs = "none"
+    c.short_pair_rate = 0.1  # share of pairs with a random shorter target length
     c.mean_span = 3.0  # mean length of a hidden span in tokens (span_corruption)
     c.final_sentinel = False  # end the targets with one more sentinel, as in the T5 paper's figure
     c.label_smoothing = 0.0  # share of the target spread evenly over the vocabulary
@@ -148,7 +150,8 @@ def _data():
     c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
     c.sequence_length = 512  # tokens per row that the (first) stack sees
     c.target_length = optional(int)  # tokens per row of the decoder; None: as the objective computes it
-    c.packing = "windows"  # windows over concatenated text, or documents packed side by side (causal_lm, masked_lm)
+    # windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by side
+    c.packing = "windows"
     c.prefetch = 2  # batches prepared ahead by the reading thread
     return c
 
@@ -199,6 +202,12 @@ def get_base():
     c.train = _train()
     c.optimizer = _optimizer()
     c.trainable = ((r".*", True),)  # ordered rules (pattern over parameter names, trains or not)
+
+    c.init = ml_collections.ConfigDict()
+    c.init.checkpoint = ""  # workdir of a run whose parameters this one starts from; empty: all are initialised
+    # Ordered rules (pattern over this model's names, name in that run or None for "not from there"); r"\1" is the
+    # pattern's first group. What that run does not have is initialised.
+    c.init.rules = ((r"(.*)", r"\1"),)
 
     c.checkpoint = ml_collections.ConfigDict()
     c.checkpoint.every = duration(1_000)  # steps between checkpoints; the last step is always saved

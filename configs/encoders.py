@@ -43,7 +43,7 @@ def bert(name, arguments, *, preset, devices, microbatches):
     first_phase = options["length"] == 128
     c.model.update(family="bert", preset=preset)
     # No cap on predictions: 15% of a row is 19 of 128 and 77 of 512 tokens, the published caps are 20 and 77.
-    c.objective.update(name="masked_lm", next_sentence=True)
+    c.objective.update(name="masked_lm", pairs="next_sentence")
     c.tokenizer.update(kind="wordpiece", vocab_size=30522)
     c.data.sequence_length = options["length"]
     c.train.update(batch_size=256, steps=900_000 if first_phase else 1_000_000)
@@ -144,7 +144,7 @@ def _masked(c, family, preset, *, batch_size, steps):
     Adam corrects its bias, its decay is decoupled, and the rate falls linearly to 0 at the last step.
     """
     c.model.update(family=family, preset=preset)
-    c.objective.update(name="masked_lm", next_sentence=False)
+    c.objective.update(name="masked_lm", pairs="none")
     c.data.update(sequence_length=512, packing="windows")
     c.train.update(batch_size=batch_size, steps=steps)
     c.optimizer.update(

@@ -22,16 +22,23 @@ class Data:
         fingerprint: hex digest of all corpora and of the rows read from them.
         description: one line for the console.
         corpora: the open data.corpus.Corpus of each source.
+        split: the split of the corpora that is read.
     """
 
     batches: Any
     fingerprint: str
     description: str
     corpora: list
+    split: str
 
     def __call__(self, step, places=None):
         """The rows of a step at some places of the global batch (None: all); see data.batches."""
         return self.batches.batches(step, places)
+
+    @property
+    def counts(self):
+        """int64 [V]: how often each id occurs in the corpora together, without regard to their weights."""
+        return sum(corpus.split(self.split).counts for corpus in self.corpora)
 
     @property
     def steps_per_epoch(self):
@@ -134,4 +141,4 @@ def open_batches(config, tokenizer, wanted, split, report=print):
         f"{config.data.source}, {tokens:,} {split} tokens, rows of {wanted.length} ({wanted.kind}), "
         f"{batches.steps_per_epoch:,.1f} steps an epoch"
     )
-    return Data(batches, digest, description, opened)
+    return Data(batches, digest, description, opened, "train" if separate else split)

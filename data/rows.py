@@ -14,7 +14,10 @@ from data.pairs import Pairs
 from errors import ConfigError, DataError
 
 
-def plan(split, *, kind, length, start=(), end=(), pad=0, short_pair_rate=0.1, swapped=False, seed=0):
+def plan(
+    split, *, kind, length, start=(), end=(), pad=0, short_pair_rate=0.1, swapped=False, random_rate=0.5,
+    two_sentences=False, flags=False, entities=False, window=0, seed=0,
+):  # fmt: skip
     """Plans the rows that an objective reads.
 
     Args:

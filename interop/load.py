@@ -335,7 +335,7 @@ def _initialise(model, shardings, dtype):
     """{name: array} of parameters as the model's initializers draw them, seed 0."""
 
     def draw():
-        made = names.flatten(meta.unbox(model.init(jax.random.key(0), plans.example_batch()))["params"])
+        made = names.flatten(meta.unbox(model.init(jax.random.key(0), models.example_batch()))["params"])
         return {name: made[name].astype(dtype) for name in shardings}
 
     return jax.jit(draw, out_shardings=shardings)()

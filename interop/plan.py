@@ -5,46 +5,16 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import models
 from models import axes, names
 
 
-@dataclasses.dataclass(frozen=True)
-class Parameters:
-    """The parameters that a model will have.
-
-    Attributes:
-        shapes: {name: shape}.
-        axis_names: {name: logical names of its axes}.
-    """
-
-    shapes: dict
-    axis_names: dict
-
-
-def example_batch():
-    """Arrays that every family and every head can be traced with."""
-    one = jnp.zeros((1, 8), jnp.int32)
-    places = jnp.zeros((1, 1), jnp.int32)
-    keys = ("prediction_positions", "span_left", "span_right", "span_offsets")
-    return {"tokens": one, "decoder_tokens": one, **dict.fromkeys(keys, places)}
-
-
 @functools.cache
 def parameters(config):
-    """The Parameters of a ModelConfig; they are shared, do not change them."""
-    model = models.Transformer(config)
-    made = jax.eval_shape(lambda: model.init(jax.random.key(0), example_batch()))["params"]
-    flat = names.flatten(made)
-    boxed = {n: leaf if isinstance(leaf, nn.Partitioned) else nn.Partitioned(leaf, ()) for n, leaf in flat.items()}
-    return Parameters(
-        {n: tuple(leaf.value.shape) for n, leaf in boxed.items()}, {n: tuple(leaf.names) for n, leaf in boxed.items()}
-    )
+    """The models.Parameters of a ModelConfig; they are shared, do not change them."""
+    return models.parameters(models.build(config))
 
 
 @dataclasses.dataclass(frozen=True)

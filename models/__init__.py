@@ -1,6 +1,10 @@
-"""What is computed: one transformer, configured into every family."""
+"""What is computed: one transformer, configured into every family, and the recurrent models before it."""
 
+from models.build import Parameters, build, example_batch, parameters
 from models.config import FAMILIES, ModelConfig, presets, resolve
 from models.transformer import Outputs, Transformer
 
-__all__ = ["FAMILIES", "ModelConfig", "Outputs", "Transformer", "presets", "resolve"]
+__all__ = [
+    "FAMILIES", "ModelConfig", "Outputs", "Parameters", "Transformer", "build", "example_batch", "parameters",
+    "presets", "resolve",
+]  # fmt: skip

@@ -34,13 +34,14 @@ def layer_names(name, layers):
     return [name.replace("/layers/", f"/layers/{i}/", 1) for i in range(layers)]
 
 
-def match(rules, shapes, what="rules"):
+def match(rules, shapes, what="rules", expand=False):
     """Reads ordered rules `(pattern, value)`: the first pattern that matches a whole name decides.
 
     Args:
         rules: sequence of (regular expression, value).
         shapes: {name: shape} of the parameters.
         what: the option's name, for messages.
+        expand: values are strings in which "\\1" stands for what the pattern's first group matched, or None.
 
     Returns:
         {name: value}; for a stacked parameter, an array with the value of each of its layers.
@@ -60,8 +61,8 @@ def match(rules, shapes, what="rules"):
         seen.append(name)
         unmatched.difference_update([i for i in unmatched if compiled[i][0].fullmatch(name)])
         for pattern, value in compiled:
-            if pattern.fullmatch(name):
-                return value
+            if found := pattern.fullmatch(name):
+                return found.expand(value) if expand and value is not None else value
         uncovered.append(name)
         return None
 

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 
+import models
 from errors import ConfigError
 
-PACKINGS = ("windows", "documents")
+PACKINGS = ("windows", "sentences", "documents")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,14 +21,21 @@ class Rows:
     """What an objective reads; `dataclasses.asdict` of it parametrises the planning of rows.
 
     Attributes:
-        kind: "windows" over concatenated text, packed "documents", sentence "pairs" or labelled "examples".
-        length: tokens in a row, special tokens included.
+        kind: "windows" over concatenated text, rows of full "sentences", packed "documents", sentence "pairs",
+            labelled "examples", or word "cooccurrences".
+        length: tokens in a row, special tokens included; of co-occurrences, pairs of words in a row.
         start: ids before each window, packed document or pair.
         end: ids after it; pairs have them after either sentence.
         document_end: id appended to each document when a corpus is prepared, or None.
         pad: id that fills rows up.
         short_pair_rate: share of pairs with a random shorter target length.
         swapped: the negatives of pairs are the two sentences swapped (sentence order prediction).
+        random_rate: share of pairs whose second sentence is from elsewhere (next sentence prediction).
+        two_sentences: pairs are cut between two sentences of a document, so that lone sentences are left out.
+        flags: windows and sentences also give the corpus's flags of each token: `data.corpus_files.SENTENCE_END` and
+            the entities'.
+        entities: names, dates and numbers are flagged when the corpus is prepared.
+        window: places to either side that a word co-occurs with.
     """
 
     kind: str
@@ -38,6 +46,11 @@ class Rows:
     pad: int = 0
     short_pair_rate: float = 0.0
     swapped: bool = False
+    random_rate: float = 0.5
+    two_sentences: bool = False
+    flags: bool = False
+    entities: bool = False
+    window: int = 0
 
 
 class Term(NamedTuple):
@@ -61,8 +74,8 @@ class Objective(abc.ABC):
     """A pure transform of rows and a loss; both run on the device inside the jitted step.
 
     Rows are a dict of int32 arrays: `tokens` [B, R]; `segments` [B, R] (0 is padding; absent: rows are whole);
-    `positions` [B, R] of packed documents; `token_types` [B, R] and `labels` [B] of pairs; `row_id`, `epoch` and
-    `row` [B], the place of a row in the global batch.
+    `positions` [B, R] of packed documents; `token_types` [B, R] and `labels` [B] of pairs; `flags` [B, R] where asked
+    for; `row_id`, `epoch` and `row` [B], the place of a row in the global batch.
 
     A batch is a dict of `tokens, segments, positions, ranks, token_types` [B, T], the same as `decoder_*`, `targets`
     int32 and `target_weights` f32 [B, T] (of the decoder, where there is one), or [B, P] with `prediction_positions`
@@ -72,11 +85,15 @@ class Objective(abc.ABC):
 
     Attributes:
         rows: what it reads.
-        outputs: heads that the model must have: "lm", "mlm", "nsp".
-        architectures: what it can train: encoder, decoder, encoder_decoder.
+        outputs: heads that the model must have, out of `models.config.HEADS`.
+        architectures: what it can train, out of `models.config.CHOICES["architecture"]`.
+        frozen: patterns over parameter names that never train, whatever `config.trainable` says: a teacher.
+        whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches.
     """
 
     architectures: ClassVar[tuple[str, ...]]
+    frozen: ClassVar[tuple[str, ...]] = ()
+    whole_batch: ClassVar[bool] = False
     rows: Rows
     outputs: tuple[str, ...]
 
@@ -109,6 +126,31 @@ class Objective(abc.ABC):
             Dict from names to `Term`s.
         """
 
+    def model(self, model_config, **frozen_layers):
+        """The module that this objective trains.
+
+        Args:
+            model_config: models.ModelConfig with `heads_out` set.
+            **frozen_layers: see `models.build`.
+
+        Returns:
+            What `models.build` gives, or a `models.composite.Composite` of several.
+        """
+        return models.build(model_config, **frozen_layers)
+
+    def initial(self):
+        """Parameters that come from other runs before `config.init` does: [(workdir, rules as in init.rules)]."""
+        return []
+
+    def with_counts(self, counts):
+        """The objective once the corpus is known.
+
+        Args:
+            counts: int64 [V], how often each id occurs in the training text.
+        """
+        del counts
+        return self
+
     def for_validation(self):
         """The same objective without label smoothing and z-loss: they help training and distort a perplexity."""
         plain = {"label_smoothing": 0.0, "z_loss": 0.0}
@@ -130,8 +172,12 @@ class Objective(abc.ABC):
         """
         if jax.random.key_impl(key) != "threefry2x32":
             raise ValueError("corruption needs a threefry key: jax.random.key(seed, impl='threefry2x32')")
-        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, rows["row"])
+        keys = self.row_keys(key, rows)
         return jax.vmap(self.corrupt_row)(keys, {name: array for name, array in rows.items() if name != "row"})
+
+    def row_keys(self, key, rows):
+        """The key of each row, [B], from the key of the step and the row's place in the global batch."""
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, rows["row"])
 
 
 def check_share(option, value, *, zero=False, one=False):

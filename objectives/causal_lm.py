@@ -39,7 +39,7 @@ class CausalLM(Objective):
         check_positions(model_config, config.data.sequence_length, "data.sequence_length")
         return cls(
             rows=Rows(
-                kind=check_packing(config),
+                kind=check_packing(config, ("windows", "documents")),
                 length=config.data.sequence_length + 1,
                 document_end=tables.eos,
                 # GPT-2 has no padding token; what pads is never seen nor scored, so any id does.

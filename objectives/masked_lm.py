@@ -20,6 +20,8 @@ from objectives.base import (
 )
 from objectives.losses import classification_terms, token_terms
 
+PAIRS = ("none", "next_sentence", "sentence_order")
+
 
 def prediction_counts(length, mask_rate, max_predictions):
     """How many tokens to hide in a row, by how many tokens it has that are not padding.
@@ -83,7 +85,7 @@ class MaskedLM(Objective):
 
     @classmethod
     def build(cls, config, tables, model_config):
-        """Reads pairs with objective.next_sentence, else windows or documents between [CLS] and [SEP]."""
+        """Reads pairs of sentences with objective.pairs, else rows as data.packing says, between [CLS] and [SEP]."""
         objective, length = config.objective, config.data.sequence_length
         check_loss_options(config)
         _check_shares(objective)
@@ -95,17 +97,21 @@ class MaskedLM(Objective):
         advice = (
             "use tokenizer.kind=wordpiece, byte_bpe with tokenizer.mask_token=true, or a tokenizer.path that has them"
         )
-        if objective.next_sentence:
+        if objective.pairs not in PAIRS:
+            raise ConfigError(f"objective.pairs={objective.pairs!r} is not one of {', '.join(PAIRS)}")
+        if objective.pairs != "none":
             check_special_tokens(config, tables, ("mask", "cls", "sep", "pad"), advice)
             if model_config.token_types < 2:
                 raise ConfigError(
-                    f"objective.next_sentence needs two token types, but model.family={config.model.family} has "
-                    f"{model_config.token_types}: set model.token_types=2 or objective.next_sentence=false"
+                    f"objective.pairs={objective.pairs} needs two token types, but model.family="
+                    f"{config.model.family} has {model_config.token_types}: set model.token_types=2 or "
+                    "objective.pairs=none"
                 )
             check_length(config, 5)  # three special tokens and a token of either sentence
             check_share("objective.short_pair_rate", objective.short_pair_rate, zero=True, one=True)
             check_packing(config, ("windows",))  # pairs have a plan of their own
-            rows = Rows("pairs", length, short_pair_rate=objective.short_pair_rate)
+            swapped = objective.pairs == "sentence_order"
+            rows = Rows("pairs", length, short_pair_rate=objective.short_pair_rate, swapped=swapped)
         else:
             check_special_tokens(config, tables, ("mask", "pad"), advice)
             check_length(config, 3)
@@ -119,7 +125,7 @@ class MaskedLM(Objective):
         check_positions(model_config, length, "data.sequence_length")
         return cls(
             rows=rows,
-            outputs=("mlm", "nsp") if objective.next_sentence else ("mlm",),
+            outputs=("mlm",) if objective.pairs == "none" else ("mlm", "nsp"),
             mask=tables.mask,
             vocab_size=tables.vocab_size,
             special=np.asarray(tables.special, bool),

@@ -15,7 +15,7 @@ import objectives
 from errors import ConfigError
 from models import names
 from parallel import mesh as meshes
-from training import trainable
+from training import initial, trainable
 from training.durations import to_steps
 from training.optimizer import make_optimizer
 from training.restore import heads_out
@@ -32,12 +32,13 @@ class Experiment:
         mesh: the device mesh.
         tokenizer: data.tokenizers.Tokenizer.
         objective: objectives.base.Objective.
-        model: models.Transformer.
+        model: the module or composite that the objective trains.
         split: training.trainable.Split.
         optimizer, schedule: what updates the trainable half.
         batches, validation: data.pipeline.Data of the two splits.
         shapes, axis_names: {name: shape} and {name: logical axes} of all parameters.
         durations: {"steps", "log_every", "eval_every", "checkpoint_every"} in steps.
+        initial: training.initial.Source of each run that parameters come from, later ones win.
         fingerprint: identifies the prepared data.
     """
 
@@ -54,6 +55,7 @@ class Experiment:
     shapes: dict
     axis_names: dict
     durations: dict
+    initial: list
     fingerprint: str
 
     @property
@@ -83,12 +85,11 @@ class Experiment:
     @functools.cached_property
     def state_function(self):
         """() -> the state at step 0."""
-        batch = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape[1:]), leaf.dtype), self._abstract_batch())
         return functools.partial(
             init_state,
             jax.random.key(self.config.seed, impl="threefry2x32"),
             model=self.model,
-            batch=batch,
+            batch=models.example_batch(),
             split=self.split,
             optimizer=self.optimizer,
         )
@@ -101,9 +102,6 @@ class Experiment:
             k: jax.ShapeDtypeStruct((size, *v.shape[1:]), v.dtype, sharding=self.row_sharding) for k, v in first.items()
         }
 
-    def _abstract_batch(self):
-        return jax.eval_shape(self.objective.corrupt, jax.random.key(0), self.abstract_rows())
-
     @functools.cached_property
     def abstract_state(self):
         """The state as jax.ShapeDtypeStruct with the shardings of its parts."""
@@ -113,11 +111,26 @@ class Experiment:
         places = meshes.placement(shapes, self.axis_names, full, self.mesh)
         return jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places)
 
-    def new_state(self):
-        """The state at step 0, every parameter born on its devices."""
+    def new_state(self, report=print):
+        """The state at step 0, every parameter born on its devices; then what comes from other runs is put in."""
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
         with self.context():
-            return jax.jit(self.state_function, out_shardings=shardings)()
+            state = jax.jit(self.state_function, out_shardings=shardings)()
+        found = {}
+        for source in self.initial:
+            found |= source.read(self.shapes, report)
+        if not found:
+            return state
+
+        def put(state, found):
+            flat = names.flatten(self.split.merge(state.trainable, state.frozen))
+            for name, (values, layers) in found.items():
+                flat[name] = values if layers is None else flat[name].at[layers].set(values)
+            trainable_half, frozen_half = self.split(names.unflatten(flat))
+            return state.replace(trainable=trainable_half, frozen=frozen_half)
+
+        with self.context():
+            return jax.jit(put, out_shardings=shardings, donate_argnums=0)(state, found)
 
     def abstract_parameters(self):
         """The full parameter tree as jax.ShapeDtypeStruct with shardings."""
@@ -239,11 +252,21 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
     tokenizer = data.pipeline.open_tokenizer(config, tokenizer_directory, report)
     objective = objectives.build(config, tokenizer.tables, model_config)
     model_config = dataclasses.replace(model_config, heads_out=heads_out(config, objective))
+    if objective.whole_batch and config.train.microbatches > 1:
+        raise ConfigError(
+            f"train.microbatches={config.train.microbatches}: objective.name={config.objective.name} compares the rows "
+            "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"
+        )
+    sources = initial.sources(config, objective, tokenizer)
     batches = data.pipeline.open_batches(config, tokenizer, objective.rows, "train", report)
+    objective = objective.with_counts(batches.counts)
     validation = data.pipeline.open_batches(config, tokenizer, objective.rows, "validation", report)
 
     durations = _durations(config, batches)
-    model, shapes, axis_names, split = _model(config, model_config, objective, batches)
+    model, parameters, split = _model(config, model_config, objective)
+    shapes = parameters.shapes
+    for source in sources:
+        source.plan(shapes)  # refuses now what does not fit
     o = config.optimizer
     decay_steps = durations["steps"] if o.decay_steps is None else _steps(config, batches, "optimizer.decay_steps")
     if o.schedule in ("linear", "cosine") and not o.final_fraction and durations["steps"] > decay_steps:
@@ -272,8 +295,9 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
         batches=batches,
         validation=validation,
         shapes=shapes,
-        axis_names=axis_names,
+        axis_names=parameters.axis_names,
         durations=durations,
+        initial=sources,
         fingerprint=batches.fingerprint,
     )
 
@@ -307,15 +331,12 @@ def check_options(config):
         )
 
 
-def _model(config, model_config, objective, batches):
-    """The model with its frozen layers, its parameters' shapes and axis names, and the trainable split."""
-    rows = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), batches(0, np.arange(1)))
-    batch = jax.eval_shape(objective.corrupt, jax.random.key(0), rows)
-    model = models.Transformer(model_config)
-    abstract, axis_names = trainable.abstract_parameters(model, batch)
-    shapes = {name: leaf.shape for name, leaf in abstract.items()}
-    split = trainable.Split(config.trainable, shapes)
-    return models.Transformer(model_config, **split.frozen_layers()), shapes, axis_names, split
+def _model(config, model_config, objective):
+    """The model with its frozen layers, its models.Parameters, and the trainable split."""
+    parameters = models.parameters(objective.model(model_config))
+    rules = (*((pattern, False) for pattern in objective.frozen), *config.trainable)
+    split = trainable.Split(rules, parameters.shapes)
+    return objective.model(model_config, **split.frozen_layers()), parameters, split
 
 
 def _steps(config, batches, option):

@@ -1,4 +1,4 @@
-"""A trained model from a run's directory, for everything that is not training."""
+"""A trained model from a run's directory, for everything that is not training it."""
 
 import dataclasses
 import pathlib
@@ -13,8 +13,8 @@ import objectives
 from configs import base
 from errors import ConfigError
 from models import names
+from models.composite import Composite
 from parallel import mesh as meshes
-from training import trainable
 from training.checkpoint import Checkpoints
 
 
@@ -24,7 +24,7 @@ class Trained:
 
     Attributes:
         config: its configuration.
-        model: models.Transformer.
+        model: the module, of a composite one part.
         params: nested tree of parameters.
         tokenizer: data.tokenizers.Tokenizer.
         step: updates made.
@@ -42,12 +42,13 @@ def heads_out(config, objective):
     return tuple(dict.fromkeys((*objective.outputs, *(config.model.heads_out or ()))))
 
 
-def load(workdir, report=print):
+def load(workdir, report=print, head=None):
     """Reads the newest whole checkpoint of a run, parameters only, onto one device.
 
     Args:
         workdir: the run's directory.
         report: called with messages.
+        head: of a composite, take the part that has this head, if the main one lacks it.
 
     Returns:
         Trained.
@@ -56,11 +57,13 @@ def load(workdir, report=print):
         ConfigError: no run there, or nothing saved yet.
         CheckpointError: no checkpoint is whole.
     """
-    workdir = pathlib.Path(workdir)
     config = load_config(workdir)
-    tokenizer = data.tokenizers.load(workdir / "tokenizer")
-    objective = objectives.build(config, tokenizer.tables, models.resolve(config.model))
-    model, params, step = load_model(workdir, config, heads_out(config, objective), report)
+    tokenizer = data.tokenizers.load(pathlib.Path(workdir) / "tokenizer")
+    model = make_model(config, tokenizer.tables)
+    params, step = load_parameters(workdir, model, report)
+    if isinstance(model, Composite):
+        having = [name for name, part in model.parts.items() if head in part.config.heads_out]
+        model, params = model.part(params, model.main if model.main in having or not having else having[0])
     return Trained(config, model, params, tokenizer, step)
 
 
@@ -68,24 +71,34 @@ def load_config(workdir):
     """The configuration of a run."""
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
-        raise ConfigError(f"--workdir={workdir} holds no run: config.json is missing; train one with train.py first")
+        raise ConfigError(f"{workdir} holds no run: config.json is missing; train one there with train.py first")
     return base.load(workdir / "config.json")
 
 
-def load_model(workdir, config, heads, report=print):
-    """The model of a run with these heads, its parameters on one device, and the step they are from; see `load`."""
-    model = models.Transformer(dataclasses.replace(models.resolve(config.model), heads_out=tuple(heads)))
-    tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
-    abstract, axis_names = trainable.abstract_parameters(model, {"tokens": tokens, "decoder_tokens": tokens})
+def make_model(config, tables):
+    """The module or composite that a run trains, with the heads that its objective scores.
+
+    Converted models say themselves which heads they have: no objective need fit them, and `tables` may be None.
+    """
+    model_config = models.resolve(config.model)
+    if config.model.heads_out is not None:
+        return models.build(model_config)
+    objective = objectives.build(config, tables, model_config)
+    return objective.model(dataclasses.replace(model_config, heads_out=heads_out(config, objective)))
+
+
+def load_parameters(workdir, model, report=print):
+    """The parameters in the newest whole checkpoint of a run, on one device, and the step they are from; see `load`."""
+    parameters = models.parameters(model)
     mesh = meshes.make_mesh(dict(data=1, fsdp=1, tensor=1, sequence=1), jax.devices()[:1])
-    tree = names.unflatten(abstract)
-    places = meshes.placement(tree, axis_names, {name: leaf.shape for name, leaf in abstract.items()}, mesh)
+    tree = names.unflatten({n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in parameters.shapes.items()})
+    places = meshes.placement(tree, parameters.axis_names, parameters.shapes, mesh)
     tree = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), tree, places)
 
     checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
     step = checkpoints.latest_whole(report)
     if step is None:
-        raise ConfigError(f"--workdir={workdir} has no checkpoint yet: let train.py reach its first one")
+        raise ConfigError(f"{workdir} has no checkpoint yet: let train.py reach its first one")
     params = checkpoints.restore(step, params=tree)["params"]
     checkpoints.close()
-    return model, params, step
+    return params, step

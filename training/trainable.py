@@ -1,6 +1,5 @@
 """Frozen means absent: a mask by rules splits the parameters into a trainable and a frozen tree."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -120,18 +119,3 @@ def count(shapes, axis_names, config):
         ]
         total += int(np.prod(sizes, dtype=np.int64))
     return total
-
-
-def abstract_parameters(model, batch):
-    """What a model's parameters will be, without making them.
-
-    Args:
-        model: the Flax module.
-        batch: abstract or real batch.
-
-    Returns:
-        ({name: jax.ShapeDtypeStruct}, {name: logical names of its axes}).
-    """
-    boxed = jax.eval_shape(lambda b: model.init(jax.random.key(0), b), batch)["params"]
-    flat = names.flatten(boxed)
-    return {n: leaf.value for n, leaf in flat.items()}, {n: tuple(leaf.names) for n, leaf in flat.items()}

@@ -1,7 +1,6 @@
 """Every experiment loads, fits its devices and its tokenizer, and is what its documentation says."""
 
 import dataclasses
-import functools
 import importlib
 import json
 import pathlib
@@ -84,40 +83,33 @@ def schedule(config):
     )
 
 
-@functools.cache
-def abstract(model_config):
-    """{name: abstract array} and {name: axis names} of a model's parameters."""
-    batch = {"tokens": jnp.zeros((1, 4), jnp.int32), "decoder_tokens": jnp.zeros((1, 4), jnp.int32)}
-    return trainable.abstract_parameters(models.Transformer(model_config), batch)
-
-
 def model_of(config):
     """The model as a run builds it: with the heads that the objective scores."""
     model_config = models.resolve(config.model)
     objective = objectives.build(config, tables(config), model_config)
-    return dataclasses.replace(model_config, heads_out=tuple(objective.outputs))
+    return objective.model(dataclasses.replace(model_config, heads_out=tuple(objective.outputs)))
 
 
 def counted(config):
-    shapes, axis_names = abstract(model_of(config))
-    return trainable.count({name: leaf.shape for name, leaf in shapes.items()}, axis_names, model_of(config))
+    model = model_of(config)
+    made = models.parameters(model)
+    return trainable.count(made.shapes, made.axis_names, model.config)
 
 
 @pytest.mark.parametrize("stem, arguments", FULL + TINY)
 def test_fits_its_devices(stem, arguments):
     config = load(stem, arguments)
-    model_config = model_of(config)
+    model = model_of(config)
     shape = meshes.mesh_shape(config.mesh, config.devices)
-    meshes.check_sizes(config, model_config, shape)
+    meshes.check_sizes(config, model.config, shape)
     mesh = AbstractMesh(shape, meshes.MESH_AXES, axis_types=(AxisType.Auto,) * len(shape))
 
-    flat, axis_names = abstract(model_config)
-    shapes = {name: leaf.shape for name, leaf in flat.items()}
-    decay = names.match(config.optimizer.decay_rules, shapes, "optimizer.decay_rules")
-    optimizer = make_optimizer(config.optimizer, schedule(config), shapes, decay)
-    params = names.unflatten(dict(flat))
+    made = models.parameters(model)
+    decay = names.match(config.optimizer.decay_rules, made.shapes, "optimizer.decay_rules")
+    optimizer = make_optimizer(config.optimizer, schedule(config), made.shapes, decay)
+    params = names.unflatten({name: jax.ShapeDtypeStruct(s, jnp.float32) for name, s in made.shapes.items()})
     for tree in (params, jax.eval_shape(optimizer.init, params)):
-        places = meshes.placement(tree, axis_names, shapes, mesh)
+        places = meshes.placement(tree, made.axis_names, made.shapes, mesh)
         for leaf, place in zip(jax.tree.leaves(tree), jax.tree.leaves(places), strict=True):
             place.shard_shape(leaf.shape)  # raises where a dimension does not divide
 
@@ -127,7 +119,7 @@ def test_any_full_size_model_can_be_tried_on_one_device(stem, arguments):
     config = override(load(stem, arguments), train__batch_size=8, data__sequence_length=128, train__steps=2)
     if "--config.mesh.tensor=1" in importlib.import_module(f"configs.{stem}").__doc__:
         config.mesh.tensor = 1
-    meshes.check_sizes(config, model_of(config), meshes.mesh_shape(config.mesh, 1))
+    meshes.check_sizes(config, model_of(config).config, meshes.mesh_shape(config.mesh, 1))
     assert 0 < schedule(config)(0) <= config.optimizer.learning_rate
     assert steps(config, "train.steps") == 2
 

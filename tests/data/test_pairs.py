@@ -169,7 +169,7 @@ def test_shortening_takes_from_the_longer_one_token_at_a_time(a_size, b_size):
 
 def test_errors_name_the_cause(tmp_path, split):
     alone = fakes.prepare([[[10, 11], [12]]], tmp_path).split("train")
-    with pytest.raises(DataError, match="objective.next_sentence"):
+    with pytest.raises(DataError, match="objective.pairs"):
         pairs(alone)
     assert pairs(alone, swapped=True).num_rows == 1
     with pytest.raises(DataError, match="two sentences"):

@@ -13,7 +13,6 @@ from flax.core import meta
 import models
 from models import names
 from parallel import mesh as meshes
-from training import trainable
 
 VOCAB, ROWS, LENGTH, PLACES = 97, 4, 12, 4
 PRESETS = {family: next(iter(models.presets(family))) for family in models.FAMILIES}
@@ -84,10 +83,10 @@ def batch(family, c, seed=0):
 def parameters(c, family):
     """Parameters from N(0, 0.2), so that none is at a value that hides it."""
     model = models.Transformer(c)
-    abstract, axis_names = trainable.abstract_parameters(model, batch(family, c))
+    made = models.parameters(model)
     rng = np.random.default_rng(1)
-    drawn = {n: jnp.asarray(rng.normal(0, 0.2, leaf.shape), jnp.float32) for n, leaf in abstract.items()}
-    return names.unflatten(drawn), axis_names
+    drawn = {n: jnp.asarray(rng.normal(0, 0.2, shape), jnp.float32) for n, shape in made.shapes.items()}
+    return names.unflatten(drawn), made.axis_names
 
 
 def loss_function(c):

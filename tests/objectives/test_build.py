@@ -35,10 +35,10 @@ BAD = [
     ),
     ("masked_lm", {"model": {"vocab_size": 39}}, "model.vocab_size=40"),
     ("masked_lm", {"data__sequence_length": 513}, "model.max_positions=513"),
-    ("masked_lm", {"objective__next_sentence": True, "model": {"token_types": 1}}, "needs two token types"),
+    ("masked_lm", {"objective__pairs": "next_sentence", "model": {"token_types": 1}}, "needs two token types"),
     ("masked_lm", {"model": {"positions": "transformer_xl"}}, "XLNet predicts with its query stream"),
     ("causal_lm", {"data__sequence_length": 513}, "model.max_positions=513"),
-    ("causal_lm", {"data__packing": "rows"}, "windows, documents"),
+    ("causal_lm", {"data__packing": "rows"}, "windows, sentences, documents"),
     ("causal_lm", {"data__sequence_length": 0}, "at least 1"),
     ("causal_lm", {"objective__label_smoothing": 1.0}, r"objective.label_smoothing=1.0 must lie in \[0, 1\)"),
     ("causal_lm", {"objective__z_loss": -1.0}, "objective.z_loss=-1.0"),
@@ -47,8 +47,12 @@ BAD = [
     ("masked_lm", {"objective__mask_token_share": 1.1}, r"objective.mask_token_share=1.1 must lie in \[0, 1\]"),
     ("masked_lm", {"objective__random_token_share": 0.3}, "exceed 1 together"),
     ("masked_lm", {"objective__max_predictions": 0}, "at least 1"),
-    ("masked_lm", {"objective__next_sentence": True, "objective__short_pair_rate": 2.0}, "objective.short_pair_rate"),
-    ("masked_lm", {"objective__next_sentence": True, "data__sequence_length": 4}, "at least 5"),
+    (
+        "masked_lm",
+        {"objective__pairs": "next_sentence", "objective__short_pair_rate": 2.0},
+        "objective.short_pair_rate",
+    ),
+    ("masked_lm", {"objective__pairs": "next_sentence", "data__sequence_length": 4}, "at least 5"),
     ("masked_lm", {"data__sequence_length": 2}, "at least 3"),
     ("span_corruption", {"objective__mask_rate": 1.5}, r"objective.mask_rate=1.5 must lie in \(0, 1\)"),
     ("span_corruption", {"objective__mean_span": 0.5}, "objective.mean_span=0.5 must be at least 1"),
@@ -88,7 +92,7 @@ def test_tokenizers_without_needed_tokens_are_refused(build, tables, name, missi
 
 def test_next_sentence_needs_separators_and_spans_need_sentinels(build, tables):
     with pytest.raises(ConfigError, match="special tokens cls, sep"):
-        build("masked_lm", tables=tables(cls=None, sep=None), objective__next_sentence=True)
+        build("masked_lm", tables=tables(cls=None, sep=None), objective__pairs="next_sentence")
     with pytest.raises(ConfigError, match="the tokenizer has 0: use tokenizer.kind=unigram"):
         build("span_corruption", tables=tables(sentinels=[]), data__sequence_length=16)
 

@@ -166,7 +166,7 @@ def test_runs_on_the_device_and_refuses_other_generators(objective):
 
 @pytest.fixture(scope="module")
 def pairs(build):
-    return build("masked_lm", data__sequence_length=LENGTH, objective__next_sentence=True)
+    return build("masked_lm", data__sequence_length=LENGTH, objective__pairs="next_sentence")
 
 
 def test_declares_what_it_reads(build, objective, pairs, tables):

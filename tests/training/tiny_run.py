@@ -47,7 +47,7 @@ def config(family, root, **changes):
     )  # fmt: skip
     c.tokenizer.vocab_size = 256
     if family == "bert":
-        c.objective.name, c.objective.next_sentence = "masked_lm", True
+        c.objective.name, c.objective.pairs = "masked_lm", "next_sentence"
     if family == "gpt2":
         c.model.preset = "small"
         c.objective.name, c.tokenizer.kind, c.tokenizer.vocab_size = "causal_lm", "byte_bpe", 256 + 1

@@ -1,0 +1,55 @@
+"""From a ModelConfig to the module that computes it, and what its parameters will be."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from models import names
+from models.transformer import Transformer
+
+
+def build(config, frozen_encoder=0, frozen_decoder=0):
+    """The module of a configuration.
+
+    Args:
+        config: ModelConfig.
+        frozen_encoder, frozen_decoder: bottom layers of each stack that run without a backward pass.
+
+    Returns:
+        A module with `init(key, batch)` and `apply({"params": tree}, batch, deterministic, rngs=...)`, which gives
+        `models.Outputs`.
+    """
+    return Transformer(config, frozen_encoder, frozen_decoder)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameters:
+    """The parameters that a model will have.
+
+    Attributes:
+        shapes: {name: shape}.
+        axis_names: {name: logical names of its axes}.
+    """
+
+    shapes: dict
+    axis_names: dict
+
+
+def parameters(model):
+    """The Parameters of a module or composite, without making them."""
+    made = jax.eval_shape(lambda: model.init(jax.random.key(0), example_batch()))["params"]
+    flat = names.flatten(made)
+    boxed = {n: leaf if isinstance(leaf, nn.Partitioned) else nn.Partitioned(leaf, ()) for n, leaf in flat.items()}
+    return Parameters(
+        {n: tuple(leaf.value.shape) for n, leaf in boxed.items()}, {n: tuple(leaf.names) for n, leaf in boxed.items()}
+    )
+
+
+def example_batch():
+    """Arrays that every family and every head can be traced with."""
+    one = jnp.zeros((1, 8), jnp.int32)
+    places = jnp.zeros((1, 1), jnp.int32)
+    keys = ("prediction_positions", "span_left", "span_right", "span_offsets")
+    return {"tokens": one, "decoder_tokens": one, **dict.fromkeys(keys, places)}
