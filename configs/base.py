@@ -35,18 +35,21 @@ def _model():
     c.preset = "base"  # a published size of the family; every field below overrides the preset's
 
     # Shape.
-    c.architecture = optional(str)  # encoder, decoder or encoder_decoder
+    # encoder, decoder, encoder_decoder, recurrent, bidirectional_recurrent or word_vectors
+    c.architecture = optional(str)
     c.layers = optional(int)  # transformer layers (of the encoder, in an encoder-decoder)
     c.decoder_layers = optional(int)  # layers of the decoder of an encoder-decoder
     c.width = optional(int)  # size of the residual stream
     c.heads = optional(int)  # query heads
     c.kv_heads = optional(int)  # key and value heads; divides `heads`
     c.head_dim = optional(int)  # size of one head
-    c.ffn = optional(int)  # hidden size of the feed-forward layer
+    c.ffn = optional(int)  # hidden size of the feed-forward layer; cells of an LSTM, whose output is projected to width
     c.vocab_size = optional(int)  # rows of the embedding that count; at least the tokenizer's
     c.vocab_multiple = optional(int)  # embedding rows are padded to a multiple of this; padding never counts
     c.embedding_width = optional(int)  # size of the embedding tables, projected to `width` (ALBERT, ELECTRA)
     c.token_types = optional(int)  # number of token types (BERT's sentence A and B); 0: none
+    c.feature_layers = optional(int)  # layers of an ELMo whose mixed states a classifier reads as embeddings; 0: none
+    c.recurrent_residual = optional(bool)  # LSTM layers but the first add what they read to their output (ELMo)
     c.shared_layers = optional(bool)  # one layer's parameters at every depth (ALBERT)
     c.shared_stacks = optional(bool)  # one stack for encoder and decoder; cross-attention is the decoder's (T5 study)
 
@@ -88,7 +91,7 @@ def _model():
     c.scale_tied_logits = optional(bool)  # multiply tied logits by width ** -0.5 (T5 1.0)
     c.lm_bias = optional(bool)  # a bias over the vocabulary in the head "lm" (XLNet)
     c.mlm_transform = optional(bool)  # a dense layer and a norm in the head "mlm" (BERT)
-    c.pooling = optional(str)  # the token that classifiers of rows read: first, or last that is not padding
+    c.pooling = optional(str)  # what classifiers of rows read: first or last token that is not padding, or max over all
     c.pooler_activation = optional(str)  # of the dense layer under such a classifier: tanh, gelu, ..., none: no layer
     c.pooler_dropout = optional(float)  # before that layer
     c.head_dropout = optional(float)  # before a classifier's last layer
@@ -122,6 +125,20 @@ def _objective():
     c.pairs = "none"
     c.short_pair_rate = 0.1  # share of pairs with a random shorter target length
     c.mean_span = 3.0  # mean length of a hidden span in tokens (span_corruption)
+    # Tokens in front of those of data.sequence_length that are only seen, as a share of these (permutation_lm)
+    c.memory_share = 0.0
+    c.permutation_share = 0.5  # share of a row that is permuted in itself: a half, or a part of one (permutation_lm)
+    c.longest_ngram = 3  # most words of an n-gram that is hidden together, n being drawn as 1/n (permutation_lm)
+    c.ngram_context = 6  # a target of n words stands in about n times as many tokens (permutation_lm)
+    # Places to either side that a word goes with; skip_gram draws a number up to it for each word (skip_gram, glove)
+    c.context_window = 5
+    c.negatives = 5  # noise words for each pair of a word and a context (skip_gram)
+    c.noise_power = 0.75  # noise words are drawn by their counts to this power (skip_gram)
+    # A word of frequency f is left out with probability 1 - sqrt(subsample / f); 0: never (skip_gram)
+    c.subsample = 1e-5
+    c.full_count = 100.0  # pairs with fewer co-occurrences count less: (count / full_count) ** count_power (glove)
+    c.count_power = 0.75
+    c.lm_weight = 0.0  # coefficient of the next-token loss beside a classifier's (classification; GPT-1: 0.5)
     c.final_sentinel = False  # end the targets with one more sentinel, as in the T5 paper's figure
     c.label_smoothing = 0.0  # share of the target spread evenly over the vocabulary
     c.z_loss = 0.0  # coefficient of log(Z)^2, keeps logits near zero (T5 pretraining: 1e-4)
@@ -134,7 +151,9 @@ def _tokenizer():
     c.vocab_size = 30522  # ids at most, special tokens and sentinels included; small text supports fewer
     c.path = ""  # an existing tokenizer.json, or a sentencepiece .model; empty: train on the config's text
     c.lowercase = True  # fold case and strip accents (wordpiece, bpe, word)
-    c.mask_token = False  # byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>
+    # byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>; unigram and sentencepiece_bpe
+    # have [CLS], [SEP] and [MASK] as well (ALBERT, XLNet)
+    c.mask_token = False
     c.sentinels = 0  # sentinel tokens added after the learned pieces (T5: 100)
     c.training_bytes = 20_000_000  # text read to train a tokenizer, at most
     return c

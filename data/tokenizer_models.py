@@ -6,16 +6,17 @@ A model has:
     pieces: the piece of every id, in the library's spelling; "" for an id without one.
     roles: ids of special tokens that the file states by role rather than by name.
     special: ids that the file declares to be no text.
-    starts_word(piece), encode_batch(texts), decode(ids).
+    starts_word(piece), encode_batch(texts), encode_with_offsets(texts), decode(ids).
 """
 
 import io
 import json
 from collections import Counter
 
+import numpy as np
 import sentencepiece
 import tokenizers
-from sentencepiece import sentencepiece_model_pb2
+from sentencepiece import sentencepiece_model_pb2, sentencepiece_pb2
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from errors import ConfigError, DataError
@@ -23,6 +24,7 @@ from errors import ConfigError, DataError
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 WORD_SPECIALS = (*BERT_SPECIALS, "<eos>")
 BPE_SPECIALS = ("<unk>", "<eos>")
+ALBERT_SPECIALS = ("[CLS]", "[SEP]", "[MASK]")  # after the three of sentencepiece
 ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # and <mask>, as the last id
 END_OF_TEXT = "<|endoftext|>"
 WORD_END = "</w>"  # as GPT-1 writes it
@@ -69,6 +71,11 @@ class HuggingFaceModel:
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Returns the ids of each text, without special tokens."""
         return [encoding.ids for encoding in self._encoder.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def encode_with_offsets(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Returns the ids of each text as `encode_batch` does, and the characters [start, end) of each id."""
+        encodings = self._encoder.encode_batch(texts, add_special_tokens=False)
+        return [(encoding.ids, encoding.offsets) for encoding in encodings]
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
@@ -119,6 +126,7 @@ class SentencePieceModel:
         self.content = content
         self.kind = kinds[spec.model_type]
         self.pieces = [piece.piece for piece in described.pieces]
+        self._markers = np.array([len(piece) - len(piece.lstrip(_MARKER)) for piece in self.pieces])
         processor = self._processor
         stated = {
             "pad": processor.pad_id(),
@@ -138,6 +146,31 @@ class SentencePieceModel:
         """Returns the ids of each text, without special tokens."""
         return self._processor.encode(texts)
 
+    def encode_with_offsets(self, texts: list[str]) -> list[tuple[list[int], np.ndarray]]:
+        """Returns the ids of each text as `encode_batch` does, and the characters [start, end) of each id."""
+        found = []
+        for text, encoded in zip(texts, self._processor.encode(texts, out_type="serialized_proto"), strict=True):
+            pieces = sentencepiece_pb2.SentencePieceText.FromString(encoded).pieces
+            ids = [piece.id for piece in pieces]
+            offsets = np.array([(piece.begin, piece.end) for piece in pieces], np.int64).reshape(-1, 2)
+            if not text.isascii():  # the library counts bytes
+                continues = (np.frombuffer(text.encode(), np.uint8) & 0xC0) == 0x80
+                offsets -= np.concatenate([[0], np.cumsum(continues)])[offsets]
+            found.append((ids, self._without_hollows(text, ids, offsets)))
+        return found
+
+    def _without_hollows(self, text, ids, offsets):
+        """Gives pieces of a character that others end (the 1 and the stroke of U+00BD) the place of these others.
+
+        The library leaves such a piece an empty range, or that of the white space before it.
+        """
+        sizes = offsets[:, 1] - offsets[:, 0]
+        for k in np.flatnonzero(sizes <= self._markers[ids])[::-1].tolist():
+            start, end = offsets[k]
+            if k + 1 < len(ids) and not text[start:end].strip() and self.pieces[ids[k]].strip(_MARKER):
+                offsets[k, 1] = offsets[k + 1, 1]
+        return offsets
+
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
         return self._processor.decode(ids) if ids else ""
@@ -154,7 +187,7 @@ def train_huggingface(
     return HuggingFaceModel(trained.to_str().encode(), "the trained tokenizer")
 
 
-def train_sentencepiece(texts: list[str], kind: str, vocab_size: int) -> SentencePieceModel:
+def train_sentencepiece(texts: list[str], kind: str, vocab_size: int, mask_token: bool) -> SentencePieceModel:
     """Trains `unigram` or `sentencepiece_bpe`; see data.tokenizers.train."""
     written = io.BytesIO()
     try:
@@ -168,6 +201,7 @@ def train_sentencepiece(texts: list[str], kind: str, vocab_size: int) -> Sentenc
             eos_id=1,
             unk_id=2,
             bos_id=-1,  # as the released T5 vocabularies
+            control_symbols=list(ALBERT_SPECIALS) if mask_token else [],
             num_threads=1,  # the result repeats only at a fixed number
             max_sentence_length=4 * MAX_LINE,  # bytes
             input_sentence_size=0,

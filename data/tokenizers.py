@@ -111,6 +111,19 @@ class Tokenizer:
         """Returns the ids of each text, int32 [n_i]; the fast way, on all cores."""
         return [np.array(ids, np.int32) for ids in self.model.encode_batch(list(texts))]
 
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns the ids of each text, the same as from `encode_batch`, and where they come from.
+
+        Returns:
+            For each text: ids int32 [n]; offsets int32 [n, 2], the characters [start, end) that made each id. These
+            may begin with white space. Ids that are bytes of one character all have its range; a piece that the text
+            does not hold (a word marker) may have an empty one.
+        """
+        return [
+            (np.array(ids, np.int32), np.array(offsets, np.int32).reshape(-1, 2))
+            for ids, offsets in self.model.encode_with_offsets(list(texts))
+        ]
+
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """Returns the text of a sequence of ids.
 
@@ -173,7 +186,8 @@ def train(
         vocab_size: ids to end with at most, specials and sentinels included; little text supports fewer.
         lowercase: fold case and strip accents (wordpiece, bpe, word; ignored by the others).
         sentinels: number of sentinels.
-        mask_token: byte_bpe has RoBERTa's special tokens instead of GPT-2's (the others have their own anyway).
+        mask_token: byte_bpe has RoBERTa's special tokens instead of GPT-2's, and sentencepiece's kinds have [CLS],
+            [SEP] and [MASK] as ALBERT and XLNet (wordpiece and word have them anyway).
 
     Raises:
         ConfigError: an unknown kind, or a vocabulary too small for the characters of the text.
@@ -190,7 +204,7 @@ def train(
         raise DataError("no text to train a tokenizer on: the data source gave only empty documents")
     learned = vocab_size - sentinels
     if kind in ("unigram", "sentencepiece_bpe"):
-        model = tm.train_sentencepiece(texts, kind, learned)
+        model = tm.train_sentencepiece(texts, kind, learned, mask_token)
     else:
         model = tm.train_huggingface(texts, kind, learned, lowercase, mask_token)
     return Tokenizer(model, sentinels, {})

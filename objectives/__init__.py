@@ -5,6 +5,7 @@ from errors import ConfigError
 from objectives.base import Objective, Rows, Term
 from objectives.causal_lm import CausalLM
 from objectives.masked_lm import MaskedLM
+from objectives.permutation_lm import PermutationLM
 from objectives.span_corruption import SpanCorruption
 
 __all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build"]
@@ -12,6 +13,7 @@ __all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build"]
 OBJECTIVES = {
     "causal_lm": CausalLM,
     "masked_lm": MaskedLM,
+    "permutation_lm": PermutationLM,
     "span_corruption": SpanCorruption,
 }
 

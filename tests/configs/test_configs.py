@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 import models
 import objectives
-from configs import base, decoders
+from configs import base, decoders, xlnet
 from data import tokenizers
 from errors import ConfigError
 from models import names
@@ -34,6 +34,7 @@ SIZES = {
     "llama": decoders.LLAMA_SIZES,
     "gemma": decoders.GEMMA_SIZES,
     "qwen2": decoders.QWEN2_SIZES,
+    "xlnet": xlnet.SIZES,
 }
 SIZED = [(stem, size) for stem, sizes in SIZES.items() for size in sizes]
 ARGUMENTS = {stem: tuple(f"size={size}" for size in sizes) for stem, sizes in SIZES.items()}
@@ -62,7 +63,7 @@ def tables(config):
     special[:5] = True
     return types.SimpleNamespace(
         vocab_size=size, pad=0, unk=1, bos=None, eos=1, cls=2, sep=3, mask=4, special=special,
-        sentinels=np.arange(size - 1, size - 1 - sentinels, -1),
+        sentinels=np.arange(size - 1, size - 1 - sentinels, -1), starts_word=~special,
     )  # fmt: skip
 
 

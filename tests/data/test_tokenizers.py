@@ -438,3 +438,12 @@ def test_byte_bpe_with_a_mask_token_is_robertas():
     text = "Literal <mask> and </s> stay text."
     ids = made.encode(text)
     assert made.decode(ids) == text and not t.special[ids].any()
+
+
+@pytest.mark.parametrize("kind", ["unigram", "sentencepiece_bpe"])
+def test_sentencepiece_with_a_mask_token_has_what_encoders_need(kind):
+    made = tok.train(TEXTS, kind, SIZE, False, 0, mask_token=True)
+    t = made.tables
+    assert (t.pad, t.eos, t.unk, t.cls, t.sep, t.mask) == (0, 1, 2, 3, 4, 5)
+    ids = made.encode("if [MASK] and [CLS] stay text")
+    assert not {t.cls, t.sep, t.mask} & set(ids.tolist()) and t.special[[t.cls, t.sep, t.mask]].all()

@@ -9,7 +9,9 @@ import objectives
 from configs.base import get_base
 
 VOCAB = 40
-ARCHITECTURES = {"masked_lm": "encoder", "causal_lm": "decoder", "span_corruption": "encoder_decoder"}
+NEEDS = {  # what a model must be for objectives that are not for any of their architecture
+    "permutation_lm": dict(positions="transformer_xl", longest_row=None),
+}
 
 
 def make_tables(**changes):
@@ -32,8 +34,9 @@ def make(name, *, tables=None, model=None, **options):
             section, field = option.split("__")
             assert field in config[section], option
             config[section][field] = value
-    settings = dict(architecture=ARCHITECTURES.get(name), vocab_size=VOCAB, positions="learned", longest_row=512)
-    settings["token_types"] = 2
+    kind = objectives.OBJECTIVES.get(name)
+    settings = dict(architecture=kind and kind.architectures[0], vocab_size=VOCAB, positions="learned")
+    settings |= dict(longest_row=512, token_types=2) | NEEDS.get(name, {})
     return objectives.build(config, tables or make_tables(), types.SimpleNamespace(**settings | (model or {})))
 
 
