@@ -17,12 +17,14 @@ def main():
     import data.pipeline
     import models
     import objectives
+    import tasks
 
     config = CONFIG.value
     tokenizer = data.pipeline.open_tokenizer(config)
     objective = objectives.build(config, tokenizer.tables, models.resolve(config.model))
+    task = tasks.read_by(config, objective.rows)
     for split in ("train", "validation"):
-        opened = data.pipeline.open_batches(config, tokenizer, objective.rows, split)
+        opened = data.pipeline.open_batches(config, tokenizer, objective.rows, split, task)
         print(f"{split}: {opened.description}")
         for corpus in opened.corpora:
             print(f"  in {corpus.directory}")

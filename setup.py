@@ -16,6 +16,7 @@ setup(
         "models.families",
         "objectives",
         "parallel",
+        "tasks",
         "training",
     ],
     py_modules=["cli", "errors", "train", "prepare", "generate", "convert"],
@@ -36,6 +37,7 @@ setup(
         "absl-py",
         "protobuf",  # sentencepiece models are read as protocol buffers
         "numpy",
+        "scipy",
         "tensorboardX>=2.6",
     ],
     extras_require={

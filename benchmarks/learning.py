@@ -1,94 +1,195 @@
-"""Do the tiny experiments learn? Each is trained as a user would, and held against the unigram distribution.
+"""Do the tiny experiments learn? Each is trained as a user would, and held against what knows nothing of the text.
 
-    python -m benchmarks.learning [--configs=configs/bert_base.py:tiny,...] [--directory=/tmp/learning]
+    python -m benchmarks.learning [--configs=bert_base,t5_small,...] [--seconds=170] [--directory=/tmp/learning]
 
-For each: seconds from the cold start of the process (data prepared) to the first step, seconds in all, and on the
-same validation targets, special tokens and sentinels excluded, the model's cross-entropy and that of the training
-text's unigram distribution (add-one smoothed).
+Each run is `python train.py --config=configs/NAME.py:tiny`, stopped by SIGTERM after some seconds of training (data
+prepared, compiling included), which saves. Then, on the same validation rows with the same corruption: the loss of the
+initial parameters, that of the saved ones, and the trivial baseline of each term:
+
+* of predicted tokens and of labels, the best answer that does not look at the input: their distribution over the
+  training rows (add-one smoothed);
+* of what was replaced, the entropy of the share that was;
+* of a contrast among n texts, ln(n - 1);
+* of word pairs, the best answer from one word alone: a bias for each word.
 """
 
 import contextlib
 import io
 import pathlib
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks.experiments import ALL, build
 from configs import base
-from training import experiment as experiments
 from training.checkpoint import Checkpoints
 
-CONFIGS = flags.DEFINE_list(
-    "configs", ["configs/bert_base.py:tiny", "configs/gpt2_small.py:tiny", "configs/t5_small.py:tiny"], "What to train."
-)
+CONFIGS = flags.DEFINE_list("configs", [], "Names of config files with arguments after a colon; empty: all.")
+SECONDS = flags.DEFINE_float("seconds", 170, "Seconds of a run from its start.")
 DIRECTORY = flags.DEFINE_string("directory", "/tmp/cloze_learning", "Where the runs go.")
+FITTED = 100  # training batches that a baseline is fitted on
+NOT_SCORED = ("cosine", "soft")  # of a student against its teacher: nothing trivial to hold them against
 
 
-def train(config, workdir):
-    """(seconds to the first step, seconds in all) of a run in a process of its own."""
-    subprocess.run([sys.executable, "prepare.py", f"--config={config}"], check=True)
-    began = time.monotonic()
-    first = None
-    command = [sys.executable, "-u", "train.py", f"--config={config}", f"--workdir={workdir}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            print(line, end="")
-            if first is None and line.startswith("step 1/"):
-                first = time.monotonic() - began
-    return first, time.monotonic() - began
+def train(name, workdir, seconds):
+    """Trains as a user would for some seconds; the corpus is prepared first."""
+    stem, _, arguments = name.partition(":")
+    config = f"--config=configs/{stem}.py:{','.join(filter(None, ('tiny', arguments)))}"
+    subprocess.run([sys.executable, "prepare.py", config], check=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "train.py", config, f"--workdir={workdir}"], stdout=subprocess.DEVNULL)
+    stop = threading.Timer(seconds, process.send_signal, (signal.SIGTERM,))
+    stop.start()
+    code = process.wait()
+    stop.cancel()
+    if code not in (0, 75):
+        raise SystemExit(f"{config} ended with {code}")
 
 
-def cross_entropies(workdir):
-    """(model's, unigram's, number of targets): nats per validation target that is text."""
+def batches(experiment, source, count, key):
+    """`count` corrupted batches as numpy arrays."""
+    corrupt = jax.jit(experiment.objective.corrupt)
+    for index in range(count):
+        with experiment.context():
+            batch = corrupt(jax.random.fold_in(key, index), experiment.rows(source, index))
+        yield {name: np.asarray(array) for name, array in batch.items()}
+
+
+class Constant:
+    """The best answer that does not look at the input, for targets `key` with `weights` in a batch."""
+
+    def __init__(self, key, weights, classes):
+        self.key, self.weights, self.counts = key, weights, np.ones(classes)
+
+    def fit(self, batch):
+        np.add.at(self.counts, batch[self.key].ravel(), self._weights(batch).ravel())
+
+    def score(self, batch):
+        """(sum of nats, weight)."""
+        losses, weights = -np.log(self.counts / self.counts.sum())[batch[self.key]], self._weights(batch)
+        return float((losses * weights).sum()), float(weights.sum())
+
+    def _weights(self, batch):
+        return np.broadcast_to(batch.get(self.weights, 1.0), batch[self.key].shape)
+
+
+class ContextAlone:
+    """Skip-gram's best score that depends on the context word alone: its share of true pairs."""
+
+    def __init__(self, classes):
+        self.true, self.all = np.full(classes, 0.5), np.ones(classes)
+
+    def fit(self, batch):
+        for words, weights, true in self._pairs(batch):
+            np.add.at(self.true, words.ravel(), (weights * true).ravel())
+            np.add.at(self.all, words.ravel(), weights.ravel())
+
+    def score(self, batch):
+        share, total, pairs = self.true / self.all, 0.0, 0.0
+        for words, weights, true in self._pairs(batch):
+            right = share[words] if true else 1 - share[words]
+            total -= float((weights * np.log(right)).sum())
+            pairs += float(weights.sum()) if true else 0.0
+        return total, pairs
+
+    def _pairs(self, batch):
+        words, weights = batch["contexts"], batch["context_weights"]
+        yield words[..., 0], weights[..., 0], True
+        yield words[..., 1:], weights[..., 1:], False
+
+
+class Biases:
+    """GloVe's best score without vectors: a bias for each word and each context, by weighted least squares."""
+
+    def __init__(self, classes):
+        self.pairs, self.word, self.context = [], np.zeros(classes), np.zeros(classes)
+
+    def fit(self, batch):
+        self.pairs.append([batch[k].ravel() for k in ("tokens", "contexts", "targets", "target_weights")])
+
+    def score(self, batch):
+        if self.pairs:
+            words, contexts, targets, weights = (np.concatenate(column) for column in zip(*self.pairs, strict=True))
+            self.pairs = []
+            for _ in range(30):
+                for mine, ids in ((self.word, words), (self.context, contexts)):
+                    rest = targets - (self.word[words] + self.context[contexts] - mine[ids])
+                    known = np.bincount(ids, weights, len(mine)) + 1e-2
+                    mine[:] = np.bincount(ids, weights * rest, len(mine)) / known
+        error = batch["targets"] - self.word[batch["tokens"]] - self.context[batch["contexts"]]
+        return float((batch["target_weights"] * error**2).sum()), float((batch["target_weights"] > 0).sum())
+
+
+def baselines(experiment, terms, end):
+    """{term: (value, what it is)} of every term of the loss that has a trivial baseline."""
+    name, vocabulary = experiment.config.objective.name, experiment.tokenizer.vocab_size
+    fitted, found = {}, {}
+    for term in terms:
+        if term in ("rtd", "copy"):
+            share = end["replaced"]
+            found[term] = -share * np.log(share) - (1 - share) * np.log(1 - share), "entropy of the replaced share"
+        elif term == "scl":
+            found[term] = np.log(2 * experiment.config.train.batch_size - 1), "chance"
+        elif name == "skip_gram":
+            fitted[term] = ContextAlone(vocabulary), "context word alone"
+        elif name == "glove":
+            fitted[term] = Biases(vocabulary), "biases alone"
+        elif term in ("nsp", "sop", "class"):
+            fitted[term] = Constant("labels", "label_weights", experiment.model.config.num_labels), "share of labels"
+        elif term not in NOT_SCORED:
+            fitted[term] = Constant("targets", "target_weights", vocabulary), "unigram"
+    for batch in batches(experiment, experiment.batches, FITTED, jax.random.key(7, impl="threefry2x32")):
+        for baseline, _ in fitted.values():
+            baseline.fit(batch)
+    totals = dict.fromkeys(fitted, (0.0, 0.0))
+    for batch in batches(experiment, experiment.validation, experiment.validation_batches, experiment.validation_key):
+        for term, (baseline, _) in fitted.items():
+            totals[term] = tuple(a + b for a, b in zip(totals[term], baseline.score(batch), strict=True))
+    return found | {term: (totals[term][0] / totals[term][1], fitted[term][1]) for term in fitted}
+
+
+def measure(workdir):
+    """[(term, baseline's name, baseline, loss at the start, loss at the end)], and the steps made."""
     config = base.load(workdir / "config.json")
     with contextlib.redirect_stdout(io.StringIO()):
-        experiment = experiments.build(config, workdir / "tokenizer", devices=jax.devices()[:1])
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    state = experiment.restore(checkpoints, checkpoints.latest_whole())
-    counts = sum(corpus.split("train").counts for corpus in experiment.batches.corpora)
-    is_text = ~experiment.tokenizer.tables.special
-    smoothed = np.where(is_text, counts + 1.0, 0.0)
-    unigram = jnp.asarray(np.log(np.maximum(smoothed / smoothed.sum(), 1e-30)), jnp.float32)
-    is_text = jnp.asarray(is_text)
-
-    @jax.jit
-    def score(state, rows, key):
-        batch = experiment.objective.corrupt(key, rows)
-        params = experiment.split.merge(state.trainable, state.frozen)
-        log_probs = jax.nn.log_softmax(experiment.model.apply({"params": params}, batch).logits)
-        targets = batch["targets"]
-        weights = jnp.broadcast_to(batch.get("target_weights", 1.0), targets.shape) * is_text[targets]
-        picked = jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
-        return -jnp.sum(picked * weights), -jnp.sum(unigram[targets] * weights), jnp.sum(weights)
-
-    totals = np.zeros(3)
-    key = experiment.validation_key
-    for index in range(experiment.validation_batches):
-        with experiment.context():
-            rows = experiment.rows(experiment.validation, index)
-            totals += np.array(score(state, rows, jax.random.fold_in(key, index)))
-    return totals[0] / totals[2], totals[1] / totals[2], int(totals[2])
+        experiment = build(config, workdir / "tokenizer")
+        checkpoints = Checkpoints(workdir / "checkpoints")
+        step = checkpoints.latest_whole()
+        if config.objective.name == "glove":
+            # Counts of the validation text, a fiftieth, are other numbers: here vectors are held against what they fit.
+            experiment.validation = experiment.batches
+        start = experiment.validate(experiment.new_state())
+        end = experiment.validate(experiment.restore(checkpoints, step))
+    checkpoints.close()
+    with experiment.context():
+        rows = experiment.rows(experiment.validation, 0)
+        terms = jax.device_get(experiment.eval_step(experiment.new_state(), rows, experiment.validation_key))
+    scored = [name for name, term in terms.items() if float(term.coefficient) > 0]
+    known = baselines(experiment, scored, end)
+    return [(term, what, value, start[term], end[term]) for term, (value, what) in known.items()], step
 
 
 def main(argv):
     del argv
-    rows = []
-    for config in CONFIGS.value:
-        workdir = pathlib.Path(DIRECTORY.value) / pathlib.Path(config).name.replace(":", "-")
-        first, whole = train(config, workdir)
-        rows.append((config, first, whole, *cross_entropies(workdir)))
-    print("\n| config | first step after | in all | model | unigram | below it by | targets |")
-    print("|---|---|---|---|---|---|---|")
-    for config, first, whole, model, unigram, targets in rows:
-        first = "resumed" if first is None else f"{first:.0f} s"
-        print(
-            f"| {config} | {first} | {whole:.0f} s | {model:.3f} | {unigram:.3f} | {unigram - model:.3f} | {targets} |"
-        )
+    lines = []
+    for name in CONFIGS.value or ALL:
+        workdir = pathlib.Path(DIRECTORY.value) / name.replace(":", "-").replace("/", "-")
+        began = time.monotonic()
+        train(name, workdir, SECONDS.value)
+        seconds = time.monotonic() - began
+        rows, step = measure(workdir)
+        for term, what, baseline, start, end in rows:
+            lines.append(
+                f"| {name} | {term} | {start:.3f} | {end:.3f} | {baseline:.3f} ({what}) | {step} | {seconds:.0f} s |"
+            )
+            print(lines[-1], flush=True)
+    print("\n| config | term | start | end | trivial baseline | steps | in all |\n|---|---|---|---|---|---|---|")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

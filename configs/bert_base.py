@@ -4,6 +4,14 @@
     python train.py --config=configs/bert_base.py:data=wikipedia             # steps 1 to 900,000, rows of 128 tokens
     python train.py --config=configs/bert_base.py:data=wikipedia,length=512  # the last 100,000 steps
 
+Ablations change the pretraining task, and go with `tiny`, `data` and `length`:
+
+    python train.py --config=configs/bert_base.py:masking=whole_words           # or ngrams, spans
+    python train.py --config=configs/bert_base.py:pairs=none                    # full sentences, as RoBERTa reads them
+    python train.py --config=configs/bert_base.py:pairs=none,static=10          # ten masks of a row, not ever new ones
+    python train.py --config=configs/bert_base.py:pairs=none,masking=entities   # names, dates and numbers (REALM)
+    python train.py --config=configs/bert_base.py:pairs=sentence_order          # ALBERT's
+
 Meant for one accelerator of 80 GB, on which --config.model.dtype=bfloat16 is faster; more of them share the batch.
 
 The second phase goes on from the first: before its command, copy checkpoints/ and tokenizer/ from the first run's

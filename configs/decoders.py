@@ -92,6 +92,38 @@ def gpt1(name, arguments, **place):
     return c
 
 
+def gpt1_classifier(name, arguments, **place):
+    """GPT finetuned to classify, with the language model's loss beside (Radford et al. 2018, sections 3.2 and 4.1).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config.
+        **place: see `families.place`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments)
+    c.model.update(family="gpt1", preset="base", num_labels=10)
+    c.objective.update(name="classification", lm_weight=0.5)
+    c.task.name = "package"
+    c.tokenizer.update(kind="bpe", vocab_size=40478)
+    c.data.sequence_length = 512
+    c.train.update(batch_size=32, steps="3 epochs")
+    c.optimizer.update(
+        name="adamw", learning_rate=6.25e-5, schedule="linear", warmup_steps="0.006 epochs", decay_steps="3 epochs",
+        final_fraction=0.0, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, clip_norm=1.0,
+    )  # fmt: skip
+    families.place(c, **place)
+    if options["tiny"]:
+        families.shrink(c, TINY_GPT)
+        c.data.sequence_length = 64
+    return c
+
+
 def gpt2(name, arguments, *, preset, learning_rate, **place):
     """GPT-2's pretraining: the next token (Radford et al. 2019, section 2).
 

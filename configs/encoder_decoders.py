@@ -1,4 +1,4 @@
-"""Experiments with encoder-decoders: T5 and the architectures of its study."""
+"""Experiments with encoder-decoders: T5 and its study, UL2, BART and the original Transformer."""
 
 from configs import base, families
 
@@ -10,6 +10,37 @@ TINY_T5 = dict(
     optimizer=dict(learning_rate=2e-2, warmup_steps=60),
     checkpoint=dict(every=500),
 )
+
+
+TINY_POST_NORM = dict(
+    model=dict(families.TINY_MODEL, layers=2, decoder_layers=2),
+    tokenizer=dict(vocab_size=4096),
+    data=dict(sequence_length=64),
+    train=dict(families.TINY_RUN, steps=1500),
+    optimizer=dict(learning_rate=1e-3, warmup_steps=100, decay_steps=1500),
+    checkpoint=dict(every=500),
+)
+
+STUDY = {  # architectures of table 2: the size of family t5
+    "encoder_decoder": "base", "shared": "shared_base", "half": "half_base", "lm": "lm_base",
+    "prefix_lm": "prefix_lm_base",
+}  # fmt: skip
+STUDY_NOISES = ("iid_spans", "bert_style", "mass", "drop_tokens", "deshuffle")
+SALIENT_SIZES = {
+    "small": dict(devices=1, microbatches=8, remat="full"),
+    "base": dict(devices=1, microbatches=8, remat="full"),
+    "large": dict(devices=8, microbatches=8, remat="full"),
+    "xl": dict(devices=64, remat="full", fsdp=True),
+    "xxl": dict(devices=512, remat="full", fsdp=True, tensor=8),
+}
+BART_NOISES = {
+    "infill+permute": dict(permute_sentences=1.0, infill_rate=0.3),
+    "infill": dict(infill_rate=0.3),
+    "permute": dict(permute_sentences=1.0),
+    "mask": dict(token_mask_rate=0.15),
+    "delete": dict(delete_rate=0.15),
+    "rotate": dict(rotate_share=1.0),
+}
 
 
 def t5(name, arguments, *, preset, **place):
@@ -34,16 +65,132 @@ def t5(name, arguments, *, preset, **place):
     return _unsupervised(c, options, preset, batch_size=2048, steps=1_000_000, **place)
 
 
-def t5_study(name, arguments, *, preset, **place):
-    """An architecture of T5's study at the size of base (Raffel et al. 2020, section 3.2).
+def t5_salient_spans(name, arguments):
+    """T5 1.1 trained on with salient spans (Roberts et al. 2020, section 3).
 
-    All train as the study's baseline: 128 rows of 512 tokens, 2^19 times. The decoder alone predicts the next token,
-    the others corrupted spans.
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of SALIENT_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(SALIENT_SIZES))
+    preset = f"v1_1_{options['size']}"
+    _unsupervised(c, options, preset, batch_size=2048, steps=100_000, **SALIENT_SIZES[options["size"]])
+    c.objective.name = "salient_spans"
+    # Where T5's rate had fallen to after a million steps; a tiny run begins with new parameters.
+    c.optimizer.update(schedule="constant", learning_rate=5e-3 if options["tiny"] else 1e-3)
+    if not options["tiny"]:
+        c.optimizer.warmup_steps = 0
+    return c
+
+
+def t5_study(name, arguments, **place):
+    """The ten rows of T5's comparison of architectures and objectives, at the size of base (Raffel et al. 2020,
+    section 3.2), and its ways of denoising (section 3.3).
+
+    All train as the study's baseline: 128 rows of 512 tokens, 2^19 times.
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `architecture` is one of STUDY, `objective` denoising or lm,
+            `noise` one of STUDY_NOISES.
+        **place: see `families.place`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(
+        name, arguments, architecture=tuple(STUDY), objective=("denoising", "lm"), noise=STUDY_NOISES
+    )
+    architecture, plain = options["architecture"], options["objective"] == "lm"
+    _unsupervised(c, options, STUDY[architecture], batch_size=128, steps=2**19, **place)
+    if plain:
+        c.objective.name = "causal_lm" if architecture == "lm" else "prefix_lm"
+    else:
+        c.objective.update(name="denoising", noise=options["noise"], mask_token_share=0.9, random_token_share=0.1)
+    # Section 3.2.3: a language model is scored on inputs and targets, a prefix language model on the targets.
+    c.objective.update(prefix="causal" if architecture == "lm" else "full", loss_on_inputs=architecture == "lm")
+    if options["tiny"] and architecture in ("lm", "prefix_lm"):
+        c.model.update(layers=4, decoder_layers=None)
+    return c
+
+
+def ul2(name, arguments, **place):
+    """UL2's mixture of denoisers at the size of T5 1.1 base (Tay et al. 2022, sections 3.1 and 4.1).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `architecture` is encoder_decoder or decoder.
+        **place: see `families.place`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, architecture=("encoder_decoder", "decoder"))
+    _unsupervised(c, options, "v1_1_base", batch_size=128, steps=500_000, **place)
+    c.objective.name = "ul2"
+    c.model.activation = "silu"
+    if options["architecture"] == "decoder":
+        c.model.update(architecture="decoder", decoder_layers=0, relative_bidirectional=True)
+        if options["tiny"]:
+            c.model.layers = 4
+    return c
+
+
+def bart(name, arguments, *, preset, learning_rate, warmup_steps, **place):
+    """BART's pretraining (Lewis et al. 2020, sections 2.2 and 5.1).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `noise` is one of BART_NOISES.
+        preset: size of the family.
+        learning_rate: peak.
+        warmup_steps: steps until then.
+        **place: see `families.place`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, noise=tuple(BART_NOISES))
+    none = dict(permute_sentences=0.0, infill_rate=0.0, token_mask_rate=0.0, delete_rate=0.0, rotate_share=0.0)
+    c.model.update(family="bart", preset=preset)
+    c.objective.update(name="bart", mean_span=3.0, **none | BART_NOISES[options["noise"]])
+    c.tokenizer.update(kind="byte_bpe", vocab_size=50265, mask_token=True)
+    c.data.sequence_length = 512
+    c.train.update(batch_size=8192, steps=500_000)
+    c.optimizer.update(
+        name="adamw", learning_rate=learning_rate, schedule="linear", warmup_steps=warmup_steps, decay_steps=500_000,
+        beta1=0.9, beta2=0.98, epsilon=1e-6, weight_decay=0.01, clip_norm=0.0,
+    )  # fmt: skip
+    families.place(c, **place)
+    if options["tiny"]:
+        families.shrink(c, TINY_POST_NORM)
+    return c
+
+
+def transformer(name, arguments, *, preset, learning_rate, steps, **place):
+    """The original Transformer (Vaswani et al. 2017, section 5) on the continuation of texts.
 
     Args:
         name: of the config file, without ".py".
         arguments: the text after the colon of --config.
-        preset: the architecture, a size of family t5.
+        preset: size of the family.
+        learning_rate: peak; the paper's formula gives width ** -0.5 * warm-up ** -0.5.
+        steps: length of the run.
         **place: see `families.place`.
 
     Returns:
@@ -53,11 +200,18 @@ def t5_study(name, arguments, *, preset, **place):
         ConfigError: an unknown argument or value.
     """
     c, options = base.experiment(name, arguments)
-    _unsupervised(c, options, preset, batch_size=128, steps=2**19, **place)
-    if preset == "lm_base":
-        c.objective.name = "causal_lm"
-        if options["tiny"]:
-            c.model.update(layers=4, decoder_layers=None)
+    c.model.update(family="transformer", preset=preset)
+    c.objective.update(name="prefix_lm", label_smoothing=0.1)
+    c.tokenizer.update(kind="sentencepiece_bpe", vocab_size=37000)
+    c.data.sequence_length = 256
+    c.train.update(batch_size=96, steps=steps)  # 25,000 tokens
+    c.optimizer.update(
+        name="adamw", learning_rate=learning_rate, schedule="linear", warmup_steps=4_000, decay_steps=steps, beta1=0.9,
+        beta2=0.98, epsilon=1e-9, weight_decay=0.0, clip_norm=0.0,
+    )  # fmt: skip
+    families.place(c, **place)
+    if options["tiny"]:
+        families.shrink(c, TINY_POST_NORM)
     return c
 
 

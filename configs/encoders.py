@@ -19,12 +19,21 @@ TINY_MASKED = dict(
     optimizer=dict(learning_rate=1e-3, warmup_steps=100, decay_steps=2000),
     checkpoint=dict(every=500),
 )
+ALBERT_SIZES = {
+    "base": dict(devices=16, microbatches=4),
+    "large": dict(devices=32, microbatches=4),
+    "xlarge": dict(devices=64, microbatches=4),
+    "xxlarge": dict(devices=128, microbatches=4, remat="full"),
+}
+MASKINGS = ("tokens", "whole_words", "ngrams", "spans", "entities")
 
 
 def bert(name, arguments, *, preset, devices, microbatches):
     """BERT's pretraining: masked tokens and next sentences (Devlin et al. 2019, section 3.1 and appendix A.2).
 
-    The argument `length` is 128 for the first 90% of the steps, the default, or 512 for the rest.
+    The argument `length` is 128 for the first 90% of the steps, the default, or 512 for the rest. For ablations,
+    `masking` and `pairs` are the objective's, and `static` its number of masks of a row; without pairs, rows are full
+    sentences.
 
     Args:
         name: of the config file, without ".py".
@@ -39,13 +48,18 @@ def bert(name, arguments, *, preset, devices, microbatches):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments, length=(128, 512))
+    c, options = base.experiment(
+        name, arguments, length=(128, 512), masking=MASKINGS, static=(0, 1, 5, 10),
+        pairs=("next_sentence", "sentence_order", "none"),
+    )  # fmt: skip
     first_phase = options["length"] == 128
     c.model.update(family="bert", preset=preset)
     # No cap on predictions: 15% of a row is 19 of 128 and 77 of 512 tokens, the published caps are 20 and 77.
-    c.objective.update(name="masked_lm", pairs="next_sentence")
+    c.objective.update(
+        name="masked_lm", pairs=options["pairs"], masking=options["masking"], static_masks=options["static"]
+    )
     c.tokenizer.update(kind="wordpiece", vocab_size=30522)
-    c.data.sequence_length = options["length"]
+    c.data.update(sequence_length=options["length"], packing="sentences" if options["pairs"] == "none" else "windows")
     c.train.update(batch_size=256, steps=900_000 if first_phase else 1_000_000)
     c.optimizer.update(
         name="adam_no_bias_correction", learning_rate=1e-4, schedule="linear", warmup_steps=10_000,
@@ -79,6 +93,7 @@ def roberta(name, arguments, *, preset, learning_rate, warmup_steps, **place):
     """
     c, options = base.experiment(name, arguments)
     _masked(c, "roberta", preset, batch_size=8192, steps=500_000)
+    c.data.packing = "sentences"
     c.tokenizer.update(kind="byte_bpe", vocab_size=50265, mask_token=True)
     c.optimizer.update(learning_rate=learning_rate, warmup_steps=warmup_steps, beta2=0.98, clip_norm=0.0)
     families.place(c, **place)
@@ -138,8 +153,91 @@ def flaubert(name, arguments, *, preset, **place):
     return c
 
 
+def albert(name, arguments):
+    """ALBERT's pretraining: masked n-grams and the order of sentences (Lan et al. 2020, section 4.1).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of ALBERT_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(ALBERT_SIZES))
+    _masked(c, "albert", options["size"], batch_size=4096, steps=125_000)
+    c.objective.update(pairs="sentence_order", masking="ngrams", longest_ngram=3)
+    c.tokenizer.update(kind="unigram", vocab_size=30000, mask_token=True)
+    # The paper's optimizer is LAMB at 0.00176. BERT's rate times the root of the larger batch is 4e-4.
+    c.optimizer.update(learning_rate=4e-4, warmup_steps=3125, beta2=0.999, clip_norm=1.0)
+    families.place(c, **ALBERT_SIZES[options["size"]])
+    if options["tiny"]:
+        families.shrink(c, TINY_MASKED)
+        # The shared layer gets the gradients of all depths, so that its updates count three times.
+        c.optimizer.update(learning_rate=7e-4, warmup_steps=200)
+    return c
+
+
+def spanbert(name, arguments, *, preset, **place):
+    """SpanBERT's pretraining: masked spans, also predicted from their ends (Joshi et al. 2020, section 4.2).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `boundary=false` leaves the second loss out.
+        preset: size of the family.
+        **place: see `families.place`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, boundary=(True, False))
+    _masked(c, "spanbert", preset, batch_size=256, steps=2_400_000)
+    c.objective.update(
+        name="span_boundary" if options["boundary"] else "masked_lm", masking="spans", span_success=0.2,
+        longest_span=10, boundary_weight=1.0, boundary_targets=15,
+    )  # fmt: skip
+    c.tokenizer.update(kind="wordpiece", vocab_size=28996, lowercase=False)
+    c.optimizer.update(learning_rate=1e-4, warmup_steps=10_000, beta2=0.999, epsilon=1e-8, clip_norm=1.0)
+    families.place(c, **place)
+    if options["tiny"]:
+        families.shrink(c, TINY_MASKED)
+    return c
+
+
+def unilm(name, arguments, *, preset, **place):
+    """UniLM's pretraining: gaps filled in four directions, and next sentences (Dong et al. 2019, section 2.4).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config.
+        preset: size of the family.
+        **place: see `families.place`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments)
+    _masked(c, "unilm", preset, batch_size=330, steps=770_000)
+    c.objective.update(name="unilm", pairs="next_sentence", longest_ngram=3, ngram_share=0.2)
+    c.tokenizer.update(kind="wordpiece", vocab_size=28996, lowercase=False)
+    c.optimizer.update(learning_rate=3e-5, warmup_steps=40_000, beta2=0.999, clip_norm=1.0)
+    c.init.rules = ((r".*/token_type/.*", None), *c.init.rules)  # BERT has two types, and these mean other things
+    families.place(c, **place)
+    if options["tiny"]:
+        families.shrink(c, TINY_MASKED)
+    return c
+
+
 def _masked(c, family, preset, *, batch_size, steps):
-    """What encoders without next sentences share: windows over the text, and masks drawn anew each time.
+    """What the encoders after BERT share: masks drawn anew each time, and windows over the text unless they differ.
 
     Adam corrects its bias, its decay is decoupled, and the rate falls linearly to 0 at the last step.
     """

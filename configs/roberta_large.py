@@ -6,8 +6,8 @@
 
 Meant for 128 accelerators of 80 GB, computing in bfloat16.
 
-Masks are drawn anew each time. Rows are windows of 512 tokens over the text and cross documents, the paper's
-FULL-SENTENCES, except that they may begin within a sentence and nothing marks where documents meet.
+Masks are drawn anew each time. Rows are the paper's FULL-SENTENCES: as many whole sentences as fit in 512 tokens,
+across documents, with a separator between two of them.
 
 Published, finetuned: GLUE test average 88.5, SQuAD 1.1 dev EM/F1 88.9/94.6 (tables 5 and 6). That model read 160 GB:
 BooksCorpus and Wikipedia, CC-News, OpenWebText and Stories. Without `data` it reads pydocs, documentation that every

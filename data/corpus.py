@@ -3,8 +3,9 @@
 A corpus is a directory `<cache>/corpora/<fingerprint>/` holding, for each split (train, validation):
 
 * `train-00000.array_record`, ...: the token stream of each part of the work, cut in blocks of `BLOCK` tokens. One
-  record is the block's ids (uint16 or uint32, little endian) followed by one byte of flags per token. The last block
-  of a part is filled up with zeros, which lie outside every range that can be asked for.
+  record is the block's ids (uint16 or uint32, little endian) followed by one byte of flags per token (the bits are in
+  `data.corpus_files`). The last block of a part is filled up with zeros, which lie outside every range that can be
+  asked for.
 * `train-documents.npy`: int64 [documents + 1], where documents begin in the stream, and the end of the stream.
 
 `counts.npy`, int64 [vocab_size], counts the tokens of the train split; `manifest.json`, written last, lists every file
@@ -21,22 +22,34 @@ import shutil
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from data import corpus_files, sentences
+from data import corpus_files, flagged
 from data.corpus_files import BLOCK, FORMAT, SENTENCE_END, SPLITS
 from errors import DataError
 
+ENTITY_FORMAT = 1  # counted up when data.entities comes to find something else
 PART_TOKENS = 8 << 20  # a kill loses some seconds of tokenising at most
 _PARTS_PER_SIZE = 32  # then parts double, so that 150 billion tokens make some 300 parts and not 20,000
 _DOCUMENTS_PER_CALL = 64  # given to the tokenizer at once
 
 
-def fingerprint(source, tokenizer, *, document_end, validation_share):
+def fingerprint(source, tokenizer, *, document_end, validation_share, entities=False):
     """Hex digest (32 characters) of everything that decides a corpus; it names the corpus's directory."""
     parts = [FORMAT, source.fingerprint(), tokenizer.hash, document_end, float(validation_share)]
+    parts += ["entities", ENTITY_FORMAT] if entities else []  # without them it is the corpus that it always was
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def prepare(source, tokenizer, directory, *, document_end, validation_share, part_tokens=PART_TOKENS, progress=None):
+def prepare(
+    source,
+    tokenizer,
+    directory,
+    *,
+    document_end,
+    validation_share,
+    entities=False,
+    part_tokens=PART_TOKENS,
+    progress=None,
+):
     """Tokenises a source into a corpus under `directory`, or opens the one that is there already.
 
     Only one process prepares; others wait for it and then open the result. What an interrupted preparation has
@@ -44,10 +57,12 @@ def prepare(source, tokenizer, directory, *, document_end, validation_share, par
 
     Args:
         source: has `name`, `fingerprint()` and `documents(skip=n)`, an iterator of str.
-        tokenizer: has `vocab_size`, `hash` and `encode_batch(list[str])`, a list of int arrays without special tokens.
+        tokenizer: has `vocab_size`, `hash` and `encode_batch(list[str])`, a list of int arrays without special tokens;
+            for entities also `encode_with_offsets`. See data.tokenizers.Tokenizer.
         directory: the cache root; the corpus goes to `corpora/<fingerprint>` below it.
         document_end: id appended to every document, or None.
         validation_share: share of the documents held out, in [0, 1], decided by a hash of each text.
+        entities: flag the tokens of names, dates and numbers (data.entities).
         part_tokens: tokens after which a part is closed; decides how the files are cut, not what is read.
         progress: called with a line of text now and then, or None.
 
@@ -58,15 +73,15 @@ def prepare(source, tokenizer, directory, *, document_end, validation_share, par
         DataError: the source holds no text, or a prepared corpus is damaged.
     """
     document_end = None if document_end is None else int(document_end)  # numpy's integers cannot be written as JSON
-    name = fingerprint(source, tokenizer, document_end=document_end, validation_share=validation_share)
+    options = {"document_end": document_end, "validation_share": validation_share, "entities": bool(entities)}
+    name = fingerprint(source, tokenizer, **options)
     directory = pathlib.Path(directory).expanduser() / "corpora" / name
     directory.parent.mkdir(parents=True, exist_ok=True)
     report = progress or (lambda line: None)
     with corpus_files.lock(directory.with_suffix(".lock"), report):
         if not (directory / "manifest.json").exists():
             directory.mkdir(exist_ok=True)
-            work = _Preparation(source, tokenizer, directory, document_end, validation_share, part_tokens, report)
-            work.run()
+            _Preparation(source, tokenizer, directory, options, part_tokens, report).run()
     return open(directory)
 
 
@@ -133,6 +148,7 @@ class Split:
     Attributes:
         name: "train" or "validation".
         source: the name of the text source.
+        directory: the corpus's own.
         num_tokens, num_documents: sizes.
         document_offsets: int64 [num_documents + 1], where documents begin, and the end of the stream.
     """
@@ -140,7 +156,7 @@ class Split:
     def __init__(self, corpus, name):
         self.name = name
         self.source = corpus.manifest["source"]
-        self._directory = corpus.directory
+        self.directory = self._directory = corpus.directory
         self.num_tokens = corpus.manifest["splits"][name]["tokens"]
         self.num_documents = corpus.manifest["splits"][name]["documents"]
         self.document_offsets = np.load(corpus.directory / f"{name}-documents.npy", mmap_mode="r")
@@ -266,10 +282,9 @@ def ranges(starts, lengths):
 class _Preparation:
     """One run of the work behind `prepare`, from the last whole part to the manifest."""
 
-    def __init__(self, source, tokenizer, directory, document_end, validation_share, part_tokens, report):
+    def __init__(self, source, tokenizer, directory, options, part_tokens, report):
         self.source, self.tokenizer, self.directory = source, tokenizer, directory
-        self.document_end, self.validation_share = document_end, validation_share
-        self.part_tokens, self.report = part_tokens, report
+        self.options, self.part_tokens, self.report = options, part_tokens, report
 
     def run(self):
         parts, counts = self._resume()
@@ -306,29 +321,12 @@ class _Preparation:
     def _encoded(self, documents):
         """Yields (split name, ids, flags) for each document, in order; ids is empty for a document without tokens."""
         for texts in iter(lambda: list(itertools.islice(documents, _DOCUMENTS_PER_CALL)), []):
-            pieces = [sentences.split(text) for text in texts]
-            encoded = iter(self.tokenizer.encode_batch([piece for document in pieces for piece in document]))
-            for text, document in zip(texts, pieces, strict=True):
-                yield self._split_of(text), *self._with_flags([next(encoded) for _ in document])
-
-    def _with_flags(self, sentence_ids):
-        """The ids of a document's sentences -> ids int64 [n], flags uint8 [n]."""
-        sentence_ids = [ids for ids in sentence_ids if len(ids)]
-        if not sentence_ids:
-            return np.zeros(0, np.int64), np.zeros(0, np.uint8)
-        if self.document_end is not None:
-            sentence_ids[-1] = np.append(sentence_ids[-1], self.document_end)
-        ids = np.concatenate(sentence_ids).astype(np.int64)
-        if ids.min() < 0 or ids.max() >= self.tokenizer.vocab_size:
-            raise ValueError(f"the tokenizer gave id {ids.max()} with vocab_size {self.tokenizer.vocab_size}")
-        flags = np.zeros(len(ids), np.uint8)
-        flags[np.cumsum([len(piece) for piece in sentence_ids]) - 1] |= SENTENCE_END
-        return ids, flags
+            options = {"document_end": self.options["document_end"], "flag_entities": self.options["entities"]}
+            for text, encoded in zip(texts, flagged.encode(texts, self.tokenizer, **options), strict=True):
+                yield self._split_of(text), *encoded
 
     def _split_of(self, text):
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        held_out = int.from_bytes(digest[:8], "big") < self.validation_share * 2.0**64
-        return "validation" if held_out else "train"
+        return "validation" if corpus_files.is_held_out(text, self.options["validation_share"]) else "train"
 
     def _write_part(self, number, documents, counts):
         """Writes documents until the part is full; adds to `counts`; returns and saves what part-N.json says."""
@@ -382,8 +380,7 @@ class _Preparation:
             "source_fingerprint": self.source.fingerprint(),
             "tokenizer": self.tokenizer.hash,
             "vocab_size": self.tokenizer.vocab_size,
-            "document_end": self.document_end,
-            "validation_share": self.validation_share,
+            **self.options,
             "splits": totals,
             "parts": [{name: part["splits"][name]["tokens"] for name in SPLITS} for part in parts],
             "files": {file: entry for part in parts for file, entry in part["files"].items()}

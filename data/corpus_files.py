@@ -13,6 +13,8 @@ from errors import DataError
 FORMAT = 1  # counted up when the meaning of the files or the ends of sentences change; old corpora are left alone
 BLOCK = 1024  # tokens per record: a random row of 512 decodes 1.5 blocks, a longer one little more than itself
 SENTENCE_END = 1  # flag: this token ends a sentence
+ENTITY_START = 2  # flag: the first token of a name, date or number
+ENTITY = 4  # flag: any of its tokens
 SPLITS = ("train", "validation")
 
 
@@ -26,6 +28,12 @@ def lock(path, report):
             report(f"waiting for another process to prepare {path.with_suffix('')}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def is_held_out(text, share):
+    """Whether a text belongs to the validation split when that has this share of all: decided by the text alone."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2.0**64
 
 
 def record_file(name, number):

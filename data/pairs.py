@@ -20,11 +20,14 @@ class Pairs:
     published `create_pretraining_data`); in a share `short_pair_rate` of the documents, into chunks of a uniformly
     random number of tokens from 2 to `length - 3`. A chunk is cut at a random sentence into A and B.
 
-    * Next sentence prediction: with one sentence in the chunk, or else with probability 1/2, B comes from another
-      document instead, from a random sentence on, and what the chunk does not use goes into the next one. Label 1
-      says that B is random, which therefore is a little more frequent than 1/2.
+    * Next sentence prediction: with one sentence in the chunk, or else with probability `random_rate` (BERT: 1/2), B
+      comes from another document instead, from a random sentence on, and what the chunk does not use goes into the
+      next one. Label 1 says that B is random, which therefore is a little more frequent than `random_rate`; with
+      `two_sentences` it is just as frequent, as there are no chunks of one sentence.
     * Sentence order prediction (`swapped`; Lan et al. 2020, section 3.1): with probability 1/2 A and B change places,
-      and the label is 1. Here a chunk has two sentences at least, and a lone sentence at a document's end is left out.
+      and the label is 1. Here `two_sentences` always holds.
+
+    With `two_sentences` a chunk has two sentences at least, and a lone sentence at a document's end is left out.
 
     What is too long then loses tokens from the longer of A and B, each time from its front or its back by a coin.
 
@@ -39,7 +42,7 @@ class Pairs:
         DataError: the split gives no pair.
     """
 
-    def __init__(self, split, length, start, end, pad=0, *, short_pair_rate, swapped, seed):
+    def __init__(self, split, length, start, end, pad=0, *, short_pair_rate, swapped, random_rate, two_sentences, seed):
         if len(start) != 1 or len(end) != 1:
             raise ConfigError("sentence pairs need a tokenizer with [CLS] and [SEP]: set tokenizer.kind to wordpiece")
         if length < 5:
@@ -49,7 +52,10 @@ class Pairs:
         self._split, self._length, self._pad = split, length, pad
         (self._cls,), (self._sep,) = start, end
         self._seed, self._swapped, self._short_pair_rate = seed, swapped, short_pair_rate
-        if not swapped and split.num_documents < 2:
+        self._random_rate = 0.5 if swapped else random_rate
+        self._two_sentences = swapped or two_sentences
+        elsewhere = not swapped and (random_rate > 0 or not two_sentences)
+        if elsewhere and split.num_documents < 2:
             raise DataError(
                 f"the {split.name} split of {split.source} is one document, but next sentence prediction takes "
                 "sentences of other documents: set objective.pairs=none or give more documents"
@@ -118,14 +124,14 @@ class Pairs:
         while sentence < stop:
             a_start = self._start_of(sentence)
             last = min(bisect.bisect_left(ends, a_start + target, sentence, stop), stop - 1)
-            if self._swapped:
+            if self._two_sentences:
                 last = min(max(last, sentence + 1), stop - 1)
             sentences = last - sentence + 1
-            if self._swapped and sentences == 1:
+            if self._two_sentences and sentences == 1:
                 return
             cut = sentence + (rng.randint(1, sentences - 1) if sentences > 1 else 1)
             a = (a_start, ends[cut - 1])
-            label = int(sentences == 1 or rng.random() < 0.5)
+            label = int(sentences == 1 or rng.random() < self._random_rate)
             sentence = last + 1
             if not label or self._swapped:
                 b = (a[1], ends[last])

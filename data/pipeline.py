@@ -7,10 +7,12 @@ import json
 import pathlib
 from typing import Any
 
-from data import corpus, corpus_files, rows, sources, tokenizers
+from data import corpus, corpus_files, examples, rows, sources, tokenizers
 from data.batches import Batches
 
 TRAINING_FORMAT = 1  # counted up when the same text and settings come to give another tokenizer
+# Options of rows that every fingerprint names. Later ones are left out at their defaults: earlier runs keep theirs.
+_FIRST_OPTIONS = frozenset(("kind", "length", "start", "end", "pad", "short_pair_rate", "swapped"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Data:
         description: one line for the console.
         corpora: the open data.corpus.Corpus of each source.
         split: the split of the corpora that is read.
+        labels: names of the labels of examples; none of other rows.
     """
 
     batches: Any
@@ -30,6 +33,7 @@ class Data:
     description: str
     corpora: list
     split: str
+    labels: tuple[str, ...] = ()
 
     def __call__(self, step, places=None):
         """The rows of a step at some places of the global batch (None: all); see data.batches."""
@@ -103,7 +107,7 @@ def _some(source, size):
             return
 
 
-def open_batches(config, tokenizer, wanted, split, report=print):
+def open_batches(config, tokenizer, wanted, split, task=None, report=print):
     """The batches of a split; its corpora are prepared if they are not there yet.
 
     Args:
@@ -111,15 +115,19 @@ def open_batches(config, tokenizer, wanted, split, report=print):
         tokenizer: data.tokenizers.Tokenizer.
         wanted: objectives.base.Rows, what the objective reads.
         split: "train" (shuffled) or "validation" (in order).
+        task: tasks.Task, where `wanted` are its examples; else None.
         report: called with progress messages.
 
     Returns:
         Data.
     """
+    if wanted.kind == "examples":
+        return _open_examples(config, tokenizer, wanted, split, task, report)
     separate = split == "validation" and bool(config.data.validation_source)
     share = 0.0 if separate or config.data.validation_source else config.data.validation_share
     options = dataclasses.asdict(wanted)
     document_end = options.pop("document_end")
+    described = _described(wanted, options)
     opened, planned, weights = [], [], []
     for source, weight in open_sources(config, split):
         prepared = corpus.prepare(
@@ -128,17 +136,40 @@ def open_batches(config, tokenizer, wanted, split, report=print):
             config.data.cache_dir,
             document_end=document_end,
             validation_share=share,
+            entities=wanted.entities,
             progress=report,
         )
         opened.append(prepared)
         part = prepared.split("train" if separate else split)
-        planned.append(rows.plan(part, seed=config.seed, **options))
+        planned.append(rows.plan(part, seed=config.seed, report=report, **options))
         weights.append(weight)
     batches = Batches(planned, weights, seed=config.seed, batch_size=config.train.batch_size, shuffle=split == "train")
-    digest = hashlib.sha256(repr([[c.directory.name for c in opened], weights, options]).encode()).hexdigest()
+    digest = hashlib.sha256(repr([[c.directory.name for c in opened], weights, described]).encode()).hexdigest()
     tokens = sum(c.manifest["splits"]["train" if separate else split]["tokens"] for c in opened)
     description = (
         f"{config.data.source}, {tokens:,} {split} tokens, rows of {wanted.length} ({wanted.kind}), "
         f"{batches.steps_per_epoch:,.1f} steps an epoch"
     )
     return Data(batches, digest, description, opened, "train" if separate else split)
+
+
+def _open_examples(config, tokenizer, wanted, split, task, report):
+    """The Data of a task's labelled examples; see `open_batches`."""
+    share = config.data.validation_share
+    made = examples.Examples(task, tokenizer, config.data.cache_dir, validation_share=share, report=report)
+    part = made.split(split)
+    planned = examples.Rows(part, wanted.length, wanted.start, wanted.end, wanted.pad)
+    batches = Batches([planned], [1.0], seed=config.seed, batch_size=config.train.batch_size, shuffle=split == "train")
+    options = [made.name, split, wanted.length, wanted.start, wanted.end, wanted.pad]
+    description = (
+        f"task {task.name}, {planned.num_rows:,} {split} examples of {len(made.labels)} labels, the most frequent of "
+        f"which is {part.majority:.1%} of them; rows of {wanted.length}, {batches.steps_per_epoch:,.1f} steps an epoch"
+    )
+    digest = hashlib.sha256(repr(options).encode()).hexdigest()
+    return Data(batches, digest, description, [made], split, made.labels)
+
+
+def _described(wanted, options):
+    """The options of rows that the fingerprint covers: younger ones only where they are set."""
+    defaults = {field.name: field.default for field in dataclasses.fields(wanted) if field.name not in _FIRST_OPTIONS}
+    return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}

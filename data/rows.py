@@ -5,10 +5,12 @@ numbers to arrays. Every kind gives int32 arrays with a leading dimension of n r
 index) and `epoch` [n].
 """
 
+import array
 import bisect
 
 import numpy as np
 
+from data.cooccurrences import Cooccurrences
 from data.corpus import ranges
 from data.pairs import Pairs
 from errors import ConfigError, DataError
@@ -16,17 +18,21 @@ from errors import ConfigError, DataError
 
 def plan(
     split, *, kind, length, start=(), end=(), pad=0, short_pair_rate=0.1, swapped=False, random_rate=0.5,
-    two_sentences=False, flags=False, entities=False, window=0, seed=0,
+    two_sentences=False, flags=False, entities=False, window=0, seed=0, report=print,
 ):  # fmt: skip
     """Plans the rows that an objective reads.
 
     Args:
         split: a `data.corpus.Split`.
-        kind: "windows" over concatenated text, whole "documents" side by side, or sentence "pairs".
+        kind: "windows" over concatenated text, full "sentences" on end, whole "documents" side by side, or sentence
+            "pairs".
         length: tokens per row.
         start, end: ids put around each window or piece; for pairs ([CLS],) and ([SEP],).
         pad: id of padding.
-        short_pair_rate, swapped, seed: see `data.pairs.Pairs`; other kinds do not use them.
+        flags: windows and sentences also give the flags of each token; other kinds do not use it.
+        short_pair_rate, swapped, random_rate, two_sentences, seed: see `data.pairs.Pairs`; as above.
+        entities: not used here: the corpus was prepared with them or not.
+        window, report: see `data.cooccurrences.Cooccurrences`; other kinds do not use them.
 
     Returns:
         A row source: `num_rows` and `rows(indices, epochs)`.
@@ -36,22 +42,28 @@ def plan(
         DataError: the split cannot fill a row.
     """
     if kind == "windows":
-        return Windows(split, length, start, end)
+        return Windows(split, length, start, end, flags=flags)
+    if kind == "sentences":
+        return FullSentences(split, length, start, end, pad, flags=flags)
     if kind == "documents":
         return Documents(split, length, start, end, pad)
     if kind == "pairs":
-        return Pairs(split, length, start, end, pad, short_pair_rate=short_pair_rate, swapped=swapped, seed=seed)
-    raise ConfigError(f"unknown kind of rows {kind!r}; there are windows, documents and pairs")
+        negatives = {"swapped": swapped, "random_rate": random_rate, "two_sentences": two_sentences}
+        return Pairs(split, length, start, end, pad, short_pair_rate=short_pair_rate, **negatives, seed=seed)
+    if kind == "cooccurrences":
+        return Cooccurrences(split, length, window, report)
+    raise ConfigError(f"unknown kind of rows {kind!r}; there are windows, sentences, documents, pairs, cooccurrences")
 
 
 class Windows:
     """Row i is the i-th stretch of the token stream, between `start` and `end`; the ragged tail is left out.
 
-    `rows(indices [n], epochs [n])` gives `tokens` int32 [n, length].
+    `rows(indices [n], epochs [n])` gives `tokens` int32 [n, length], and where asked for the `flags` of the tokens,
+    of the same shape and 0 on special tokens; the bits are in `data.corpus_files`.
     """
 
-    def __init__(self, split, length, start=(), end=()):
-        self._split, self._length = split, length
+    def __init__(self, split, length, start=(), end=(), *, flags=False):
+        self._split, self._length, self._flags = split, length, flags
         self._start, self._end = np.asarray(start, np.int32), np.asarray(end, np.int32)
         self._capacity = _capacity(length, start, end)
         self.num_rows = split.num_tokens // self._capacity
@@ -63,11 +75,57 @@ class Windows:
 
     def rows(self, indices, epochs):
         starts = np.asarray(indices, np.int64) * self._capacity
-        text, _ = self._split.gather(starts, starts + self._capacity)
+        text, flags = self._split.gather(starts, starts + self._capacity)
         n = len(starts)
         start, end = (np.broadcast_to(ids, (n, len(ids))) for ids in (self._start, self._end))
-        tokens = np.concatenate([start, text.reshape(n, self._capacity), end], axis=1)
-        return {"tokens": tokens, **_identity(indices, epochs)}
+        arrays = {"tokens": np.concatenate([start, text.reshape(n, self._capacity), end], axis=1)}
+        if self._flags:
+            frame = (0, 0), (len(self._start), len(self._end))
+            arrays["flags"] = np.pad(flags.reshape(n, self._capacity).astype(np.int32), frame)
+        return arrays | _identity(indices, epochs)
+
+
+class FullSentences:
+    """Full sentences in the order of the text, as many as fit: RoBERTa's FULL-SENTENCES (Liu et al. 2019, section 4.2).
+
+    A row may go on in the next document; then `end` stands between the two, as it does at the end of the row. A
+    sentence longer than a row is cut into pieces, which are treated like sentences. Every token of the split is in one
+    row exactly. `rows(indices [n], epochs [n])` gives int32 [n, length]: `tokens`; `segments`, 1 and on padding 0; and
+    where asked for the `flags` of the tokens, 0 on special tokens and padding; the bits are in `data.corpus_files`.
+    """
+
+    def __init__(self, split, length, start=(), end=(), pad=0, *, flags=False):
+        self._split, self._length, self._pad, self._flags = split, length, pad, flags
+        self._start, self._end = tuple(start), tuple(end)
+        capacity = _capacity(length, start, end)
+        starts, sizes = _pieces(np.concatenate([[0], split.sentence_ends()]), capacity)
+        document = np.searchsorted(split.document_offsets, starts, side="right")
+        begins = starts + len(self._end) * document  # places in one endless row
+        self._starts = np.append(starts[_first_of_rows(begins, begins + sizes, capacity)], split.num_tokens)
+        self.num_rows = len(self._starts) - 1
+
+    def rows(self, indices, epochs):
+        indices = np.asarray(indices, np.int64)
+        n, starts, stops = len(indices), self._starts[indices], self._starts[indices + 1]
+        sizes, separator = stops - starts, len(self._end)
+        first = np.cumsum(sizes) - sizes  # of each row's tokens among all
+        document = np.searchsorted(self._split.document_offsets, ranges(starts, sizes), side="right")
+        crossed = document - np.repeat(document[first], sizes)  # ends of documents in the row up to each token
+        base = np.arange(n) * self._length + len(self._start)
+        places = ranges(base, sizes) + separator * crossed
+        behind = places[first + sizes - 1] + 1
+        enters = np.flatnonzero(np.diff(crossed, prepend=0) > 0)  # tokens that begin a document within a row
+
+        tokens = np.full(n * self._length, self._pad, np.int32)
+        segments, flags = np.zeros((2, n * self._length), np.int32)
+        for k, token in enumerate(self._start):
+            tokens[base - len(self._start) + k] = token
+        for k, token in enumerate(self._end):
+            tokens[np.concatenate([places[enters] - separator, behind]) + k] = token
+        tokens[places], flags[places] = self._split.gather(starts, stops)
+        segments[ranges(base - len(self._start), behind + separator - base + len(self._start))] = 1
+        arrays = {"tokens": tokens, "segments": segments} | ({"flags": flags} if self._flags else {})
+        return {k: v.reshape(n, self._length) for k, v in arrays.items()} | _identity(indices, epochs)
 
 
 class Documents:
@@ -168,13 +226,23 @@ def pack(sizes, capacity):
     return bins
 
 
-def _pieces(document_offsets, capacity):
-    """Documents -> starts and sizes of pieces of at most `capacity` tokens, in the order of the text."""
-    lengths = np.diff(document_offsets)
+def _pieces(offsets, capacity):
+    """Documents or sentences -> starts and sizes of pieces of at most `capacity` tokens, in the order of the text."""
+    lengths = np.diff(offsets)
     count = -(-lengths // capacity)
     within = ranges(np.zeros_like(count), count) * capacity
     sizes = np.minimum(np.repeat(lengths, count) - within, capacity)
-    return np.repeat(document_offsets[:-1], count) + within, sizes
+    return np.repeat(offsets[:-1], count) + within, sizes
+
+
+def _first_of_rows(begins, ends, capacity):
+    """Pieces [begins, ends), in order -> those that begin a row, when each row takes as many as fit in `capacity`."""
+    begins, ends = (array.array("q", places.tobytes()) for places in (begins, ends))  # faster to search than numpy's
+    rows, piece = [], 0
+    while piece < len(ends):
+        rows.append(piece)
+        piece = bisect.bisect_right(ends, begins[piece] + capacity, piece)
+    return rows
 
 
 def _by_first_piece(row):

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from models import names
+from models.recurrent import Recurrent
 from models.transformer import Transformer
+from models.word_vectors import WordVectors
+
+BEFORE_TRANSFORMERS = {
+    "recurrent": Recurrent,
+    "bidirectional_recurrent": Recurrent,
+    "word_vectors": WordVectors,
+}
 
 
 def build(config, frozen_encoder=0, frozen_decoder=0):
@@ -15,12 +23,14 @@ def build(config, frozen_encoder=0, frozen_decoder=0):
 
     Args:
         config: ModelConfig.
-        frozen_encoder, frozen_decoder: bottom layers of each stack that run without a backward pass.
+        frozen_encoder, frozen_decoder: bottom layers of each stack of a transformer that run without a backward pass.
 
     Returns:
         A module with `init(key, batch)` and `apply({"params": tree}, batch, deterministic, rngs=...)`, which gives
         `models.Outputs`.
     """
+    if config.architecture in BEFORE_TRANSFORMERS:
+        return BEFORE_TRANSFORMERS[config.architecture](config)
     return Transformer(config, frozen_encoder, frozen_decoder)
 
 

@@ -7,11 +7,19 @@ import importlib
 from errors import ConfigError
 
 FAMILIES = (
-    "albert", "bart", "bert", "coco_lm", "deberta", "distilbert", "electra", "flaubert", "gemma", "gpt1", "gpt2",
-    "gpt3", "llama", "mistral", "qwen2", "roberta", "spanbert", "t5", "transformer", "unilm", "xlnet",
+    "albert", "bart", "bert", "coco_lm", "deberta", "distilbert", "electra", "elmo", "flaubert", "gemma", "glove",
+    "gpt1", "gpt2", "gpt3", "llama", "lstm", "mistral", "qwen2", "roberta", "skip_gram", "spanbert", "t5",
+    "transformer", "unilm", "xlnet",
 )  # fmt: skip
 CHOICES = {
-    "architecture": ("encoder", "decoder", "encoder_decoder"),
+    "architecture": (
+        "encoder",
+        "decoder",
+        "encoder_decoder",
+        "recurrent",
+        "bidirectional_recurrent",
+        "word_vectors",
+    ),
     "positions": (
         "learned",
         "sinusoidal",
@@ -26,7 +34,7 @@ CHOICES = {
     "norm": ("layer", "rms"),
     "norm_position": ("pre", "post"),
     "activation": ("gelu", "gelu_tanh", "relu", "silu"),
-    "pooling": ("first", "last"),
+    "pooling": ("first", "last", "max"),
     "pooler_activation": ("tanh", "gelu", "gelu_tanh", "relu", "silu", "none"),
     "initializer": ("normal", "truncated_normal", "scaled_residual", "xavier_uniform", "t5"),
     "dtype": ("float32", "bfloat16"),
@@ -47,10 +55,15 @@ HEADS = {  # name in ModelConfig.heads_out: what it gives
     "sbo": "logits over the vocabulary from the ends of a hidden span (SpanBERT)",
 }
 
+HEADS_BEFORE_TRANSFORMERS = {  # architecture: the heads that it can have
+    "recurrent": ("lm", "class"),
+    "bidirectional_recurrent": ("lm", "class"),
+    "word_vectors": (),
+}
 LEAST = {
     1: "layers width heads kv_heads ffn vocab_size vocab_multiple num_labels",
     0: "decoder_layers token_types max_positions position_offset relative_span relative_buckets enhanced_decoder "
-    "window",
+    "window feature_layers",
 }
 
 
@@ -75,6 +88,8 @@ class ModelConfig:
     vocab_multiple: int = 128
     embedding_width: int = 0  # 0: width
     token_types: int = 0
+    feature_layers: int = 0
+    recurrent_residual: bool = False
     shared_layers: bool = False
     shared_stacks: bool = False
     positions: str = "learned"
@@ -147,6 +162,7 @@ class ModelConfig:
             raise ConfigError(f"model.kv_heads={self.kv_heads} must divide model.heads={self.heads}")
         self._check_positions()
         self._check_structure()
+        self._check_recurrent()
 
     def _check_positions(self):
         if self.positions == "rotary" and self.head_dim % 2:
@@ -215,6 +231,36 @@ class ModelConfig:
             raise ConfigError(
                 f"model.attention_backend={self.attention_backend} has no dropout on attention probabilities: set "
                 "model.attention_dropout=0 or model.attention_backend=einsum"
+            )
+
+    def _check_recurrent(self):
+        if self.architecture not in HEADS_BEFORE_TRANSFORMERS:
+            if self.feature_layers or self.recurrent_residual:
+                raise ConfigError(
+                    f"model.feature_layers and model.recurrent_residual are of recurrent models, not of "
+                    f"model.architecture={self.architecture}: leave them unset"
+                )
+            return
+        known = HEADS_BEFORE_TRANSFORMERS[self.architecture]
+        if unknown := set(self.heads_out) - set(known):
+            raise ConfigError(
+                f"model.heads_out: architecture {self.architecture} has no head {', '.join(sorted(unknown))}; it has "
+                f"{', '.join(known) or 'none'}"
+            )
+        if self.positions != "none" or self.remat != "none":
+            raise ConfigError(
+                f"model.architecture={self.architecture} has neither positions nor layers to recompute: set "
+                "model.positions=none and model.remat=none"
+            )
+        if self.architecture == "bidirectional_recurrent" and self.pooling != "max":
+            raise ConfigError(
+                f"model.pooling={self.pooling}: no one state has read all of a row in both directions; set "
+                "model.pooling=max"
+            )
+        if self.feature_layers and (self.architecture != "bidirectional_recurrent" or "lm" in self.heads_out):
+            raise ConfigError(
+                "model.feature_layers puts the states of a model of both directions under a classifier: it needs "
+                "model.architecture=bidirectional_recurrent and no head lm"
             )
 
     def projection_bias(self, letter):

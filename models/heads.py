@@ -24,10 +24,16 @@ def pool(hidden_BTD, config, segments, positions):
 
     Args:
         hidden_BTD: states of the last stack.
-        config: ModelConfig; `pooling` says which place when `positions` is None.
+        config: ModelConfig; `pooling` says which place when `positions` is None. "max" takes the largest of each
+            feature over all places that are not padding.
         segments: int32 [B, T], 0 for padding, or None.
         positions: int32 [B], or None.
     """
+    if positions is None and config.pooling == "max":
+        if segments is not None:
+            lowest = jnp.finfo(hidden_BTD.dtype).min
+            hidden_BTD = jnp.where((segments > 0)[..., None], hidden_BTD, lowest)
+        return jnp.max(hidden_BTD, axis=1)
     if positions is None and config.pooling == "first":
         return hidden_BTD[:, 0]
     if positions is None and segments is None:
@@ -111,7 +117,7 @@ class BoundaryHead(nn.Module):
         position = Table(BOUNDARY_POSITIONS, BOUNDARY_WIDTH, c, axes.SMALL, name="position")(offsets_BP)
         x_BPD = jnp.concatenate([left_BPD, right_BPD, position.astype(left_BPD.dtype)], axis=-1)
         for layer in ("1", "2"):
-            dense = Linear(c.embedding_width, (axes.SMALL, axes.SMALL), init, True, c.dtype, name=f"dense_{layer}")
+            dense = Linear(c.embedding_width, (None, axes.SMALL), init, True, c.dtype, name=f"dense_{layer}")
             x_BPD = Norm(c, name=f"norm_{layer}")(ACTIVATIONS[c.activation](dense(x_BPD)))
         vocabulary = VocabularyHead(c, use_bias=True, name="vocabulary")
         nn.share_scope(self, vocabulary)

@@ -14,6 +14,7 @@ The decoder of an encoder-decoder reads the same five as `decoder_tokens`, ... .
                  not padding, as model.pooling says
     span_left, span_right, span_offsets  [B, P]: for the span boundary head, the places before and after the span that
                  holds each predicted token, and the token's place in it, from 0
+    contexts     [B, T, ...]: of word vectors, the words that each token is scored with
 Absent keys are known when a program is compiled, so that rows without padding can use fused kernels.
 """
 

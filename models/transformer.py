@@ -35,6 +35,8 @@ class Outputs:
         replaced_logits: f32 [B, T] ("rtd").
         copy_logits: f32 [B, T] ("copy").
         boundary_logits: f32 [B, P, V] ("sbo").
+        backward_logits: f32 [B, T, V], of the token before ("lm" of recurrent models in both directions).
+        scores: f32, how well words go with contexts (word vectors).
         query_hidden: [B, P, D] output of XLNet's query stream.
         encoder_hidden: [B, S, D] output of the encoder of an encoder-decoder.
         hidden_states: [layers + 1, B, T, D] of the last stack, on request.
@@ -51,6 +53,8 @@ class Outputs:
     replaced_logits: Any = None
     copy_logits: Any = None
     boundary_logits: Any = None
+    backward_logits: Any = None
+    scores: Any = None
     query_hidden: Any = None
     encoder_hidden: Any = None
     hidden_states: Any = None

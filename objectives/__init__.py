@@ -2,20 +2,58 @@
 
 from configs.base import suggest
 from errors import ConfigError
+from objectives.bart import Bart
 from objectives.base import Objective, Rows, Term
+from objectives.bidirectional_lm import BidirectionalLM
 from objectives.causal_lm import CausalLM
+from objectives.classification import Classification
+from objectives.corrective_lm import CorrectiveLM
+from objectives.denoising import Denoising
+from objectives.distillation import DistilledMaskedLM
+from objectives.glove import GloVe
 from objectives.masked_lm import MaskedLM
 from objectives.permutation_lm import PermutationLM
+from objectives.prefix_lm import PrefixLM
+from objectives.replaced_tokens import ReplacedTokens
+from objectives.salient_spans import SalientSpans
+from objectives.skip_gram import SkipGram
+from objectives.span_boundary import SpanBoundary
 from objectives.span_corruption import SpanCorruption
+from objectives.ul2 import UL2
+from objectives.unilm import UniLM
 
-__all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build"]
+__all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build", "check"]
 
 OBJECTIVES = {
+    "bart": Bart,
+    "bidirectional_lm": BidirectionalLM,
     "causal_lm": CausalLM,
+    "classification": Classification,
+    "corrective_lm": CorrectiveLM,
+    "distillation": DistilledMaskedLM,
+    "denoising": Denoising,
+    "glove": GloVe,
     "masked_lm": MaskedLM,
     "permutation_lm": PermutationLM,
+    "replaced_tokens": ReplacedTokens,
+    "prefix_lm": PrefixLM,
+    "salient_spans": SalientSpans,
+    "skip_gram": SkipGram,
+    "span_boundary": SpanBoundary,
     "span_corruption": SpanCorruption,
+    "ul2": UL2,
+    "unilm": UniLM,
 }
+
+
+def check(config):
+    """Refuses what an objective cannot do with any tokenizer, before one is made; an unknown name passes.
+
+    Raises:
+        ConfigError: what is missing and how to get it.
+    """
+    if config.objective.name in OBJECTIVES:
+        OBJECTIVES[config.objective.name].check(config)
 
 
 def build(config, tables, model_config):

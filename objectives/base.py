@@ -102,6 +102,11 @@ class Objective(abc.ABC):
     def build(cls, config, tables, model_config):
         """The objective of a configuration; see `objectives.build`."""
 
+    @classmethod
+    def check(cls, config):
+        """Refuses what can be seen before there is a tokenizer; see `objectives.check`."""
+        del config
+
     @abc.abstractmethod
     def corrupt_row(self, key, row):
         """Hides part of one row.

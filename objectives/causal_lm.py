@@ -24,7 +24,7 @@ class CausalLM(Objective):
         label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
     """
 
-    architectures = ("decoder",)
+    architectures = ("decoder", "recurrent")
     label_smoothing: float
     z_loss: float
 

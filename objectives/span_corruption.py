@@ -8,17 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import ConfigError
-from objectives.base import (
-    Objective,
-    Rows,
-    check_length,
-    check_loss_options,
-    check_packing,
-    check_positions,
-    check_share,
-    check_special_tokens,
-)
-from objectives.losses import token_terms
+from objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
+from objectives.text_to_text import TextToText, layout, room_for_targets
 
 
 def noise_counts(tokens_length, density, mean_span):
@@ -82,40 +74,30 @@ def random_parts(key, total, parts):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class SpanCorruption(Objective):
+class SpanCorruption(TextToText):
     """A fixed number of tokens in a fixed number of spans, at random places; a row always begins with a kept token.
 
     Attributes:
-        inputs_length, targets_length: tokens of the encoder and of the decoder.
         noise, spans: hidden tokens and spans of a row.
         eos: id that ends inputs and targets.
         sentinels: int32 [at least spans], ids in order of appearance.
         final_sentinel: one more sentinel closes the targets.
-        label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
     """
 
-    architectures = ("encoder_decoder",)
-    inputs_length: int
-    targets_length: int
     noise: int
     spans: int
     eos: int
     sentinels: Any
     final_sentinel: bool
-    label_smoothing: float
-    z_loss: float
 
     @classmethod
     def build(cls, config, tables, model_config):
-        """Reads windows that are just long enough to fill the encoder."""
+        """Reads windows that are just long enough to fill the inputs, data.sequence_length."""
         objective, inputs_length = config.objective, config.data.sequence_length
-        check_loss_options(config)
         _check_spans(config)
-        advice = "use tokenizer.kind=unigram and tokenizer.sentinels=100"
-        check_special_tokens(config, tables, ("eos", "pad"), advice)
+        check_special_tokens(config, tables, ("eos", "pad"), TOKENIZER_ADVICE)
         tokens_length, needed = lengths(inputs_length, objective.mask_rate, objective.mean_span)
         noise, spans = noise_counts(tokens_length, objective.mask_rate, objective.mean_span)
-        needed += objective.final_sentinel
         if spans > tokens_length - noise:
             raise ConfigError(
                 f"objective.mask_rate={objective.mask_rate} and objective.mean_span={objective.mean_span} ask for "
@@ -125,29 +107,27 @@ class SpanCorruption(Objective):
         if len(tables.sentinels) < spans + objective.final_sentinel:
             raise ConfigError(
                 f"rows of data.sequence_length={inputs_length} need {spans + objective.final_sentinel} sentinels, the "
-                f"tokenizer has {len(tables.sentinels)}: {advice} (or as many as needed), or raise objective.mean_span"
+                f"tokenizer has {len(tables.sentinels)}: {TOKENIZER_ADVICE} (or as many as needed), or raise "
+                "objective.mean_span"
             )
-        targets_length = needed if config.data.target_length is None else config.data.target_length
-        if targets_length < needed:
-            raise ConfigError(
-                f"data.target_length={targets_length} is too short: rows of data.sequence_length={inputs_length} make "
-                f"targets of {needed} tokens; leave data.target_length unset or set it to {needed} or more"
-            )
+        needed += objective.final_sentinel
         check_packing(config, ("windows",))
-        check_positions(model_config, inputs_length, "data.sequence_length")
-        check_positions(model_config, targets_length, "data.target_length")
+        targets_length = room_for_targets(config, needed)
         return cls(
             rows=Rows("windows", tokens_length, pad=tables.pad),
-            outputs=("lm",),
-            inputs_length=inputs_length,
-            targets_length=targets_length,
             noise=noise,
             spans=spans,
             eos=tables.eos,
             sentinels=np.asarray(tables.sentinels, np.int32),
             final_sentinel=objective.final_sentinel,
-            label_smoothing=objective.label_smoothing,
-            z_loss=objective.z_loss,
+            **layout(
+                config,
+                tables,
+                model_config,
+                inputs_length=inputs_length,
+                targets_length=targets_length,
+                joint_length=inputs_length + needed,
+            ),
         )
 
     def noise_mask(self, key):
@@ -168,42 +148,22 @@ class SpanCorruption(Objective):
         run_R = jnp.cumsum(jnp.zeros(length, jnp.int32).at[ends[:-1]].add(1))
         return run_R % 2 == 1, run_R // 2
 
-    def corrupt_row(self, key, row):
-        """Replaces spans: `tokens` [T], `decoder_tokens`, `targets` and `target_weights` of the decoder's length."""
-        tokens_R = row["tokens"]
-        hidden_R, span_R = self.noise_mask(key)
-        first_R = hidden_R & ~jnp.roll(hidden_R, 1)  # a row ends hidden and begins kept, so rolling is no harm
-        sentinels = jnp.asarray(self.sentinels, tokens_R.dtype)
-        sentinel_R = sentinels[span_R]
-        hidden_so_far_R = jnp.cumsum(hidden_R)
-        kept_so_far_R = jnp.arange(1, tokens_R.shape[0] + 1) - hidden_so_far_R
-
-        # Inputs: each kept token, and the sentinel in the place of each span's first token.
-        inputs_T = jnp.full(self.inputs_length, self.eos, tokens_R.dtype)
-        place_R = jnp.where(hidden_R, kept_so_far_R + span_R, kept_so_far_R - 1 + span_R)
-        inputs_T = inputs_T.at[jnp.where(hidden_R & ~first_R, self.inputs_length, place_R)].set(
-            jnp.where(hidden_R, sentinel_R, tokens_R), mode="drop"
+    def pair_row(self, key, row):
+        """Replaces spans; all rows have the same numbers of tokens."""
+        hidden_R, _ = self.noise_mask(key)
+        pair = sentinel_pair(
+            row["tokens"],
+            hidden_R,
+            self.rows.length,
+            sentinels=self.sentinels,
+            eos=self.eos,
+            pad=self.rows.pad,
+            final_sentinel=self.final_sentinel,
+            inputs_length=self.inputs_length,
+            targets_length=self.targets_length,
         )
-        # Targets: each span after its sentinel.
-        length = self.noise + self.spans + 1 + self.final_sentinel
-        targets = jnp.full(self.targets_length, self.rows.pad, tokens_R.dtype)
-        place_R = hidden_so_far_R + span_R
-        targets = targets.at[jnp.where(hidden_R, place_R, self.targets_length)].set(tokens_R, mode="drop")
-        targets = targets.at[jnp.where(first_R, place_R - 1, self.targets_length)].set(sentinel_R, mode="drop")
-        if self.final_sentinel:
-            targets = targets.at[length - 2].set(sentinels[self.spans])
-        targets = targets.at[length - 1].set(self.eos)
-        return {
-            "tokens": inputs_T,
-            # T5 starts its decoder with the padding token.
-            "decoder_tokens": jnp.roll(targets, 1).at[0].set(self.rows.pad),
-            "targets": targets,
-            "target_weights": (jnp.arange(self.targets_length) < length).astype(jnp.float32),
-        }
-
-    def loss(self, outputs, batch):
-        """Terms "loss" (nats a target token) and "accuracy"."""
-        return token_terms(outputs, batch, label_smoothing=self.label_smoothing, z_loss=self.z_loss)
+        count = self.noise + self.spans + 1 + self.final_sentinel
+        return pair._replace(inputs_count=self.inputs_length, targets_count=count)
 
 
 def _check_spans(config):

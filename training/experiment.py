@@ -12,6 +12,7 @@ import numpy as np
 import data.pipeline
 import models
 import objectives
+import tasks
 from errors import ConfigError
 from models import names
 from parallel import mesh as meshes
@@ -245,6 +246,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
         ConfigError, DataError: what is wrong and how to mend it.
     """
     check_options(config)
+    objectives.check(config)
     mesh = meshes.make_mesh(config.mesh, devices)
     model_config = models.resolve(config.model)
     meshes.check_sizes(config, model_config, mesh.devices.shape)
@@ -258,9 +260,11 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
             "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"
         )
     sources = initial.sources(config, objective, tokenizer)
-    batches = data.pipeline.open_batches(config, tokenizer, objective.rows, "train", report)
+    task = tasks.read_by(config, objective.rows)
+    batches = data.pipeline.open_batches(config, tokenizer, objective.rows, "train", task, report)
+    _check_labels(config, model_config, batches)
     objective = objective.with_counts(batches.counts)
-    validation = data.pipeline.open_batches(config, tokenizer, objective.rows, "validation", report)
+    validation = data.pipeline.open_batches(config, tokenizer, objective.rows, "validation", task, report)
 
     durations = _durations(config, batches)
     model, parameters, split = _model(config, model_config, objective)
@@ -328,6 +332,20 @@ def check_options(config):
     if config.train.dropout_generator not in generators:
         raise ConfigError(
             f"train.dropout_generator={config.train.dropout_generator!r} is not one of {', '.join(generators)}"
+        )
+
+
+def _check_labels(config, model_config, batches):
+    """Refuses a classifier that has not as many classes as its task, and a task that is not read."""
+    labels = len(batches.labels)
+    if config.task.name and not labels:
+        raise ConfigError(
+            f"task.name={config.task.name}: objective.name={config.objective.name} reads text, not labelled examples; "
+            "set objective.name=classification, or leave task.name empty"
+        )
+    if labels and model_config.num_labels != labels:
+        raise ConfigError(
+            f"the task has {labels} labels, model.num_labels={model_config.num_labels}: set model.num_labels={labels}"
         )
 
 

@@ -20,8 +20,6 @@ from models import names
 from models.composite import Composite
 from training import restore
 
-WORDS = "token/"  # names of what belongs to a vocabulary begin so
-
 
 def sources(config, objective, tokenizer):
     """The Source of every run that parameters come from, in the order in which they are put in.
@@ -116,7 +114,9 @@ class Source:
                 continue
             values = jnp.stack([flat[t][layer] for t, layer in zip(theirs, their_layers, strict=True)])
             read[name] = (values, None if len(layers) == shapes[name][0] else jnp.array(layers))
-        self._tell(shapes, read, sorted(set(flat) - taken), step, report)
+        # The main part of a composite is offered under two names.
+        own, used = ({name.removeprefix(self._prefix) for name in some} for some in (flat, taken))
+        self._tell(shapes, read, sorted(own - used), step, report)
         return {name: (np.asarray(values), layers) for name, (values, layers) in read.items()}
 
     def _shapes(self):
@@ -134,7 +134,6 @@ class Source:
         return names.flatten(params) | names.flatten(self._model.part(params, self._model.main)[1])
 
     def _tell(self, shapes, read, left, step, report):
-        left = [name for name in left if not name.startswith(self._prefix) or not self._prefix]
         new = [name for name in shapes if name not in read]
         partly = [name for name, (_, layers) in read.items() if layers is not None]
         report(f"From {self.workdir}, step {step}: {len(read)} of {len(shapes)} parameters")

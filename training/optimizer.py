@@ -10,7 +10,7 @@ import optax
 from errors import ConfigError
 from models import names
 
-OPTIMIZERS = ("adamw", "adam_no_bias_correction", "adafactor", "lion", "muon")
+OPTIMIZERS = ("adamw", "adam_no_bias_correction", "adafactor", "adagrad", "lion", "muon")
 
 
 def make_optimizer(settings, schedule, shapes, decay):
@@ -36,6 +36,8 @@ def make_optimizer(settings, schedule, shapes, decay):
     elif s.name == "adafactor":
         parts.append(per_layer(optax.adafactor(learning_rate=None, eps=1e-30)))
         parts.append(optax.scale(-1.0))  # optax's alias already points downhill
+    elif s.name == "adagrad":
+        parts.append(optax.scale_by_rss(initial_accumulator_value=0.0, eps=s.epsilon))  # Duchi et al. 2011
     elif s.name == "lion":
         parts.append(optax.scale_by_lion(s.beta1, s.beta2))
     else:

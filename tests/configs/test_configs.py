@@ -1,9 +1,11 @@
 """Every experiment loads, fits its devices and its tokenizer, and is what its documentation says."""
 
 import dataclasses
+import functools
 import importlib
 import json
 import pathlib
+import tempfile
 import types
 
 import jax
@@ -16,7 +18,7 @@ from ml_collections import config_flags
 
 import models
 import objectives
-from configs import base, decoders, xlnet
+from configs import base, composites, decoders, encoder_decoders, encoders, xlnet
 from data import tokenizers
 from errors import ConfigError
 from models import names
@@ -27,10 +29,14 @@ from training.optimizer import make_optimizer
 from training.schedules import make_schedule
 
 ROOT = pathlib.Path(__file__).parents[2]
-SHARED = ("__init__", "base", "families", "encoders", "decoders", "encoder_decoders")
+SHARED = ("__init__", "base", "families", "baselines", "composites", "encoders", "decoders", "encoder_decoders")
 STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in SHARED)
 SIZES = {
     "gpt3": decoders.GPT3_SIZES,
+    "electra": composites.ELECTRA_SIZES,
+    "deberta_v3": composites.DEBERTA_V3_SIZES,
+    "coco_lm": composites.COCO_LM_SIZES,
+    "albert": encoders.ALBERT_SIZES,
     "llama": decoders.LLAMA_SIZES,
     "gemma": decoders.GEMMA_SIZES,
     "qwen2": decoders.QWEN2_SIZES,
@@ -38,8 +44,24 @@ SIZES = {
 }
 SIZED = [(stem, size) for stem, sizes in SIZES.items() for size in sizes]
 ARGUMENTS = {stem: tuple(f"size={size}" for size in sizes) for stem, sizes in SIZES.items()}
-ARGUMENTS |= {"bert_base": ("length=512",), "bert_large": ("length=512",)}
+ARGUMENTS |= {
+    "bert_base": ("length=512", "masking=spans", "pairs=sentence_order", "pairs=none,static=10,masking=entities"),
+    "bart_base": tuple(f"noise={noise}" for noise in list(encoder_decoders.BART_NOISES)[1:]),
+    "bert_large": ("length=512",),
+    "spanbert_base": ("boundary=false",),
+    "t5_salient_spans": tuple(f"size={size}" for size in list(encoder_decoders.SALIENT_SIZES)[1:]),
+    "t5_study": tuple(
+        f"architecture={architecture},objective={objective}"
+        for architecture in encoder_decoders.STUDY
+        for objective in ("denoising", "lm")
+    )
+    + tuple(f"noise={noise}" for noise in encoder_decoders.STUDY_NOISES[1:]),
+    "ul2": ("architecture=decoder",),
+}
+ARGUMENTS["electra"] += (*(f"task={task}" for task in composites.ELECTRA_TASKS[1:]), "tie=all", "tie=none")
+ARGUMENTS["deberta_v3"] += ("tie=embeddings",)
 ARGUMENTS["gpt3"] += ("sparse", "size=175b,sparse")
+NEEDS_A_RUN = ("distilbert",)  # of another experiment
 FULL = [(stem, arguments) for stem in STEMS for arguments in ("", *ARGUMENTS.get(stem, ()))]
 TINY = [(stem, f"tiny,{arguments}".rstrip(",")) for stem, arguments in FULL]
 
@@ -84,9 +106,21 @@ def schedule(config):
     )
 
 
+@functools.cache
+def teacher_run(name):
+    """A directory with the configuration of a default run, "bert_base-tiny", as far as a student looks at it."""
+    stem, _, arguments = name.partition("-")
+    directory = tempfile.TemporaryDirectory()
+    (pathlib.Path(directory.name) / "config.json").write_text(json.dumps(base.to_dict(load(stem, arguments))))
+    return directory
+
+
 def model_of(config):
     """The model as a run builds it: with the heads that the objective scores."""
     model_config = models.resolve(config.model)
+    if config.objective.teacher.startswith("runs/"):
+        config = config.copy_and_resolve_references()
+        config.objective.teacher = teacher_run(config.objective.teacher.removeprefix("runs/")).name
     objective = objectives.build(config, tables(config), model_config)
     return objective.model(dataclasses.replace(model_config, heads_out=tuple(objective.outputs)))
 
@@ -142,6 +176,11 @@ def test_tiny_is_the_same_experiment_on_one_device(stem, arguments):
     for option in ("model.family", "model.preset", "tokenizer.kind", "optimizer.name", "optimizer.schedule"):
         section, field = option.split(".")
         assert tiny[section][field] == full[section][field], option
+    for objective in (tiny.objective, full.objective):
+        if stem == "skip_gram":
+            objective.subsample = 0.0  # a small corpus needs a larger one
+        if stem == "distilbert":
+            objective.teacher = "runs/bert_base-tiny"  # of the student's size
     assert tiny.objective == full.objective
     assert (tiny.devices, tiny.model.dtype, tiny.model.remat, tiny.train.microbatches) == (1, "float32", "none", 1)
     assert 1e6 < counted(tiny) < 1e7
@@ -162,6 +201,8 @@ def test_tiny_is_the_same_experiment_on_one_device(stem, arguments):
         ("gpt2_xl", 1_557_611_200),
         ("gpt3", 125_226_240),
         ("t5_small", 60_506_624),
+        ("bart_base", 139_420_416),
+        ("bart_large", 406_291_456),
         ("t5_11b", 11_307_321_344),
         ("t5_v1_1_base", 247_577_856),
         ("gpt1", 116_534_784),
@@ -184,8 +225,9 @@ def test_documentation_gives_the_command_and_the_size(stem):
     for word in doc.split():
         if word.startswith("--config=configs/"):
             path, _, arguments = word.removeprefix("--config=").partition(":")
-            assert path == f"configs/{stem}.py"
-            load(stem, arguments)
+            named = pathlib.Path(path).stem
+            assert path == f"configs/{named}.py" and (named == stem or stem in NEEDS_A_RUN)
+            load(named, arguments)
     if stem not in SIZES:
         config = load(stem)
         devices = config.devices

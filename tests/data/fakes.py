@@ -32,7 +32,17 @@ class Tokenizer:
         self.vocab_size = vocab_size
 
     def encode_batch(self, texts):
-        return [np.array([int(word) for word in re.findall(r"\d+", text)], np.int32) for text in texts]
+        return [ids for ids, _ in self.encode_with_offsets(texts)]
+
+    def encode_with_offsets(self, texts):
+        found = [list(re.finditer(r"\d+", text)) for text in texts]
+        return [
+            (
+                np.array([int(word.group()) for word in words], np.int32),
+                np.array([word.span() for word in words], np.int32).reshape(-1, 2),
+            )
+            for words in found
+        ]
 
 
 def text(document):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import corpus, sentences
-from data.corpus import BLOCK, SENTENCE_END
+from data.corpus import BLOCK
+from data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
 from errors import DataError
 from tests.data import fakes
 
@@ -95,6 +96,31 @@ def test_document_end_closes_the_last_sentence(tmp_path):
     assert ids.tolist() == [1, 2, 3, 9, 4, 9]
     assert flags.tolist() == [0, 1, 0, 1, 0, 1]
     assert split.document_offsets.tolist() == [0, 4, 6]
+
+
+def test_entities_are_flagged_where_they_are_asked_for(tmp_path):
+    """Numbers are entities, and every token here is one, split by full stops."""
+    documents = [[[1, 2], [3]], [[4]]]
+    plain, flagged = (fakes.prepare(documents, tmp_path, entities=entities) for entities in (False, True))
+    assert plain.directory != flagged.directory
+    assert (plain.manifest["entities"], flagged.manifest["entities"]) == (False, True)
+    (ids, flags), (flagged_ids, with_entities) = (made.split("train").gather([0], [4]) for made in (plain, flagged))
+    assert ids.tolist() == flagged_ids.tolist() == [1, 2, 3, 4]
+    assert flags.tolist() == [0, SENTENCE_END, SENTENCE_END, SENTENCE_END]
+    assert (with_entities & SENTENCE_END).tolist() == flags.tolist()
+    assert (with_entities - flags).tolist() == [ENTITY_START | ENTITY] * 4
+    held_out = fakes.prepare(documents, tmp_path, entities=True, validation_share=1.0).split("validation")
+    np.testing.assert_array_equal(held_out.gather([0], [4])[1], with_entities)
+    closed = fakes.prepare(documents, tmp_path, entities=True, document_end=9).split("train")
+    assert (closed.gather([0], [6])[1] & ENTITY > 0).tolist() == [True, True, True, False, True, False]
+
+
+def test_without_entities_a_corpus_keeps_its_name():
+    """What earlier versions have prepared is found again."""
+    options = {"document_end": 5, "validation_share": 0.3}
+    plain = corpus.fingerprint(fakes.Source(["1."]), fakes.Tokenizer(), **options)
+    assert plain == "0ebd74d58b3f4762ca75d307bc4ba0ce"
+    assert corpus.fingerprint(fakes.Source(["1."]), fakes.Tokenizer(), **options, entities=True) != plain
 
 
 def test_large_vocabularies(tmp_path):

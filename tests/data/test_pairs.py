@@ -1,5 +1,7 @@
 """Sentence pairs: which stretches of text, how often, and how long."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,48 @@ def test_shares(split):
     assert abs(swapped.mean() - 0.5) < 4 * 0.5 / len(swapped) ** 0.5
     random_next = np.concatenate([read(pairs(split), epoch)[0]["labels"] for epoch in range(8)])
     assert 0.5 < random_next.mean() < 0.65  # a chunk of one sentence always takes a random B
+
+
+def test_a_negative_is_as_frequent_as_asked_for(split):
+    """With two sentences at least in every chunk, each label is one coin."""
+    for rate in (0.0, 0.3, 1.0):
+        drawn = [read(pairs(split, random_rate=rate, two_sentences=True), epoch)[0]["labels"] for epoch in range(4)]
+        labels = np.concatenate(drawn)
+        assert abs(labels.mean() - rate) <= 4 * (rate * (1 - rate) / len(labels)) ** 0.5
+    with_lone = read(pairs(split, random_rate=0.0))[0]["labels"]
+    assert 0 < with_lone.mean() < 0.3  # lone sentences have no other way
+
+
+def test_two_sentences_leave_lone_ones_out(tmp_path):
+    documents = [[[10, 11]], [[12], [13], [14, 15]], [[16]], [[17], [18]]]
+    made = fakes.prepare(documents, tmp_path).split("train")
+    _, texts = read(pairs(made, random_rate=0.0, two_sentences=True))
+    assert sorted(a + b for a, b in texts) == [[12, 13, 14, 15], [17, 18]]
+    alone = fakes.prepare([[[10, 11], [12]]], tmp_path).split("train")
+    assert read(pairs(alone, random_rate=0.0, two_sentences=True))[1] == [([10, 11], [12])]
+
+
+@pytest.mark.parametrize(
+    "swapped, num_rows, digest",
+    [(False, 259, "0be54474b7cbb9a2f47ab8906a95aeb0"), (True, 168, "a04c91f97a8ee8a00f2695e4bf3e565f")],
+)
+def test_draws_stay_what_they_were(tmp_path, swapped, num_rows, digest):
+    """A run that is resumed with a later version of the code goes on with the same rows."""
+    rng, documents, token = np.random.default_rng(0), [], 10
+    for _ in range(60):
+        document = []
+        for _ in range(rng.integers(1, 20)):
+            size = int(rng.integers(1, 16))
+            document.append(list(range(token, token + size)))
+            token += size
+        documents.append(document)
+    made = fakes.prepare(documents, tmp_path).split("train")
+    source, found = pairs(made, short_pair_rate=0.1, swapped=swapped, seed=3), hashlib.sha256()
+    for epoch in (0, 1):
+        rows = source.rows(np.arange(source.num_rows), np.full(source.num_rows, epoch))
+        for key in sorted(rows):
+            found.update(rows[key].tobytes())
+    assert (source.num_rows, found.hexdigest()[:32]) == (num_rows, digest)
 
 
 def test_unused_sentences_are_put_back(tmp_path):

@@ -13,18 +13,22 @@ from tests.data import fakes
 
 
 class Stream:
-    """A split in memory whose token at offset i is i + 10."""
+    """A split in memory whose token at offset i is i + 10, with flags i % 7; sentences end where they are said to."""
 
     name, source = "train", "counting"
 
-    def __init__(self, lengths):
+    def __init__(self, lengths, sentence_lengths=()):
         self.document_offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.num_documents, self.num_tokens = len(lengths), int(self.document_offsets[-1])
+        self._sentence_ends = np.cumsum(sentence_lengths, dtype=np.int64)
+
+    def sentence_ends(self):
+        return self._sentence_ends
 
     def gather(self, starts, stops):
         parts = [np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)]
-        ids = np.concatenate([*parts, np.zeros(0, np.int64)]).astype(np.int32) + 10
-        return ids, np.zeros(len(ids), np.uint8)
+        places = np.concatenate([*parts, np.zeros(0, np.int64)])
+        return places.astype(np.int32) + 10, (places % 7).astype(np.uint8)
 
 
 def every_row(source, epoch=0):
@@ -44,6 +48,91 @@ def test_windows_are_consecutive(tmp_path, start, end):
     np.testing.assert_array_equal(text, np.arange(len(text)) + 10)
     assert (rows["tokens"][:, : len(start)] == start).all()
     assert (rows["tokens"][:, 32 - len(end) :] == end).all()
+
+
+def test_windows_give_flags_where_they_are_asked_for():
+    source = plan(Stream([90]), kind="windows", length=16, start=(1,), end=(2, 3), flags=True)
+    rows = every_row(source)
+    assert set(rows) == {"tokens", "flags", "row_id", "epoch"} and rows["flags"].dtype == np.int32
+    expected = np.where(rows["tokens"] >= 10, (rows["tokens"] - 10) % 7, 0)
+    np.testing.assert_array_equal(rows["flags"], expected)
+
+
+def full_sentences(documents, length, start, end):
+    """Rows of FULL-SENTENCES in plain loops: lists of tokens, where documents are lists of sizes of sentences."""
+    capacity = length - len(start) - len(end)
+    rows, row, token = [], [], 10
+    for document in documents:
+        begins = True
+        for sentence in document:
+            left = list(range(token, token + sentence))
+            token += sentence
+            while left:
+                piece, left = left[:capacity], left[capacity:]
+                separator = list(end) if begins and row else []
+                if len(row) + len(separator) + len(piece) > capacity:
+                    rows.append(row)
+                    row, separator = [], []
+                row = row + separator + piece
+                begins = False
+    return [[*start, *row, *end] for row in [*rows, row]]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=12), min_size=1, max_size=12),
+    st.sampled_from([((), ()), ((1,), (2,)), ((), (3,)), ((1,), (2, 3))]),
+    st.randoms(use_true_random=False),
+)
+def test_full_sentences_fill_rows_in_order(documents, wrapping, random):
+    split = Stream([sum(document) for document in documents], [size for document in documents for size in document])
+    source = plan(split, kind="sentences", length=16, start=wrapping[0], end=wrapping[1], pad=4, flags=True)
+    expected = full_sentences(documents, 16, *wrapping)
+    assert source.num_rows == len(expected)
+    chosen = [random.randrange(source.num_rows) for _ in range(5)] + list(range(source.num_rows))
+    rows = source.rows(np.array(chosen), np.zeros(len(chosen)))
+    assert set(rows) == {"tokens", "segments", "flags", "row_id", "epoch"}
+    for number, tokens, segments, flags in zip(chosen, rows["tokens"], rows["segments"], rows["flags"], strict=True):
+        used = len(expected[number])
+        assert tokens[:used].tolist() == expected[number] and (tokens[used:] == 4).all()
+        assert (segments[:used] == 1).all() and not segments[used:].any()
+        np.testing.assert_array_equal(flags, np.where(tokens >= 10, (tokens - 10) % 7, 0))
+
+
+def test_full_sentences_of_a_corpus(tmp_path):
+    """No row could take the sentence that the next one begins with."""
+    rng, token, documents = np.random.default_rng(0), 10, []
+    for _ in range(60):
+        document = []
+        for size in rng.integers(1, 40, size=rng.integers(1, 12)).tolist():
+            document.append(list(range(token, token + size)))
+            token += size
+        documents.append(document)
+    split = fakes.prepare(documents, tmp_path).split("train")
+    source = plan(split, kind="sentences", length=64, start=(1,), end=(2,), pad=4)
+    rows = every_row(source)
+    assert set(rows) == {"tokens", "segments", "row_id", "epoch"}
+    assert all(value.dtype == np.int32 for value in rows.values()) and rows["tokens"].shape == (source.num_rows, 64)
+    text = rows["tokens"][rows["tokens"] >= 10]
+    np.testing.assert_array_equal(text, np.arange(10, token))
+    firsts = {document[0][0] for document in documents}
+    sizes = {sentence[0]: len(sentence) for document in documents for sentence in document}
+    for row, following in zip(rows["tokens"][:-1], rows["tokens"][1:], strict=True):
+        used, first = np.count_nonzero(row != 4), int(following[1])
+        assert used + (first in firsts) + sizes[first] > 64
+        inside = np.flatnonzero(row[1 : used - 1] == 2) + 1
+        assert [int(row[place + 1]) for place in inside] == sorted(firsts & set(row[2:used].tolist()))
+    alone = plan(split, kind="sentences", length=64)  # no id to put between documents: none is there
+    np.testing.assert_array_equal(every_row(alone)["tokens"][every_row(alone)["segments"] > 0], np.arange(10, token))
+
+
+def test_rows_of_many_sentences_are_planned_quickly():
+    sizes = np.clip(np.random.default_rng(0).lognormal(2.9, 0.8, size=300_000), 1, 400).astype(int)
+    split = Stream(sizes.reshape(-1, 30).sum(axis=1), sizes)
+    began = time.process_time()
+    source = plan(split, kind="sentences", length=512, start=(1,), end=(2,))
+    assert time.process_time() - began < 1.5  # of 7 million tokens
+    assert sizes.sum() / (source.num_rows * 510) > 0.95
 
 
 def check_packed(lengths, length, start, end, rows):
@@ -85,9 +174,10 @@ def test_documents_from_a_corpus(tmp_path):
     check_packed(lengths, 64, (1,), (2,), rows)
 
 
-@pytest.mark.parametrize("kind", ["windows", "documents"])
+@pytest.mark.parametrize("kind", ["windows", "sentences", "documents"])
 def test_rows_are_random_access(kind):
-    source = plan(Stream([40, 3, 9, 100, 17, 17, 30]), kind=kind, length=16)
+    lengths = [40, 3, 9, 100, 17, 17, 30]
+    source = plan(Stream(lengths, lengths), kind=kind, length=16)
     whole, chosen = every_row(source, epoch=3), np.array([5, 0, 5, 9])
     some = source.rows(chosen, np.full(4, 3))
     for key, value in some.items():

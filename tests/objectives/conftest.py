@@ -7,28 +7,34 @@ import pytest
 
 import objectives
 from configs.base import get_base
+from tests.objectives import teachers
 
 VOCAB = 40
 NEEDS = {  # what a model must be for objectives that are not for any of their architecture
+    "classification": dict(num_labels=3),
+    "distillation": dict(layers=2, width=32, embedding_width=32, heads=4, ffn=64),
+    "glove": dict(use_bias=True),
     "permutation_lm": dict(positions="transformer_xl", longest_row=None),
+    "unilm": dict(token_types=6),
 }
 
 
 def make_tables(**changes):
     """Tables of a vocabulary of 40: six special tokens, text from 6, eight sentinels counted down from the end."""
     sentinels = changes.pop("sentinels", np.arange(VOCAB - 1, VOCAB - 9, -1, dtype=np.int32))
-    special = np.zeros(VOCAB, bool)
+    size = changes.get("vocab_size", VOCAB)
+    special = np.zeros(size, bool)
     special[[0, 2, 3, 4, 5, *sentinels]] = True
     ids = dict(vocab_size=VOCAB, pad=0, unk=1, cls=2, sep=3, mask=4, eos=5, bos=None)
-    return types.SimpleNamespace(
-        **ids | changes, sentinels=sentinels, special=special, starts_word=np.ones(VOCAB, bool)
-    )
+    return types.SimpleNamespace(**ids | changes, sentinels=sentinels, special=special, starts_word=np.ones(size, bool))
 
 
 def make(name, *, tables=None, model=None, **options):
     """The objective `name` with options given as objective__mask_rate=0.2."""
     config = get_base()
     config.objective.name = name
+    if name == "distillation":
+        config.objective.teacher = teachers.workdir()
     with config.unlocked():
         for option, value in options.items():
             section, field = option.split("__")

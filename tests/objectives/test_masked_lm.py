@@ -1,5 +1,6 @@
-"""BERT's masks: exact counts, shares, uniform places, nothing lost; and next-sentence prediction."""
+"""Masked tokens: exact counts, shares, uniform places, nothing lost; units, static masks and pairs."""
 
+import dataclasses
 import types
 
 import hypothesis
@@ -8,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import stats
 
-from objectives.masked_lm import prediction_counts
+from errors import ConfigError
+from objectives import masking
+from objectives.masked_lm import UNITS
 
 VOCAB, CLS, SEP, MASK = 40, 2, 3, 4
 LENGTH = 24
@@ -65,12 +69,6 @@ def check_batch(rows, batch, special):
         restored = batch["tokens"][r].copy()
         restored[positions[used]] = batch["targets"][r][used]
         np.testing.assert_array_equal(restored, tokens)
-
-
-def test_counts_follow_the_reference_rule():
-    counts = prediction_counts(512, 0.15, None)
-    assert [counts[n] for n in (0, 1, 9, 10, 30, 50, 70, 128, 512)] == [1, 1, 1, 2, 4, 8, 10, 19, 77]
-    assert prediction_counts(512, 0.15, 20)[[100, 128, 512]].tolist() == [15, 19, 20]
 
 
 @hypothesis.given(st.lists(st.lists(st.integers(1, LENGTH), max_size=6), min_size=4, max_size=4))
@@ -210,3 +208,157 @@ def test_loss_equals_a_loop(pairs):
         "nsp": 1.0,
         "nsp_accuracy": 0.0,
     }
+
+
+@pytest.fixture(scope="module")
+def continued(tables):
+    """Tables in which ids 10 to 19 continue words."""
+    made = tables()
+    made.starts_word[10:20] = False
+    return made
+
+
+@pytest.fixture(scope="module")
+def by_unit(build, continued):
+    """unit -> its objective."""
+    made = {}
+    for unit in UNITS:
+        packing = "windows" if unit == "entities" else "documents"
+        options = dict(data__sequence_length=LENGTH, data__packing=packing, objective__masking=unit)
+        made[unit] = build("masked_lm", tables=continued, objective__mask_rate=0.25, **options)
+    return made
+
+
+def flagged(rows):
+    """Rows with two names, of one token and of two, in each of two sentences."""
+    flags = np.zeros_like(rows["tokens"])
+    flags[:, [3, 7, 12, 16]] = masking.ENTITY_START | masking.ENTITY
+    flags[:, [8, 17]] = masking.ENTITY
+    flags[:, 10] |= masking.SENTENCE_END
+    return rows | {"flags": flags}
+
+
+@pytest.fixture(scope="module", params=UNITS)
+def hidden(request, by_unit):
+    """A unit, rows and their batch."""
+    rows = flagged(window_rows(4096))
+    batch = jax.jit(by_unit[request.param].corrupt)(jax.random.key(1), rows)
+    return request.param, rows, {name: np.asarray(array) for name, array in batch.items()}
+
+
+def test_every_unit_keeps_the_budget_and_loses_nothing(hidden, tables):
+    unit, rows, batch = hidden
+    special, count = tables().special, 6  # of 24 tokens, or of 22 rounded up
+    for r, tokens in enumerate(rows["tokens"][:256]):
+        used = batch["target_weights"][r] == 1
+        positions, restored = batch["prediction_positions"][r], batch["tokens"][r].copy()
+        assert used.sum() <= count and (used.sum() == count or unit not in ("tokens", "spans"))
+        assert (np.diff(positions[used]) > 0).all() and not positions[~used].any()
+        assert not special[tokens[positions[used]]].any()
+        restored[positions[used]] = batch["targets"][r][used]
+        np.testing.assert_array_equal(restored, tokens)
+    if unit == "entities":
+        assert set(batch["prediction_positions"][batch["target_weights"] == 1]) == {3, 7, 8, 12, 16, 17}
+    assert batch["target_weights"].sum(axis=1).mean() > (2.9 if unit == "entities" else 0.9 * count)
+
+
+def test_one_draw_replaces_a_span_and_each_token_of_other_units(hidden):
+    unit, _, batch = hidden
+    positions, used = batch["prediction_positions"], batch["target_weights"] == 1
+    masked = np.take_along_axis(batch["tokens"], positions, 1) == MASK
+    neighbours = used[:, 1:] & (np.diff(positions) == 1)
+    alike = (masked[:, 1:] == masked[:, :-1])[neighbours]
+    once = 0.8 + 0.1 / VOCAB  # a random token may be [MASK]
+    drawn = used
+    if unit in ("spans", "entities"):
+        assert alike.mean() > 0.99  # but for random tokens that are [MASK]
+        drawn = used & ~np.pad(neighbours, ((0, 0), (1, 0)))  # once a span
+    else:
+        assert stats.binomtest(int(alike.sum()), alike.size, once**2 + (1 - once) ** 2).pvalue > UNLIKELY
+    assert stats.binomtest(int(masked[drawn].sum()), int(drawn.sum()), once).pvalue > UNLIKELY
+
+
+@pytest.mark.parametrize("unit", UNITS[1:])
+def test_units_are_chosen_where_their_rows_lie(by_unit, unit):
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    by_row = NamedSharding(mesh, PartitionSpec("data"))
+    rows = jax.device_put(flagged(window_rows(4)), by_row)
+    program = jax.jit(by_unit[unit].corrupt, out_shardings=by_row).lower(jax.random.key(0), rows).compile().as_text()
+    assert "all-gather" not in program and "all-reduce" not in program and "collective-permute" not in program
+
+
+def test_entities_ask_for_flags(by_unit):
+    asked = {unit: (objective.rows.flags, objective.rows.entities) for unit, objective in by_unit.items()}
+    assert asked == {unit: (unit == "entities",) * 2 for unit in UNITS}
+
+
+def test_full_sentences_have_padding(build, tables):
+    objective = build("masked_lm", data__sequence_length=LENGTH, data__packing="sentences")
+    assert objective.rows.kind == "sentences"
+    rows = packed_rows([[LENGTH - 5], [LENGTH], [1], []])
+    del rows["positions"]
+    batch = jax.jit(objective.corrupt)(jax.random.key(0), rows)
+    check_batch(rows, batch, tables().special)
+    np.testing.assert_array_equal(batch["segments"], rows["segments"])
+
+
+def test_static_masks_come_back_with_their_row(build):
+    objective = build("masked_lm", data__sequence_length=LENGTH, objective__static_masks=2)
+    corrupt, rows = jax.jit(objective.corrupt), window_rows(64)
+
+    def positions(step, epoch, order=slice(None)):
+        seen = rows | {"row_id": np.arange(64, dtype=np.int32), "epoch": np.full(64, epoch, np.int32)}
+        seen = {name: array[order] for name, array in seen.items()} | {"row": rows["row"]}
+        return np.asarray(corrupt(jax.random.key(step), seen)["prediction_positions"])
+
+    first = positions(0, 0)
+    np.testing.assert_array_equal(positions(7, 0), first)  # another step, or validation
+    np.testing.assert_array_equal(positions(8, 2, np.arange(64)[::-1]), first[::-1])  # two epochs on, another order
+    assert (positions(0, 1) != first).any(axis=1).mean() > 0.9
+    assert len(np.unique(first, axis=0)) > 60
+    other = build("masked_lm", data__sequence_length=LENGTH, objective__static_masks=2)
+    other = dataclasses.replace(other, seed=1)
+    seen = rows | {"row_id": np.arange(64, dtype=np.int32), "epoch": np.zeros(64, np.int32)}
+    batch = jax.jit(other.corrupt)(jax.random.key(0), seen)
+    assert (np.asarray(batch["prediction_positions"]) != first).any(axis=1).mean() > 0.9
+
+
+def test_sentence_order_has_terms_of_its_name(build):
+    objective = build("masked_lm", data__sequence_length=LENGTH, objective__pairs="sentence_order")
+    assert objective.rows.swapped and objective.outputs == ("mlm", "nsp")
+    batch = {"targets": jnp.zeros((2, 1), int), "target_weights": jnp.zeros((2, 1)), "labels": jnp.array([0, 1])}
+    outputs = types.SimpleNamespace(logits=jnp.zeros((2, 1, VOCAB)), nsp_logits=jnp.array([[1.0, 0], [3, 0]]))
+    terms = objective.loss(outputs, batch | {"label_weights": jnp.ones(2)})
+    assert set(terms) == {"mlm", "mlm_accuracy", "sop", "sop_accuracy"}
+    expected = np.log1p(np.exp(-1)) + np.log1p(np.exp(3))
+    np.testing.assert_allclose(terms["sop"].sum, expected, rtol=1e-6)
+    assert (terms["sop"].coefficient, terms["sop_accuracy"].sum, terms["sop_accuracy"].weight) == (1.0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"objective__masking": "word"}, "objective.masking='word' is not one of tokens, whole_words"),
+        ({"objective__pairs": "order"}, "objective.pairs='order' is not one of none, next_sentence, sentence_order"),
+        ({"objective__masking": "ngrams", "objective__longest_ngram": 0}, "objective.longest_ngram=0 must lie between"),
+        (
+            {"objective__masking": "spans", "objective__longest_span": 25, "data__sequence_length": 24},
+            "objective.longest_span=25 must lie between 1 word and the row, data.sequence_length=24",
+        ),
+        (
+            {"objective__masking": "spans", "objective__span_success": 0.0},
+            r"objective.span_success=0.0 must lie in \(0, 1\]",
+        ),
+        ({"objective__masking": "entities", "data__packing": "documents"}, "leave it at windows"),
+        ({"objective__masking": "entities", "objective__pairs": "next_sentence"}, "set objective.pairs=none"),
+        ({"objective__static_masks": -1}, "objective.static_masks=-1 must be 0"),
+        (
+            {"objective__static_masks": 2, "objective__pairs": "next_sentence"},
+            "needs rows that come back, .* set objective.static_masks=0",
+        ),
+        ({"objective__pairs": "sentence_order", "model": {"token_types": 1}}, "pairs=sentence_order needs two token"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(build, options, message):
+    with pytest.raises(ConfigError, match=message):
+        build("masked_lm", **options)

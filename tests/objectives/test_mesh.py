@@ -14,6 +14,15 @@ def test_corruption_is_the_same_on_any_mesh_and_stays_local(build, name):
     shape = (8, objective.rows.length)
     tokens = np.random.default_rng(0).integers(6, 32, shape, dtype=np.int32)
     rows = {"tokens": tokens, "row": np.arange(8, dtype=np.int32)}
+    if objective.rows.kind == "examples":
+        rows |= {"segments": np.ones_like(tokens), "labels": np.arange(8, dtype=np.int32) % 3}
+    if objective.rows.kind == "cooccurrences":
+        rows |= {"contexts": tokens[:, ::-1].copy(), "counts": tokens.astype(np.float32)}
+    if objective.rows.kind == "pairs":
+        halves = np.broadcast_to(np.arange(16, dtype=np.int32) // 8, shape)
+        rows |= {"segments": np.ones_like(tokens), "token_types": halves, "labels": np.arange(8, dtype=np.int32) % 2}
+    if objective.rows.flags:
+        rows["flags"] = tokens % 8
     key = jax.random.key(0)
     expected = jax.jit(objective.corrupt)(key, rows)
 

@@ -165,6 +165,22 @@ def test_masks_are_distributed_as_in_the_reference(build):
             assert stats.fisher_exact([[a, draws - a], [b, draws - b]]).pvalue > UNLIKELY
 
 
+@pytest.mark.parametrize("prefix", ["full", "causal"])
+def test_a_decoder_reads_inputs_and_targets_without_a_gap(build, prefix):
+    shape, decoder = (16, 0.5, 2.0), {"model": {"architecture": "decoder"}, "objective__prefix": prefix}
+    two, one = make(build, shape), make(build, shape, data__target_length=40, **decoder)
+    rows, key = rows_of(two, 4), jax.random.key(5)
+    pairs, batch = jax.jit(two.corrupt)(key, rows), jax.jit(one.corrupt)(key, rows)
+    whole = np.concatenate([pairs["tokens"], pairs["targets"]], axis=1)
+    np.testing.assert_array_equal(batch["tokens"], whole[:, :-1])
+    np.testing.assert_array_equal(batch["targets"], whole[:, 1:])
+    places = np.arange(whole.shape[1] - 1)
+    np.testing.assert_array_equal(batch["target_weights"], np.tile(places >= 15, (4, 1)))
+    assert ("ranks" in batch) == (prefix == "full") and "segments" not in batch
+    if prefix == "full":
+        np.testing.assert_array_equal(batch["ranks"], np.tile(np.where(places < 16, 0, places), (4, 1)))
+
+
 def test_bits_depend_on_key_and_place_only(build):
     objective = make(build, (32, 0.15, 3.0))
     corrupt, rows, key = jax.jit(objective.corrupt), rows_of(objective, 4), jax.random.key(4)

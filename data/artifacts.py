@@ -1,0 +1,53 @@
+"""Small prepared arrays in the cache: made once, by one process, and checked when they are opened."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+
+from data import corpus_files
+from errors import DataError
+
+
+def prepare(directory, make, report):
+    """The arrays of a directory, which are made if it is not there.
+
+    Args:
+        directory: path; its name must stand for everything that decides the arrays.
+        make: () -> ({name: array}, dict of facts that JSON can hold); called by one process, others wait for it.
+        report: called with progress messages.
+
+    Returns:
+        ({name: array mapped from its file}, the facts).
+
+    Raises:
+        DataError: a file is missing or has changed.
+    """
+    directory = pathlib.Path(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with corpus_files.lock(directory.with_name(f"{directory.name}.lock"), report):
+        if not directory.is_dir():
+            partial = directory.with_name(f"{directory.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            arrays, facts = make()
+            partial.mkdir()
+            for name, array in arrays.items():
+                np.save(partial / f"{name}.npy", array)
+            files = {f"{name}.npy": corpus_files.describe(partial / f"{name}.npy") for name in arrays}
+            corpus_files.write_json(partial / "manifest.json", {"files": files, "facts": facts})
+            partial.rename(directory)
+    return _open(directory)
+
+
+def _open(directory):
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{directory / 'manifest.json'} cannot be read ({error}); {corpus_files.remedy(directory)}"
+        ) from error
+    for file, expected in manifest["files"].items():
+        corpus_files.check_file(directory / file, expected, checksum=True)
+    arrays = {file.removesuffix(".npy"): np.load(directory / file, mmap_mode="r") for file in manifest["files"]}
+    return arrays, manifest["facts"]

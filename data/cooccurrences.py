@@ -1,0 +1,94 @@
+"""How often words stand near each other in a prepared corpus, for GloVe (Pennington et al. 2014, section 4.2).
+
+The counts of a split are kept in the cache beside the corpora. All pairs of words that occur together are held in
+memory while they are counted.
+"""
+
+import hashlib
+import json
+
+import numpy as np
+import scipy.sparse
+
+from data import artifacts
+from errors import DataError
+
+FORMAT = 1  # counted up when the same corpus comes to give other counts
+CHUNK = 1 << 20  # tokens counted at once
+
+
+class Cooccurrences:
+    """Rows of `length` pairs of words, in an order drawn once.
+
+    `rows(indices [n], epochs [n])` gives `tokens` and `contexts` int32 and `counts` f32, all [n, length]; the last row
+    is filled up with counts of 0.
+
+    Raises:
+        DataError: no two words stand together.
+    """
+
+    def __init__(self, split, length, window, report):
+        name = [FORMAT, split.directory.name, split.name, window]
+        digest = hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32]
+        target = split.directory.parent.parent / "cooccurrences" / digest
+
+        def make():
+            report(f"counting words that stand up to {window} places apart in the {split.name} split of {split.source}")
+            return count(split, window), {}
+
+        self._pairs, _ = artifacts.prepare(target, make, report)
+        self._length, pairs = length, len(self._pairs["counts"])
+        if not pairs:
+            raise DataError(
+                f"the {split.name} split of {split.source} has no two words in one document: give longer documents"
+            )
+        self.num_rows = -(-pairs // length)
+
+    def rows(self, indices, epochs):
+        places = np.asarray(indices, np.int64)[:, None] * self._length + np.arange(self._length)
+        there = places < len(self._pairs["counts"])
+        places = np.where(there, places, 0)
+        found = {name: np.where(there, array[places], 0).astype(array.dtype) for name, array in self._pairs.items()}
+        return found | {"row_id": np.asarray(indices, np.int32), "epoch": np.asarray(epochs, np.int32)}
+
+
+def count(split, window):
+    """Counts pairs of one document: two words d <= window places apart add 1/d to either order of the two.
+
+    Args:
+        split: a `data.corpus.Split`.
+        window: places to either side.
+
+    Returns:
+        {"tokens", "contexts": int32 [n], "counts": f32 [n]}, each pair once, in an order that a fixed seed draws.
+    """
+    offsets, size = split.document_offsets, 0
+    total = scipy.sparse.csr_array((0, 0), dtype=np.float64)
+    for start in range(0, split.num_tokens, CHUNK):
+        stop = min(start + CHUNK, split.num_tokens)
+        last = min(stop + window, split.num_tokens)
+        ids, _ = split.gather([start], [last])
+        document = np.searchsorted(offsets, np.arange(start, last), side="right")
+        size = max(size, int(ids.max()) + 1)
+        total.resize((size, size))
+        total += _chunk(ids, document, window, stop - start, size)
+    total = (total + total.T).tocoo()
+    order = np.random.default_rng(0).permutation(total.nnz)
+    return {
+        "tokens": total.coords[0][order].astype(np.int32),
+        "contexts": total.coords[1][order].astype(np.int32),
+        "counts": total.data[order].astype(np.float32),
+    }
+
+
+def _chunk(ids, document, window, first, size):
+    """Pairs whose left word is one of the `first` tokens: csr [size, size], left word by right word."""
+    rows, columns, weights = [], [], []
+    for distance in range(1, window + 1):
+        left = np.arange(min(first, len(ids) - distance)) if len(ids) > distance else np.zeros(0, np.int64)
+        left = left[document[left] == document[left + distance]]
+        rows.append(ids[left])
+        columns.append(ids[left + distance])
+        weights.append(np.full(len(left), 1.0 / distance))
+    triples = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
+    return scipy.sparse.coo_array(triples, shape=(size, size)).tocsr()

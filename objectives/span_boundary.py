@@ -1,0 +1,90 @@
+"""Masked spans, each of whose tokens is also predicted from the two tokens beside the span (Joshi et al. 2020, 3.2)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from errors import ConfigError
+from models.heads import BOUNDARY_POSITIONS
+from objectives import masking
+from objectives.losses import classification_terms
+from objectives.masked_lm import MaskedLM
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SpanBoundary(MaskedLM):
+    """SpanBERT: `MaskedLM` with spans, and a second loss over the same tokens from the ends of their span.
+
+    Spans that touch are one span, so that the tokens beside it are never hidden. A span that begins or ends where its
+    text does, at a special token, at padding, at another packed segment or at the row's edge, has no two such tokens
+    and counts in the first loss only, and so do tokens far from a span's beginning: the released code scores the first
+    15 of a span.
+
+    Attributes:
+        boundary_weight: coefficient of the second loss.
+        boundary_targets: tokens of a span that the second loss scores, from its beginning.
+    """
+
+    boundary_weight: float
+    boundary_targets: int
+
+    @classmethod
+    def build(cls, config, tables, model_config):
+        """As `MaskedLM.build`, with the head "sbo"."""
+        objective = super().build(config, tables, model_config)
+        return dataclasses.replace(objective, outputs=(*objective.outputs, "sbo"))
+
+    @classmethod
+    def unit_of(cls, objective):
+        """Spans, whatever objective.masking says."""
+        return "spans"
+
+    @classmethod
+    def more(cls, config):
+        """The weight and the reach of the second loss."""
+        weight, targets = config.objective.boundary_weight, config.objective.boundary_targets
+        if not weight >= 0:
+            raise ConfigError(f"objective.boundary_weight={weight} must be 0 or more (SpanBERT: 1)")
+        if not 1 <= targets <= BOUNDARY_POSITIONS:
+            raise ConfigError(
+                f"objective.boundary_targets={targets} must lie between 1 and the {BOUNDARY_POSITIONS} places that the "
+                "head knows"
+            )
+        return dict(boundary_weight=weight, boundary_targets=targets)
+
+    def corrupt_row(self, key, row):
+        """The batch of `MaskedLM`, and `span_left`, `span_right`, `span_offsets` int32, `boundary_weights` f32 [P]."""
+        batch = super().corrupt_row(key, row)
+        run_R = masking.text_runs(row["tokens"], row.get("segments"), self.special)
+        positions_P, used_P = batch["prediction_positions"], batch["target_weights"] > 0
+        length = run_R.shape[0]
+        hidden_R = jnp.zeros(length, bool).at[jnp.where(used_P, positions_P, length)].set(True, mode="drop")
+        # Within its run, the nearest visible place on either side of a hidden one is that beside its span.
+        place_R = jnp.arange(length)
+        left_R = jax.lax.cummax(jnp.where(hidden_R, -1, place_R))
+        right_R = jax.lax.cummin(jnp.where(hidden_R, length, place_R), reverse=True)
+        left_P, right_P, run_P = left_R[positions_P], right_R[positions_P], run_R[positions_P]
+        padded_R = jnp.pad(run_R, 1)  # beyond the row there is no run
+        beside_P = (padded_R[left_P + 1] == run_P) & (padded_R[right_P + 1] == run_P)
+        offsets_P = positions_P - left_P - 1
+        scored_P = used_P & beside_P & (offsets_P < self.boundary_targets)
+        return batch | {
+            "span_left": jnp.where(scored_P, left_P, 0),
+            "span_right": jnp.where(scored_P, right_P, 0),
+            "span_offsets": jnp.where(scored_P, offsets_P, 0),
+            "boundary_weights": scored_P.astype(jnp.float32),
+        }
+
+    def loss(self, outputs, batch):
+        """The terms of `MaskedLM`, and "sbo" and "sbo_accuracy" over hidden tokens whose span has two neighbours."""
+        terms = classification_terms(
+            outputs.boundary_logits,
+            batch["targets"],
+            batch["boundary_weights"],
+            ("sbo", "sbo_accuracy"),
+            label_smoothing=self.label_smoothing,
+            z_loss=self.z_loss,
+        )
+        terms["sbo"] = terms["sbo"]._replace(coefficient=self.boundary_weight)
+        return super().loss(outputs, batch) | terms

@@ -1,0 +1,119 @@
+"""UniLM: one model is trained to fill gaps in four directions (Dong et al. 2019, arXiv:1905.03197, section 2.3)."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from errors import ConfigError
+from objectives import masking
+from objectives.base import check_share
+from objectives.masked_lm import MaskedLM
+
+DIRECTIONS = ("bidirectional", "sequence to sequence", "left to right", "right to left")
+TOKEN_TYPES = ((0, 1), (4, 5), (2, 2), (3, 3))  # of the first and the second text, as models/families/unilm.py says
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class UniLM(MaskedLM):
+    """Hidden tokens of pairs of texts are predicted; a row's direction says what each token may see.
+
+    Bidirectional rows see everything. In a row read left to right a token sees itself and what is before it, right to
+    left what is behind it. Sequence to sequence, the first text sees itself, the second the first and what is before
+    in the second. The directions differ in `ranks` and `token_types` alone.
+
+    Next sentences (the terms "nsp" and "nsp_accuracy") are scored on bidirectional rows, of which half have a second
+    text from elsewhere. The other directions need text that reads on. So half the bidirectional share of all rows is
+    drawn with a second text from elsewhere, all of them bidirectional, and the other rows draw their direction so that
+    the shares come out.
+
+    Most hidden tokens are drawn singly; with probability `lengths[1:]` a draw hides a bigram, a trigram and so on.
+
+    Attributes:
+        directions: float64 [4], the shares of DIRECTIONS.
+    """
+
+    directions: Any
+
+    @classmethod
+    def build(cls, config, tables, model_config):
+        """Reads pairs of texts, whatever objective.pairs says; the model needs six token types."""
+        needed = 1 + max(max(types) for types in TOKEN_TYPES)
+        if model_config.token_types < needed:
+            raise ConfigError(
+                f"objective.name=unilm tells directions apart by {needed} token types, but model.family="
+                f"{config.model.family} has {model_config.token_types}: set model.family=unilm or "
+                f"model.token_types={needed}"
+            )
+        objective = super().build(config, tables, model_config)
+        singles, longest = 1 - config.objective.ngram_share, config.objective.longest_ngram
+        shares = [singles] + [config.objective.ngram_share / (longest - 1)] * (longest - 1)
+        return dataclasses.replace(
+            objective,
+            rows=dataclasses.replace(
+                objective.rows, random_rate=float(objective.directions[0]) / 2, two_sentences=True
+            ),
+            lengths=np.array(shares, np.float32),
+        )
+
+    @classmethod
+    def unit_of(cls, objective):
+        """Tokens, and some n-grams of tokens, whatever objective.masking says."""
+        return "tokens"
+
+    @classmethod
+    def pairs_of(cls, objective):
+        """Next sentences, whatever objective.pairs says."""
+        return "next_sentence"
+
+    @classmethod
+    def more(cls, config):
+        """The shares of directions; checks those of n-grams too."""
+        check_share("objective.ngram_share", config.objective.ngram_share, zero=True)
+        longest, shares = config.objective.longest_ngram, np.array(config.objective.direction_shares, np.float64)
+        if not 2 <= longest <= config.data.sequence_length:
+            raise ConfigError(
+                f"objective.longest_ngram={longest} must lie between 2 tokens and the row, "
+                f"data.sequence_length={config.data.sequence_length}"
+            )
+        if shares.shape != (4,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+            raise ConfigError(
+                f"objective.direction_shares={config.objective.direction_shares} must be four positive shares that sum "
+                f"to 1, of rows {', '.join(DIRECTIONS)}"
+            )
+        return dict(directions=shares)
+
+    def choose(self, key, row, run_R):
+        """As `MaskedLM.choose`: BERT's budget, in draws of one token or of neighbours."""
+        capacity = int(self.counts[-1])
+        count = jnp.asarray(self.counts)[jnp.sum(row["segments"] > 0)]
+        token_R = masking.word_indices(run_R, jnp.ones_like(run_R, bool))
+        hidden_R = masking.choose_spans(key, token_R, run_R, count, shares=self.lengths, capacity=capacity)
+        return masking.positions_of(hidden_R, capacity)
+
+    def draw_direction(self, key, label):
+        """The direction of a row, an index of DIRECTIONS; `label` 1 says that its second text is from elsewhere."""
+        elsewhere = self.rows.random_rate
+        # Of rows that read on: what is left of each share once those from elsewhere are all bidirectional.
+        shares = (self.directions - np.array([elsewhere, 0, 0, 0])) / (1 - elsewhere)
+        cumulative = jnp.asarray(np.cumsum(shares)[:-1], jnp.float32)
+        drawn = jnp.sum(jax.random.uniform(key) >= cumulative)
+        return jnp.where(label == 1, 0, drawn)
+
+    def corrupt_row(self, key, row):
+        """The batch of `MaskedLM` with `ranks` [T], the direction's `token_types`, and `label_weights` 0 or 1."""
+        direction_key, mask_key = jax.random.split(key)
+        batch = super().corrupt_row(mask_key, row)
+        direction = self.draw_direction(direction_key, row["labels"])
+        second_R = row["token_types"]
+        place_R = jnp.arange(second_R.shape[0], dtype=jnp.int32)
+        # From 1 on, so that 0 is seen by all.
+        onward_R, backward_R = place_R + 1, place_R[::-1] + 1
+        ranks = jnp.stack([jnp.zeros_like(place_R), onward_R * second_R, onward_R, backward_R])
+        return batch | {
+            "ranks": ranks[direction],
+            "token_types": jnp.asarray(TOKEN_TYPES, jnp.int32)[direction, second_R],
+            "label_weights": (direction == 0).astype(jnp.float32),
+        }

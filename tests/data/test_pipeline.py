@@ -1,0 +1,79 @@
+"""From a configuration to batches: what reaches the rows, and what the fingerprint of a run's data covers."""
+
+import dataclasses
+import hashlib
+import re
+
+import numpy as np
+import pytest
+
+from configs.base import get_base
+from data import pipeline
+from data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
+from objectives.base import Rows
+
+SENTENCES = [
+    "The visit of Marie Curie to Paris was on 3 March 1920.",
+    "Nobody knows why.",
+    "It rained, and it stopped.",
+]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("data")
+    for number in range(20):
+        text = " ".join(SENTENCES[k % 3] for k in range(12))
+        (directory / f"{number}.txt").write_text(f"{text} So much for {number}.")
+    c = get_base()
+    c.data.source, c.data.cache_dir, c.data.validation_share = f"text:{directory}/*.txt", str(directory / "cache"), 0.2
+    c.tokenizer.vocab_size, c.train.batch_size = 200, 4
+    return c
+
+
+@pytest.fixture(scope="module")
+def tokenizer(config):
+    return pipeline.open_tokenizer(config, report=lambda line: None)
+
+
+def opened(config, tokenizer, split="train", **options):
+    wanted = Rows(**{"kind": "windows", "length": 32, "start": (2,), "end": (3,)} | options)
+    return pipeline.open_batches(config, tokenizer, wanted, split, report=lambda line: None)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("kind", ["windows", "sentences"])
+def test_flags_reach_the_rows(config, tokenizer, kind, split):
+    rows = opened(config, tokenizer, split, kind=kind, flags=True, entities=True)(0)
+    tokens, flags = rows["tokens"], rows["flags"]
+    assert tokens.shape == flags.shape == (4, 32) and flags.dtype == np.int32
+    marks = np.where(flags & ENTITY_START, 2, flags & ENTITY > 0)
+    found = set()
+    for row, marked in zip(tokens, marks, strict=True):
+        runs = re.finditer("21*", "".join(map(str, marked)))
+        found |= {tokenizer.decode(row[run.start() : run.end()]) for run in runs}
+    assert {"marie curie", "paris", "3 march 1920"} < found
+    assert set(tokens[flags & SENTENCE_END > 0].tolist()) == {tokenizer.piece_id(".")}
+    without = opened(config, tokenizer, split, kind=kind, flags=True)(0)
+    np.testing.assert_array_equal(without["tokens"], tokens)
+    np.testing.assert_array_equal(without["flags"], flags & SENTENCE_END)
+
+
+def test_the_fingerprint_covers_what_is_set(config, tokenizer):
+    """Options at their defaults are not in it, so that a run keeps its fingerprint when rows come to have more."""
+    plain = opened(config, tokenizer)
+    first = {"kind": "windows", "length": 32, "start": (2,), "end": (3,), "pad": 0}
+    first |= {"short_pair_rate": 0.0, "swapped": False}
+    described = repr([[plain.corpora[0].directory.name], [1.0], first])
+    assert plain.fingerprint == hashlib.sha256(described.encode()).hexdigest()
+    changes = [{"flags": True}, {"flags": True, "entities": True}, {"random_rate": 0.3}, {"length": 16}]
+    prints = {opened(config, tokenizer, **change).fingerprint for change in changes} | {plain.fingerprint}
+    assert len(prints) == 5
+
+
+@pytest.mark.parametrize("kind", ["windows", "sentences", "documents", "pairs"])
+def test_every_kind_takes_every_option(config, tokenizer, kind):
+    options = {"flags": True, "entities": True, "random_rate": 0.2, "two_sentences": True, "window": 3}
+    assert set(options) < {field.name for field in dataclasses.fields(Rows)}
+    rows = opened(config, tokenizer, kind=kind, **options)(0)
+    assert ("flags" in rows) == (kind in ("windows", "sentences"))

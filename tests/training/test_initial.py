@@ -1,0 +1,217 @@
+"""Parameters from other runs: a student from its teacher's layers, a model from a composite's main part."""
+
+import dataclasses
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base
+from errors import ConfigError
+from models import names
+from tests.training import tiny_run
+from training import initial, restore
+from training.checkpoint import Checkpoints
+
+LAYERS = 4
+ELECTRA = dict(objective__name="replaced_tokens", objective__pairs="none", objective__discriminator_weight=5.0)
+
+
+def save(experiment, state, workdir):
+    """A run's directory with what later runs read of it."""
+    workdir.mkdir()
+    (workdir / "config.json").write_text(json.dumps(base.to_dict(experiment.config)))
+    experiment.tokenizer.save(workdir / "tokenizer")
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    meta = {"tokenizer": experiment.tokenizer.hash, "data": None}
+    checkpoints.save(3, experiment.full_parameters(state), None, meta)
+    checkpoints.close()
+    return str(workdir)
+
+
+def parameters(experiment, state):
+    """{name: array}, stacked parameters layer by layer."""
+    found = {}
+    for name, array in tiny_run.parameters(experiment, state).items():
+        if names.is_stacked(name):
+            found |= dict(zip(names.layer_names(name, len(array)), array, strict=True))
+        else:
+            found[name] = array
+    return found
+
+
+@pytest.fixture(scope="module")
+def teacher(root):
+    """(workdir, {name: array}) of a BERT of four layers."""
+    changes = dict(objective__pairs="none", model__layers=LAYERS)
+    experiment = tiny_run.build(tiny_run.config("bert", root, **changes))
+    state = experiment.new_state()
+    return save(experiment, state, root / "teacher"), parameters(experiment, state)
+
+
+@pytest.fixture(scope="module")
+def electra(root):
+    """(workdir, {name: array}) of a generator with a discriminator."""
+    experiment = tiny_run.build(tiny_run.config("bert", root, **ELECTRA))
+    state = experiment.new_state()
+    return save(experiment, state, root / "electra"), parameters(experiment, state)
+
+
+def student(root, teacher, **changes):
+    distil = dict(
+        objective__name="distillation", objective__pairs="none", objective__teacher=teacher, seed=1,
+        tokenizer__path=f"{teacher}/tokenizer", model__token_types=0,
+    )  # fmt: skip
+    return tiny_run.build(tiny_run.config("bert", root, **distil | changes))
+
+
+def test_a_student_begins_as_every_third_layer_and_trains_beside_a_teacher_that_does_not(root, teacher):
+    experiment = student(root, teacher[0])
+    told = []
+    state = experiment.new_state(told.append)
+    start = parameters(experiment, state)
+    for name, array in teacher[1].items():
+        np.testing.assert_array_equal(start[f"teacher/{name}"], array)
+    for name, array in start.items():
+        if name.startswith("student/"):
+            theirs = re.sub("/layers/1/", f"/layers/{LAYERS - 1}/", name.removeprefix("student/"))
+            np.testing.assert_array_equal(array, teacher[1][theirs])
+    assert told == [
+        f"From {teacher[0]}, step 3: {len(experiment.shapes)} of {len(experiment.shapes)} parameters",
+        *told[1:],
+    ]
+
+    state, history = tiny_run.run(experiment, 2, state)
+    end = parameters(experiment, state)
+    for name, array in start.items():
+        # A softmax ignores the bias of the keys, whose gradient is rounding; the first steps have no rate.
+        if name.startswith("teacher/") or not name.endswith("key/bias"):
+            assert np.array_equal(array, end[name]) == name.startswith("teacher/"), name
+    assert not any("teacher" in name for name in names.flatten(state.trainable))
+    assert {"soft", "mlm", "cosine", "mlm_accuracy"} <= set(history[0])
+
+
+def test_chosen_layers(root, teacher):
+    experiment = student(root, teacher[0], objective__teacher_layers=(2, 0))
+    start = parameters(experiment, experiment.new_state(lambda line: None))
+    for ours, theirs in ((0, 2), (1, 0)):
+        name = "encoder/layers/{}/ffn/up/kernel"
+        np.testing.assert_array_equal(start["student/" + name.format(ours)], teacher[1][name.format(theirs)])
+
+
+def test_a_student_of_another_size_begins_anew(root, teacher):
+    changes = dict(model__width=16, objective__cosine_weight=0.0)
+    told = []
+    experiment = student(root, teacher[0], **changes)
+    start = parameters(experiment, experiment.new_state(told.append))
+    np.testing.assert_array_equal(start["teacher/token/embedding"], teacher[1]["token/embedding"])
+    assert "not taken from it: student/encoder/" in "\n".join(told)
+
+
+def test_a_run_with_another_tokenizer_is_refused(root, teacher):
+    with pytest.raises(ConfigError, match=r"another tokenizer .*tokenizer.path=.*teacher/tokenizer"):
+        student(root, teacher[0], tokenizer__path="", tokenizer__lowercase=False)
+
+
+def test_a_run_of_another_size_is_refused(root, teacher):
+    config = tiny_run.config("bert", root, init__checkpoint=teacher[0], model__width=16)
+    with pytest.raises(ConfigError, match="has .*this model needs .* choose a model of the same size"):
+        tiny_run.build(config)
+
+
+def test_no_run_and_nothing_that_fits_are_refused(root, teacher):
+    with pytest.raises(ConfigError, match="/no/run holds no run"):
+        tiny_run.build(tiny_run.config("bert", root, init__checkpoint="/no/run"))
+    rules = ((r"(.*)", r"other/\1"),)
+    with pytest.raises(ConfigError, match="nothing of .* fits this model"):
+        tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], init__rules=rules))
+    with pytest.raises(ConfigError, match="init.rules.*matches no parameter"):
+        rules = ((r"encodr/(.*)", None), (r"(.*)", r"\1"))
+        tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], init__rules=rules))
+
+
+def test_what_is_new_and_what_is_left_is_told(root, teacher):
+    rules = ((r"encoder/layers/0/(.*)", r"encoder/layers/3/\1"), (r"encoder/.*", None), (r"(.*)", r"\1"))
+    experiment = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], init__rules=rules, seed=1))
+    told = []
+    state = experiment.new_state(told.append)
+    text = "\n".join(told)
+    assert f"From {teacher[0]}, step 3" in text
+    partly, new = (re.search(f"  {what}: (.*)", text).group(1) for what in ("only some layers of", "not taken from it"))
+    assert set(partly.split(", ")) == {name for name in experiment.shapes if names.is_stacked(name)}
+    assert {name.split("/")[0] for name in new.split(", ")} == {"nsp_head", "pooler"}
+    plain = dataclasses.replace(experiment, initial=[])
+    start, fresh = parameters(experiment, state), parameters(plain, plain.new_state())
+    for name, array in start.items():
+        if "/layers/1/" in name or name.startswith(("nsp_head", "pooler")):
+            np.testing.assert_array_equal(array, fresh[name])
+        else:
+            np.testing.assert_array_equal(array, teacher[1][name.replace("/layers/0/", "/layers/3/")])
+
+
+def test_of_a_composite_the_main_part_is_named_without_its_prefix(root, electra):
+    plain = dict(objective__pairs="none", init__checkpoint=electra[0], seed=1)
+    experiment = tiny_run.build(tiny_run.config("bert", root, **plain))
+    told = []
+    start = parameters(experiment, experiment.new_state(told.append))
+    for name, array in start.items():
+        if not name.startswith("mlm_head/"):
+            np.testing.assert_array_equal(array, electra[1][f"discriminator/{name}"])
+    text = "\n".join(told)
+    assert "not taken from it: mlm_head/bias" in text
+    left = re.search("  left there: (.*)", text).group(1).split(", ")
+    assert {name.split("/")[0] for name in left} == {"generator", "rtd_head"}
+
+
+def test_other_parts_have_their_prefix(root, electra):
+    rules = (
+        (r"mlm_head/(bias|norm/.*)", r"generator/mlm_head/\1"),
+        (r"encoder_embeddings/.*", r"\g<0>"),
+        (r".*", None),
+    )
+    config = tiny_run.config("bert", root, objective__pairs="none", init__checkpoint=electra[0], init__rules=rules)
+    experiment = tiny_run.build(config)
+    start = parameters(experiment, experiment.new_state(lambda line: None))
+    np.testing.assert_array_equal(start["mlm_head/norm/scale"], electra[1]["generator/mlm_head/norm/scale"])
+    name = "encoder_embeddings/norm/scale"
+    np.testing.assert_array_equal(start[name], electra[1][f"discriminator/{name}"])
+
+
+def test_a_composite_goes_on_from_a_composite(root, electra):
+    experiment = tiny_run.build(tiny_run.config("bert", root, **ELECTRA, init__checkpoint=electra[0], seed=1))
+    told = []
+    start = parameters(experiment, experiment.new_state(told.append))
+    for name, array in start.items():
+        np.testing.assert_array_equal(array, electra[1][name])
+    assert len(told) == 1  # nothing is new, and nothing is left
+
+
+def test_a_composite_is_loaded_by_the_part_that_has_the_head(electra):
+    workdir, params = electra
+    main = restore.load(workdir, report=lambda line: None)
+    assert main.model.config.heads_out == ("rtd",) and main.step == 3
+    filler = restore.load(workdir, report=lambda line: None, head="mlm")
+    assert filler.model.config.heads_out == ("mlm",) and filler.model.config.width == 8
+    shared = np.asarray(filler.params["token"]["embedding"])
+    np.testing.assert_array_equal(shared, params["discriminator/token/embedding"])
+    batch = {"tokens": np.ones((1, 4), np.int32)}
+    assert jax.jit(filler.model.apply)({"params": filler.params}, batch).logits.shape == (1, 4, 256)
+
+
+def test_rows_that_are_compared_are_not_cut_into_microbatches(root):
+    changes = dict(objective__name="corrective_lm", objective__pairs="none", train__microbatches=2)
+    with pytest.raises(ConfigError, match="compares the rows.*set train.microbatches=1"):
+        tiny_run.build(tiny_run.config("bert", root, **changes))
+
+
+def test_sources_come_in_order_and_the_users_wins(root, teacher):
+    config = tiny_run.config("bert", root, init__checkpoint=teacher[0])
+
+    class Wants:
+        def initial(self):
+            return [(teacher[0], ((r"(.*)", r"\1"),))]
+
+    tokenizer = tiny_run.build(config).tokenizer
+    assert [str(source.workdir) for source in initial.sources(config, Wants(), tokenizer)] == [teacher[0]] * 2
