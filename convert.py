@@ -142,19 +142,22 @@ def open_tokenizer(source, report):
 
 
 def pretraining(source):
-    """(objective.name and objective.pairs that suit a source, the heads that they score)."""
+    """({option of config.objective: value} that suits a source, the heads that it scores)."""
     from interop import files, settings
 
     opened = files.open_directory(source)
     _, _, model_config = settings.read(opened.settings, opened.tensors)
     if model_config.positions == "transformer_xl":
-        return {}, ()  # XLNet has no objective yet
+        return {"name": "permutation_lm", "mask_rate": 85 / 512, "memory_share": 0.5, "longest_ngram": 5}, ("lm",)
     if model_config.architecture == "decoder":
         return {"name": "causal_lm"}, ("lm",)
     if model_config.architecture == "encoder_decoder":
-        return {"name": "span_corruption"}, ("lm",)
-    pairs = "nsp" in model_config.heads_out
-    return {"name": "masked_lm", "pairs": "next_sentence" if pairs else "none"}, ("mlm", "nsp") if pairs else ("mlm",)
+        name = {"bart": "bart", "transformer": "prefix_lm"}.get(model_config.family, "span_corruption")
+        return {"name": name}, ("lm",)
+    if "nsp" not in model_config.heads_out:
+        return {"name": "masked_lm", "pairs": "none"}, ("mlm",)
+    pairs = "sentence_order" if model_config.family == "albert" else "next_sentence"
+    return {"name": "masked_lm", "pairs": pairs}, ("mlm", "nsp")
 
 
 def configure(loaded, objective, objective_heads, tokenizer, workdir):
@@ -211,8 +214,8 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print):
     file = workdir / CONVERSION
     told = json.loads(file.read_text()) if file.exists() else {}
     config = restore.load_config(workdir)
-    if config.model.heads_out is not None:  # converted: no objective need fit the model, and no tokenizer be there
-        model = restore.make_model(config, None)
+    if restore.is_converted(workdir):  # no objective need fit the model, and no tokenizer be there
+        model = restore.make_model(workdir, config, None)
         params, step = restore.load_parameters(workdir, model, report)
         kept = workdir / "tokenizer"
         tokenizer = data.tokenizers.load(kept) if kept.is_dir() else None

@@ -20,7 +20,7 @@ def main():
     from errors import ConfigError
     from training import restore
 
-    trained = restore.load(WORKDIR.value, head="mlm")
+    trained = restore.load(WORKDIR.value, fills=True)
     if "mlm" not in trained.model.config.heads_out:
         raise ConfigError(
             f"--workdir={WORKDIR.value} holds a model trained with objective.name={trained.config.objective.name}; "

@@ -7,12 +7,17 @@ import jax
 
 from training import experiment as experiments
 
-# Names of config files, with arguments after a colon.
+# Names of config files, with arguments after a colon. {runs} is where earlier ones of the list were trained.
 ALL = (
-    "bert_base", "bert_base:masking=whole_words", "bert_base:masking=ngrams", "bert_base:masking=spans",
-    "bert_base:static=10", "roberta_base", "albert", "spanbert_base", "unilm_base", "gpt2_small", "t5_small",
-    "t5_study", "t5_study:objective=lm", "t5_study:architecture=prefix_lm", "bart_base", "ul2", "electra",
-    "deberta_v3", "coco_lm", "xlnet", "lstm_lm", "elmo", "skip_gram", "glove",
+    "bert_base", "bert_base:masking=whole_words,pairs=none", "bert_base:masking=ngrams,pairs=none",
+    "bert_base:masking=spans,pairs=none", "bert_base:masking=entities,pairs=none", "bert_base:static=10,pairs=none",
+    "roberta_base", "albert", "spanbert_base", "unilm_base", "xlnet", "electra", "deberta_v3", "coco_lm",
+    "distilbert:teacher={runs}/bert_base", "gpt2_small", "transformer_base", "t5_small", "t5_study",
+    "t5_study:noise=bert_style", "t5_study:noise=mass", "t5_study:noise=drop_tokens", "t5_study:noise=deshuffle",
+    "t5_study:objective=lm", "t5_study:architecture=prefix_lm", "t5_study:architecture=lm,objective=lm",
+    "t5_salient_spans", "bart_base", "ul2", "skip_gram", "glove", "lstm_lm", "elmo",
+    "lstm_classifier --config.init.checkpoint={runs}/glove", "elmo_classifier --config.init.checkpoint={runs}/elmo",
+    "gpt1_classifier",
 )  # fmt: skip
 
 

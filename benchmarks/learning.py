@@ -1,6 +1,8 @@
 """Do the tiny experiments learn? Each is trained as a user would, and held against what knows nothing of the text.
 
-    python -m benchmarks.learning [--configs=bert_base,t5_small,...] [--seconds=170] [--directory=/tmp/learning]
+    python -m benchmarks.learning [--config=bert_base --config=t5_study:noise=mass ...] [--seconds=170]
+
+A name may be followed by flags of train.py, after spaces.
 
 Each run is `python train.py --config=configs/NAME.py:tiny`, stopped by SIGTERM after some seconds of training (data
 prepared, compiling included), which saves. Then, on the same validation rows with the same corruption: the loss of the
@@ -30,7 +32,7 @@ from benchmarks.experiments import ALL, build
 from configs import base
 from training.checkpoint import Checkpoints
 
-CONFIGS = flags.DEFINE_list("configs", [], "Names of config files with arguments after a colon; empty: all.")
+CONFIGS = flags.DEFINE_multi_string("config", [], "Names of config files with arguments after a colon; empty: all.")
 SECONDS = flags.DEFINE_float("seconds", 170, "Seconds of a run from its start.")
 DIRECTORY = flags.DEFINE_string("directory", "/tmp/cloze_learning", "Where the runs go.")
 FITTED = 100  # training batches that a baseline is fitted on
@@ -39,10 +41,12 @@ NOT_SCORED = ("cosine", "soft")  # of a student against its teacher: nothing tri
 
 def train(name, workdir, seconds):
     """Trains as a user would for some seconds; the corpus is prepared first."""
+    name, *more = name.split()
     stem, _, arguments = name.partition(":")
     config = f"--config=configs/{stem}.py:{','.join(filter(None, ('tiny', arguments)))}"
-    subprocess.run([sys.executable, "prepare.py", config], check=True, stdout=subprocess.DEVNULL)
-    process = subprocess.Popen([sys.executable, "train.py", config, f"--workdir={workdir}"], stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "prepare.py", config, *more], check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "train.py", config, f"--workdir={workdir}", *more]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     stop = threading.Timer(seconds, process.send_signal, (signal.SIGTERM,))
     stop.start()
     code = process.wait()
@@ -177,8 +181,8 @@ def measure(workdir):
 def main(argv):
     del argv
     lines = []
-    for name in CONFIGS.value or ALL:
-        workdir = pathlib.Path(DIRECTORY.value) / name.replace(":", "-").replace("/", "-")
+    for name in CONFIGS.value or [name.format(runs=DIRECTORY.value) for name in ALL]:
+        workdir = pathlib.Path(DIRECTORY.value) / "".join(c if c.isalnum() or c in "=_" else "-" for c in name)
         began = time.monotonic()
         train(name, workdir, SECONDS.value)
         seconds = time.monotonic() - began

@@ -1,6 +1,6 @@
 """What does hiding cost? The transform of every objective beside the step of a 12-layer, 256-wide model.
 
-    python -m benchmarks.objectives [--configs=configs/bert_base.py:tiny,...] [--repeats=20]
+    python -m benchmarks.objectives [--config=bert_base:masking=spans ...] [--repeats=20]
 
 8 rows of 128 tokens of the embedded corpus; both sides in one run, alternating. The median of each is printed, and the
 transform's share of the step. Word vectors have no model to speak of, and are held against the same step.
@@ -16,7 +16,7 @@ from absl import app, flags
 
 from benchmarks.experiments import ALL, build
 
-CONFIGS = flags.DEFINE_list("configs", [], "Names of config files with arguments after a colon; empty: all.")
+CONFIGS = flags.DEFINE_multi_string("config", [], "Names of config files with arguments after a colon; empty: all.")
 REPEATS = flags.DEFINE_integer("repeats", 20, "Timed calls of each.", lower_bound=1)
 ROWS, LENGTH = 8, 128
 
@@ -73,7 +73,8 @@ def main(argv):
     step = reference_step()
     step()
     print("| config | transform | of the step |\n|---|---|---|")
-    for name in CONFIGS.value or ALL:
+    # A student's text is hidden as masked_lm hides it; there is nothing to measure without a teacher.
+    for name in CONFIGS.value or [name.split()[0] for name in ALL if "{runs}" not in name.split()[0]]:
         corrupt = transform(name)
         times = [(corrupt(), step()) for _ in range(REPEATS.value)]
         mine, whole = (1000 * statistics.median(column) for column in zip(*times, strict=True))

@@ -13,7 +13,7 @@
 
 Accelerators are meant to have 80 GB; they compute in bfloat16.
 
-The models are version 2, without dropout. The optimizer is AdamW at 4e-4, an estimate; the paper's is LAMB at 0.00176.
+The models are version 2, without dropout.
 
 Published, finetuned, version 1 after 125,000 steps (xxlarge: 1,500,000): MNLI accuracy 81.6%, 83.5%, 86.4% and 90.8%,
 SQuAD 1.1 dev EM/F1 82.3/89.3, 83.9/90.6, 86.1/92.5 and 89.3/94.8 (the authors' release). Those models also read

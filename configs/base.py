@@ -18,6 +18,8 @@ from ml_collections import config_dict
 
 from errors import ConfigError
 
+NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
+
 
 def duration(default):
     """A field that takes a number of steps or a string with a unit, also on the command line."""
@@ -231,7 +233,8 @@ def _data():
     c.text_field = "text"  # the field with the text (jsonl, tfds)
     c.tfds_dir = ""  # where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
     c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
-    c.sequence_length = 512  # tokens per row that the (first) stack sees
+    # Tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row
+    c.sequence_length = 512
     c.target_length = optional(int)  # tokens per row of the decoder; None: as the objective computes it
     # windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by side
     c.packing = "windows"
@@ -260,7 +263,7 @@ def _train():
 
 def _optimizer():
     c = ml_collections.ConfigDict()
-    c.name = "adamw"  # adamw, adam_no_bias_correction (BERT), adafactor, adagrad, lion, muon
+    c.name = "adamw"  # adamw, adam_no_bias_correction (BERT), adafactor, adagrad, lamb, lion, muon
     # adagrad has no betas;
     # adafactor takes none of beta1, beta2, epsilon: decay 1 - step ** -0.8, updates clipped at 1, scaled by parameter.
     c.learning_rate = 1e-4  # peak
@@ -273,7 +276,7 @@ def _optimizer():
     c.beta2 = 0.999  # decay of the second moment
     c.epsilon = 1e-6  # added to the root of the second moment
     c.weight_decay = 0.01  # decoupled, times the learning rate
-    c.decay_rules = ((r".*(norm|bias).*", False), (r".*", True))  # which parameters decay: (pattern, yes or no)
+    c.decay_rules = ((NO_DECAY, False), (r".*", True))  # which parameters decay: (pattern, yes or no)
     c.clip_norm = 1.0  # gradients are scaled to this global norm at most; 0: never
     c.muon_momentum = 0.95  # momentum of muon's matrices; all else runs adamw with the settings above
     return c

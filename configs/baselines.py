@@ -127,7 +127,6 @@ def skip_gram(name, arguments, **place):
     c.data.sequence_length = 512
     c.train.update(batch_size=32, steps="1 epochs")
     _adam(c, learning_rate=1e-3, steps="1 epochs")
-    c.optimizer.decay_rules = ((r".*", False),)  # there are no biases that a rule could name
     return _finish(c, options, place)
 
 

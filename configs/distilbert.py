@@ -9,8 +9,9 @@ Meant for 8 accelerators of 80 GB, computing in bfloat16.
 
 `teacher` is the directory of a run with a masked language model of the student's width, runs/bert_base if not given:
 one of train.py, or of convert.py from_hf. The student has half its layers, begins as every second of them with the
-teacher's embeddings and head, and reads with its tokenizer. Position embeddings stay as they are, as in the released
-code. To resume or load the run, the teacher's directory must be there.
+teacher's embeddings and head, and reads with its tokenizer; of a teacher whose layers are not like its own it begins
+anew, and the log says why. Position embeddings stay as they are, as in the released code. To resume or load the run,
+the teacher's directory must be there, though no more than its config.json.
 
 Terms of the loss: soft (weight 5), the divergence from the teacher's answers at temperature 2, at all tokens; mlm (2),
 the hidden tokens; cosine (1), one less the cosine of both last states.

@@ -20,7 +20,7 @@ the generator as large as the discriminator) or none, section 3.2. --config.obje
 the generator as a share of the discriminator's.
 
 A trivial discriminator says "original" everywhere, and its loss, rtd, is the entropy of `replaced`, the share of tokens
-that are. generate.py fills blanks with the generator, convert.py writes the discriminator.
+that are. generate.py fills blanks with the generator, whatever the task; convert.py writes the discriminator.
 
 The reference draws the hidden places with replacement, so that a few coincide; here their number is exact. Two sizes
 read Wikipedia and BooksCorpus, large XLNet's 33B tokens. Without `data` it reads pydocs, documentation that every

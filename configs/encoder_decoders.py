@@ -1,6 +1,7 @@
 """Experiments with encoder-decoders: T5 and its study, UL2, BART and the original Transformer."""
 
 from configs import base, families
+from errors import ConfigError
 
 TINY_T5 = dict(
     model=dict(families.TINY_MODEL, layers=2, decoder_layers=2, activation_dropout=0.0, final_dropout=0.0),
@@ -111,6 +112,11 @@ def t5_study(name, arguments, **place):
         name, arguments, architecture=tuple(STUDY), objective=("denoising", "lm"), noise=STUDY_NOISES
     )
     architecture, plain = options["architecture"], options["objective"] == "lm"
+    if plain and options["noise"] != STUDY_NOISES[0]:
+        raise ConfigError(
+            f"config arguments objective=lm and noise={options['noise']}: a language model hides nothing; leave out "
+            "one of the two"
+        )
     _unsupervised(c, options, STUDY[architecture], batch_size=128, steps=2**19, **place)
     if plain:
         c.objective.name = "causal_lm" if architecture == "lm" else "prefix_lm"

@@ -170,13 +170,12 @@ def albert(name, arguments):
     _masked(c, "albert", options["size"], batch_size=4096, steps=125_000)
     c.objective.update(pairs="sentence_order", masking="ngrams", longest_ngram=3)
     c.tokenizer.update(kind="unigram", vocab_size=30000, mask_token=True)
-    # The paper's optimizer is LAMB at 0.00176. BERT's rate times the root of the larger batch is 4e-4.
-    c.optimizer.update(learning_rate=4e-4, warmup_steps=3125, beta2=0.999, clip_norm=1.0)
+    c.optimizer.update(name="lamb", learning_rate=0.00176, warmup_steps=3125, beta2=0.999, clip_norm=1.0)
     families.place(c, **ALBERT_SIZES[options["size"]])
     if options["tiny"]:
         families.shrink(c, TINY_MASKED)
-        # The shared layer gets the gradients of all depths, so that its updates count three times.
-        c.optimizer.update(learning_rate=7e-4, warmup_steps=200)
+        # Updates are as long as parameters, a fiftieth each: a short run needs a higher rate.
+        c.optimizer.update(learning_rate=2e-2, warmup_steps=100)
     return c
 
 

@@ -12,8 +12,9 @@
 Accelerators are meant to have 80 GB; they compute in bfloat16.
 
 85 of 512 tokens are predicted. A row has half as many tokens more in front, which stand for the cached memory: they are
-computed again in each step instead of being kept. Rows are windows over the text that end with [SEP] and [CLS]; the paper joins
-two stretches, the second of which is random half of the time, without learning which.
+computed again in each step instead of being kept, and trained through. Rows are windows over the text that end with
+[SEP] and [CLS]; the paper joins two stretches, the second of which is random half of the time, without learning which,
+and feeds half of its rows backwards.
 
 Published, finetuned, large: RACE accuracy 85.4%, SQuAD 2.0 dev EM/F1 87.9/90.6, MNLI 90.8% (tables 2, 3 and 5). Those
 models read 33 billion pieces of BooksCorpus, Wikipedia, Giga5, ClueWeb and Common Crawl. Without `data` it reads

@@ -13,12 +13,12 @@ import scipy.sparse
 from data import artifacts
 from errors import DataError
 
-FORMAT = 1  # counted up when the same corpus comes to give other counts
+FORMAT = 2  # counted up when the same corpus comes to give other counts
 CHUNK = 1 << 20  # tokens counted at once
 
 
 class Cooccurrences:
-    """Rows of `length` pairs of words, in an order drawn once.
+    """Rows of `length` pairs of words, in an order drawn once; see `count` for `window` and `excluded`.
 
     `rows(indices [n], epochs [n])` gives `tokens` and `contexts` int32 and `counts` f32, all [n, length]; the last row
     is filled up with counts of 0.
@@ -27,14 +27,14 @@ class Cooccurrences:
         DataError: no two words stand together.
     """
 
-    def __init__(self, split, length, window, report):
-        name = [FORMAT, split.directory.name, split.name, window]
+    def __init__(self, split, length, window, excluded, report):
+        name = [FORMAT, split.directory.name, split.name, window, list(excluded)]
         digest = hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32]
         target = split.directory.parent.parent / "cooccurrences" / digest
 
         def make():
             report(f"counting words that stand up to {window} places apart in the {split.name} split of {split.source}")
-            return count(split, window), {}
+            return count(split, window, excluded), {}
 
         self._pairs, _ = artifacts.prepare(target, make, report)
         self._length, pairs = length, len(self._pairs["counts"])
@@ -52,12 +52,13 @@ class Cooccurrences:
         return found | {"row_id": np.asarray(indices, np.int32), "epoch": np.asarray(epochs, np.int32)}
 
 
-def count(split, window):
+def count(split, window, excluded=()):
     """Counts pairs of one document: two words d <= window places apart add 1/d to either order of the two.
 
     Args:
         split: a `data.corpus.Split`.
         window: places to either side.
+        excluded: ids that are no words: they are not counted, but keep their places between words.
 
     Returns:
         {"tokens", "contexts": int32 [n], "counts": f32 [n]}, each pair once, in an order that a fixed seed draws.
@@ -72,7 +73,9 @@ def count(split, window):
         size = max(size, int(ids.max()) + 1)
         total.resize((size, size))
         total += _chunk(ids, document, window, stop - start, size)
-    total = (total + total.T).tocoo()
+    word = ~np.isin(np.arange(size), excluded)
+    total = (total + total.T).multiply(word).multiply(word[:, None]).tocoo()
+    total.eliminate_zeros()
     order = np.random.default_rng(0).permutation(total.nnz)
     return {
         "tokens": total.coords[0][order].astype(np.int32),

@@ -58,7 +58,7 @@ class Pairs:
         if elsewhere and split.num_documents < 2:
             raise DataError(
                 f"the {split.name} split of {split.source} is one document, but next sentence prediction takes "
-                "sentences of other documents: set objective.pairs=none or give more documents"
+                "sentences of other documents: give more documents, or read none of its pairs (objective.pairs=none)"
             )
         ends = split.sentence_ends()
         self._ends = array.array("q", ends.tobytes())  # bisect is several times faster on it than on numpy

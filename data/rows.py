@@ -18,7 +18,7 @@ from errors import ConfigError, DataError
 
 def plan(
     split, *, kind, length, start=(), end=(), pad=0, short_pair_rate=0.1, swapped=False, random_rate=0.5,
-    two_sentences=False, flags=False, entities=False, window=0, seed=0, report=print,
+    two_sentences=False, flags=False, entities=False, window=0, overlap=0, excluded=(), seed=0, report=print,
 ):  # fmt: skip
     """Plans the rows that an objective reads.
 
@@ -32,7 +32,8 @@ def plan(
         flags: windows and sentences also give the flags of each token; other kinds do not use it.
         short_pair_rate, swapped, random_rate, two_sentences, seed: see `data.pairs.Pairs`; as above.
         entities: not used here: the corpus was prepared with them or not.
-        window, report: see `data.cooccurrences.Cooccurrences`; other kinds do not use them.
+        overlap: see `Windows`; other kinds do not use it.
+        window, excluded, report: see `data.cooccurrences.Cooccurrences`; other kinds do not use them.
 
     Returns:
         A row source: `num_rows` and `rows(indices, epochs)`.
@@ -42,7 +43,7 @@ def plan(
         DataError: the split cannot fill a row.
     """
     if kind == "windows":
-        return Windows(split, length, start, end, flags=flags)
+        return Windows(split, length, start, end, flags=flags, overlap=overlap)
     if kind == "sentences":
         return FullSentences(split, length, start, end, pad, flags=flags)
     if kind == "documents":
@@ -51,22 +52,25 @@ def plan(
         negatives = {"swapped": swapped, "random_rate": random_rate, "two_sentences": two_sentences}
         return Pairs(split, length, start, end, pad, short_pair_rate=short_pair_rate, **negatives, seed=seed)
     if kind == "cooccurrences":
-        return Cooccurrences(split, length, window, report)
+        return Cooccurrences(split, length, window, excluded, report)
     raise ConfigError(f"unknown kind of rows {kind!r}; there are windows, sentences, documents, pairs, cooccurrences")
 
 
 class Windows:
     """Row i is the i-th stretch of the token stream, between `start` and `end`; the ragged tail is left out.
 
+    With `overlap` each stretch begins so many tokens before the end of the one before.
+
     `rows(indices [n], epochs [n])` gives `tokens` int32 [n, length], and where asked for the `flags` of the tokens,
     of the same shape and 0 on special tokens; the bits are in `data.corpus_files`.
     """
 
-    def __init__(self, split, length, start=(), end=(), *, flags=False):
+    def __init__(self, split, length, start=(), end=(), *, flags=False, overlap=0):
         self._split, self._length, self._flags = split, length, flags
         self._start, self._end = np.asarray(start, np.int32), np.asarray(end, np.int32)
         self._capacity = _capacity(length, start, end)
-        self.num_rows = split.num_tokens // self._capacity
+        self._stride = self._capacity - overlap
+        self.num_rows = max(0, (split.num_tokens - overlap) // self._stride)
         if not self.num_rows:
             raise DataError(
                 f"the {split.name} split of {split.source} has {split.num_tokens} tokens, fewer than one row of "
@@ -74,7 +78,7 @@ class Windows:
             )
 
     def rows(self, indices, epochs):
-        starts = np.asarray(indices, np.int64) * self._capacity
+        starts = np.asarray(indices, np.int64) * self._stride
         text, flags = self._split.gather(starts, starts + self._capacity)
         n = len(starts)
         start, end = (np.broadcast_to(ids, (n, len(ids))) for ids in (self._start, self._end))

@@ -16,14 +16,15 @@ class Composite(abc.ABC):
     Args:
         parts: {name: Flax module}.
         main: the part that the training is for, which other verbs load and export.
+        fills: the part that reads [MASK] and says what was there.
 
     Attributes:
-        parts, main: as given.
+        parts, main, fills: as given.
         config: ModelConfig of the main part.
     """
 
-    def __init__(self, parts, main):
-        self.parts, self.main = dict(parts), main
+    def __init__(self, parts, main, fills):
+        self.parts, self.main, self.fills = dict(parts), main, fills
         self.config = self.parts[main].config
 
     def init(self, key, batch):

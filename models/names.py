@@ -34,7 +34,7 @@ def layer_names(name, layers):
     return [name.replace("/layers/", f"/layers/{i}/", 1) for i in range(layers)]
 
 
-def match(rules, shapes, what="rules", expand=False):
+def match(rules, shapes, what="rules", expand=False, optional=()):
     """Reads ordered rules `(pattern, value)`: the first pattern that matches a whole name decides.
 
     Args:
@@ -42,6 +42,7 @@ def match(rules, shapes, what="rules", expand=False):
         shapes: {name: shape} of the parameters.
         what: the option's name, for messages.
         expand: values are strings in which "\\1" stands for what the pattern's first group matched, or None.
+        optional: patterns that may match nothing, as ".*" always may.
 
     Returns:
         {name: value}; for a stacked parameter, an array with the value of each of its layers.
@@ -76,7 +77,7 @@ def match(rules, shapes, what="rules", expand=False):
         raise ConfigError(f"{what} cover no {_some(uncovered)}; end with a rule ('.*', value) for all the rest")
     for i in sorted(unmatched):
         pattern = compiled[i][0].pattern
-        if pattern == ".*":
+        if pattern in (".*", *optional):
             continue
         close = difflib.get_close_matches(pattern, seen, n=3, cutoff=0.3) or seen[:3]
         raise ConfigError(f"{what}: the pattern {pattern!r} matches no parameter; names look like {_some(close)}")

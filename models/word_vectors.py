@@ -1,5 +1,6 @@
 """Static word vectors: one for each word, and one for each word as the context of others (word2vec, GloVe)."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -29,17 +30,19 @@ class WordVectors(nn.Module):
             deterministic, collect: without effect, there is neither dropout nor a stack.
 
         Returns:
-            Outputs with `hidden` [B, T, D], the vectors of words, and `scores` f32 of the contexts' shape.
+            Outputs with `hidden` [B, T, D], the vectors of words, and `scores` f32 of the contexts' shape, sums in f32
+            of products in the compute type.
         """
         del deterministic, collect
         c = self.config
         tokens_BT, contexts = batch["tokens"], batch.get("contexts", batch["tokens"])
         padding = c.padded_vocab - c.vocab_size
-        word_BTD = Table(c.padded_vocab, c.embedding_width, c, axes.VOCAB, padding, name="token")(tokens_BT)
-        context = Table(c.padded_vocab, c.embedding_width, c, axes.VOCAB, padding, name="context")(contexts)
+        table = functools.partial(Table, c.padded_vocab, c.embedding_width, c, axes.VOCAB, padding)
+        word_BTD = table(name="token")(tokens_BT).astype(c.dtype)
+        context = table(name="context")(contexts).astype(c.dtype)
         between = (1,) * (contexts.ndim - tokens_BT.ndim)
         words = word_BTD.reshape(*tokens_BT.shape, *between, c.embedding_width)
-        scores = jnp.sum(words * context, axis=-1)
+        scores = jnp.sum(words * context, axis=-1, dtype=jnp.float32)
         if c.use_bias:
             init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))
             of_words = self.param("token_bias", init, (c.padded_vocab,), jnp.float32)

@@ -9,9 +9,12 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
+
+from objectives.text_to_text import compact
 
 SMALLEST = 1e-7  # lengths of spans that are rarer are left out
-SPARE_DRAWS = 32  # of lengths, beyond the budget in words: that all of these are 0 does not happen
+SHORTFALL = 1e-7  # chance at most that the lengths drawn for a row do not make up its budget
 
 
 def shares(length, rate):
@@ -25,6 +28,15 @@ def poisson_shares(mean):
     while chances[-1] >= SMALLEST or len(chances) <= mean:
         chances.append(chances[-1] * mean / len(chances))
     return (np.cumsum(chances) / np.sum(chances)).astype(np.float32)
+
+
+def draws_needed(budget, span_shares):
+    """How many lengths to draw so that they make up a budget of words but once in `1 / SHORTFALL` rows."""
+    mean = float(np.sum(1 - np.asarray(span_shares, np.float64)))
+    draws = max(1, math.ceil(budget / mean))
+    while scipy.special.pdtr(budget - 1, draws * mean) > SHORTFALL:  # a sum of Poisson lengths is one too
+        draws += 1
+    return draws
 
 
 def inside(size, length):
@@ -44,9 +56,7 @@ def draw(key, candidates_R, count):
 def keep(tokens_R, kept_R, length):
     """Closes the gaps that deleted tokens leave: the row, and its new length."""
     size = tokens_R.shape[0]
-    kept_R = kept_R & (jnp.arange(size) < length)
-    place_R = jnp.where(kept_R, jnp.cumsum(kept_R) - 1, size)
-    return jnp.zeros_like(tokens_R).at[place_R].set(tokens_R, mode="drop"), jnp.sum(kept_R)
+    return compact(tokens_R, kept_R & (jnp.arange(size) < length), 0, size)
 
 
 def permute_sentences(key, tokens_R, ends_R, length, counts):
@@ -92,7 +102,7 @@ def span_lengths(key, budget, most, span_shares):
     Returns:
         lengths int32 [K], and which of them count, bool [K]; those of 0 words do.
     """
-    draws_K = jax.random.uniform(key, (most + SPARE_DRAWS, 1))
+    draws_K = jax.random.uniform(key, (draws_needed(most, span_shares), 1))
     lengths_K = jnp.sum(draws_K >= jnp.asarray(span_shares)[:-1], axis=1)
     before_K = jnp.cumsum(lengths_K) - lengths_K
     return jnp.minimum(lengths_K, budget - before_K), before_K < budget
@@ -101,9 +111,9 @@ def span_lengths(key, budget, most, span_shares):
 def infill(key, tokens_R, length, text_R, word_R, budget, *, most, span_shares, mask):
     """Hides spans of whole words, each of which becomes one mask, and inserts a mask for each span of no words.
 
-    A span begins at a random word. Where one begins within another, they are hidden together and have one mask, so
-    that fewer words may be hidden than the budget says. Masks are inserted where there is room: the row never grows
-    beyond R.
+    A span begins at a random word and ends before the next special token at the latest. Where one begins within
+    another, they are hidden together and have one mask. Either way fewer words may be hidden than the budget says.
+    Masks are inserted where there is room: the row never grows beyond R.
 
     Args:
         key: threefry key.
@@ -128,13 +138,15 @@ def infill(key, tokens_R, length, text_R, word_R, budget, *, most, span_shares, 
     drawn_K = jnp.take(jnp.argsort(scores_R), jnp.cumsum(spans_K) - 1, mode="clip")
     start_K = jnp.where(spans_K, drawn_K, size)
     starts_R = jnp.zeros(size, bool).at[start_K].set(True, mode="drop")
-    # How many spans a word lies in, from where they begin and end. Tokens before the first word are word 0.
-    word_number_R = jnp.cumsum(word_R)
-    first_K = jnp.take(word_number_R, start_K, mode="clip")
+    # How many spans a word lies in, from where they begin and end. What is no text has numbers of its own, at which
+    # spans end, and gives them to tokens behind it that begin no word.
+    number_R = jnp.cumsum(word_R | ~text_R)
+    stop_R = jax.lax.cummin(jnp.where(text_R, size, number_R), reverse=True)
+    first_K, stop_K = (jnp.take(array_R, start_K, mode="clip") for array_R in (number_R, stop_R))
     steps = jnp.zeros(size + 1, jnp.int32)
     steps = steps.at[jnp.where(spans_K, first_K, size + 1)].add(1, mode="drop")
-    steps = steps.at[jnp.where(spans_K, first_K + lengths_K, size + 1)].add(-1, mode="drop")
-    spans_R = jnp.cumsum(steps)[word_number_R]
+    steps = steps.at[jnp.where(spans_K, jnp.minimum(first_K + lengths_K, stop_K), size + 1)].add(-1, mode="drop")
+    spans_R = jnp.cumsum(steps)[number_R]
     masks_R = starts_R & (spans_R == 1)
     tokens_R, length = keep(
         jnp.where(masks_R, mask, tokens_R), masks_R | (spans_R == 0) | ~text_R, length

@@ -6,14 +6,17 @@ of a row, M hidden spans, V vocabulary.
 
 import abc
 import dataclasses
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 
 import models
-from errors import ConfigError
+from errors import ConfigError, DataError
+from objectives.masking import ENTITY
 
 PACKINGS = ("windows", "sentences", "documents")
+SEARCHED = 16  # batches that must hold a name, date or number where an objective hides those
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Rows:
             the entities'.
         entities: names, dates and numbers are flagged when the corpus is prepared.
         window: places to either side that a word co-occurs with.
+        overlap: tokens that a window has in common with the one before.
+        excluded: ids of which no co-occurrence is counted.
     """
 
     kind: str
@@ -51,6 +56,8 @@ class Rows:
     flags: bool = False
     entities: bool = False
     window: int = 0
+    overlap: int = 0
+    excluded: tuple[int, ...] = ()
 
 
 class Term(NamedTuple):
@@ -60,7 +67,8 @@ class Term(NamedTuple):
 
     Attributes:
         sum: f32 scalar, sum over what is scored.
-        weight: f32 scalar that depends on the batch alone, never on the outputs; 0 where nothing is scored.
+        weight: f32 scalar that depends on the batch alone, never on the outputs; 0 where nothing is scored. That of a
+            metric may depend on the outputs, as it enters no gradient.
         coefficient: Python float; 0.0 marks a metric.
     """
 
@@ -89,11 +97,13 @@ class Objective(abc.ABC):
         architectures: what it can train, out of `models.config.CHOICES["architecture"]`.
         frozen: patterns over parameter names that never train, whatever `config.trainable` says: a teacher.
         whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches.
+        remarks: lines for the log, on what was decided by itself.
     """
 
     architectures: ClassVar[tuple[str, ...]]
     frozen: ClassVar[tuple[str, ...]] = ()
     whole_batch: ClassVar[bool] = False
+    remarks: ClassVar[tuple[str, ...]] = ()
     rows: Rows
     outputs: tuple[str, ...]
 
@@ -156,6 +166,22 @@ class Objective(abc.ABC):
         del counts
         return self
 
+    def check_rows(self, batches):
+        """Refuses a corpus in which there is nothing to hide, as far as its first rows show.
+
+        Args:
+            batches: function from step to rows as numpy arrays.
+
+        Raises:
+            DataError: no row has a name, date or number, and these are what is hidden.
+        """
+        if not self.rows.entities or any((batches(step)["flags"] & ENTITY).any() for step in range(SEARCHED)):
+            return
+        raise DataError(
+            f"no name, date or number was found in the first {SEARCHED} batches, so that there is nothing to hide: "
+            "give text with capitals and numbers, or choose another objective.name or objective.masking"
+        )
+
     def for_validation(self):
         """The same objective without label smoothing and z-loss: they help training and distort a perplexity."""
         plain = {"label_smoothing": 0.0, "z_loss": 0.0}
@@ -203,8 +229,36 @@ def check_loss_options(config):
         ConfigError: names the option and what it may be.
     """
     check_share("objective.label_smoothing", config.objective.label_smoothing, zero=True)
-    if not config.objective.z_loss >= 0:
-        raise ConfigError(f"objective.z_loss={config.objective.z_loss} must be 0 or more (T5 pretraining: 1e-4)")
+    if not 0 <= config.objective.z_loss < math.inf:
+        raise ConfigError(
+            f"objective.z_loss={config.objective.z_loss} must be 0 or more, and finite (T5 pretraining: 1e-4)"
+        )
+
+
+def check_unread(config, objective=None, **defaults):
+    """Refuses options that an objective does not read, unless they are at their defaults.
+
+    Args:
+        config: the whole configuration.
+        objective: what it is called in the message; None: by its name.
+        **defaults: values by option, as data__target_length=None.
+
+    Raises:
+        ConfigError: names the option, its value and its default.
+    """
+    for name, default in defaults.items():
+        section, field = name.split("__")
+        if config[section][field] != default:
+            raise ConfigError(
+                f"{section}.{field}={config[section][field]} does not go with "
+                f"{objective or f'objective.name={config.objective.name}'}, which does not read it; leave it at "
+                f"{default!r}"
+            )
+
+
+def padding(tables, otherwise=0):
+    """The id that fills rows up; GPT-2 has no padding token, and any id does where what pads is not seen nor scored."""
+    return otherwise if tables.pad is None else tables.pad
 
 
 def check_special_tokens(config, tables, names, advice):

@@ -14,6 +14,7 @@ from objectives.base import (
     check_loss_options,
     check_packing,
     check_special_tokens,
+    padding,
 )
 from objectives.losses import classification_terms
 
@@ -45,7 +46,7 @@ class BidirectionalLM(Objective):
                 kind=check_packing(config, ("windows", "documents")),
                 length=config.data.sequence_length,
                 document_end=tables.eos,
-                pad=tables.eos if tables.pad is None else tables.pad,
+                pad=padding(tables, tables.eos),
             ),
             outputs=("lm",),
             label_smoothing=config.objective.label_smoothing,

@@ -12,6 +12,7 @@ from objectives.base import (
     check_packing,
     check_positions,
     check_special_tokens,
+    padding,
 )
 from objectives.losses import token_terms
 
@@ -42,8 +43,7 @@ class CausalLM(Objective):
                 kind=check_packing(config, ("windows", "documents")),
                 length=config.data.sequence_length + 1,
                 document_end=tables.eos,
-                # GPT-2 has no padding token; what pads is never seen nor scored, so any id does.
-                pad=tables.eos if tables.pad is None else tables.pad,
+                pad=padding(tables, tables.eos),
             ),
             outputs=("lm",),
             label_smoothing=config.objective.label_smoothing,

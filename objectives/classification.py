@@ -13,6 +13,8 @@ from objectives.base import (
     check_loss_options,
     check_positions,
     check_special_tokens,
+    check_unread,
+    padding,
 )
 from objectives.losses import classification_terms
 
@@ -40,6 +42,7 @@ class Classification(Objective):
     def build(cls, config, tables, model_config):
         """Reads labelled examples between [CLS] and [SEP], or with what ends texts behind them where there are none."""
         check_loss_options(config)
+        check_unread(config, data__packing="windows", data__validation_source="", objective__pairs="none")
         weight = config.objective.lm_weight
         if not weight >= 0:
             raise ConfigError(f"objective.lm_weight={weight} must be 0 or more (GPT-1: 0.5)")
@@ -63,8 +66,7 @@ class Classification(Objective):
                 length=config.data.sequence_length,
                 start=start,
                 end=end,
-                # What pads is never seen nor scored, so any id does.
-                pad=0 if tables.pad is None else tables.pad,
+                pad=padding(tables),
             ),
             outputs=("class", "lm") if weight else ("class",),
             num_labels=model_config.num_labels,

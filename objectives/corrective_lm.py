@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import ConfigError
-from models.composites import CorrectivePair, narrower
+from models.composites import CorrectivePair
 from models.composites.generator import put
 from objectives import replacements
-from objectives.base import Objective, Term, check_packing, check_share, check_special_tokens
-from objectives.losses import classification_terms, is_top
+from objectives.base import Term, check_packing, check_share, check_special_tokens
+from objectives.losses import is_top
 
 
 def crop_counts(length, share):
@@ -42,12 +42,13 @@ def crop(key, tokens_R, real_R, counts, pad):
     return jnp.where(kept, tokens_R[taken], pad), kept.astype(jnp.int32)
 
 
-def contrastive_terms(first_BD, second_BD, weights_B, temperature, coefficient):
-    """InfoNCE over two views of each row: each view must find the other among all other views of the batch.
+def contrastive_terms(first_BD, second_BD, weights_B, ids_B, temperature, coefficient):
+    """InfoNCE over two views of each row: each view must find the other among all views of other rows of the batch.
 
     Args:
         first_BD, second_BD: states of both views.
         weights_B: f32 [B], 0 for rows that do not count, neither as anchors nor as negatives.
+        ids_B: int32 [B], the same for a row that is in the batch twice.
         temperature: the cosines are divided by it.
         coefficient: of the loss.
 
@@ -58,10 +59,11 @@ def contrastive_terms(first_BD, second_BD, weights_B, temperature, coefficient):
     states *= jax.lax.rsqrt(jnp.sum(states * states, axis=-1, keepdims=True) + 1e-12)
     weights = jnp.concatenate([weights_B, weights_B])
     count = weights.shape[0]
-    compared = ~jnp.eye(count, dtype=bool) & (weights > 0)
+    partner = (jnp.arange(count) + count // 2) % count
+    ids = jnp.concatenate([ids_B, ids_B])
+    compared = ((ids[:, None] != ids) | (partner[:, None] == jnp.arange(count))) & (weights > 0)
     # Far below any cosine, yet finite, so that a batch without rows to compare gives 0 and not NaN.
     scores = jnp.where(compared, states @ states.T / temperature, -1e9)
-    partner = (jnp.arange(count) + count // 2) % count
     losses = jax.nn.logsumexp(scores, axis=-1) - jnp.take_along_axis(scores, partner[:, None], axis=1)[:, 0]
     weight = jnp.sum(weights)
     return {
@@ -71,34 +73,23 @@ def contrastive_terms(first_BD, second_BD, weights_B, temperature, coefficient):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CorrectiveLM(Objective):
-    """A generator learns masked language modelling; the main model corrects a draw from its answers.
+class CorrectiveLM(replacements.Generated):
+    """The main model corrects what a generator has put in.
 
     The loss is masked language modelling of the generator, plus corrective language modelling (which token was at each
     hidden place, by copying the input or by the softmax, without a gradient to the probability of copying; and which
     tokens are copies, times copy_weight), plus the contrast of the corrected row with a crop of it.
 
     Attributes:
-        masked: MaskedLM, which hides tokens.
         copy_weight: of telling copies from replacements.
         contrastive_weight, temperature: of the contrast; without weight there is no second view.
         crops: int32 [R + 1], see `crop_counts`.
-        generator_width, generator_layers: shares of the main model's.
-        tie: what both models share, see models.composites.GeneratorPair.
-        label_smoothing, z_loss: of losses over the vocabulary, see `objectives.losses.cross_entropy`.
     """
 
-    architectures = ("encoder",)
-    masked: Any
     copy_weight: float
     contrastive_weight: float
     temperature: float
     crops: Any
-    generator_width: float
-    generator_layers: float
-    tie: str
-    label_smoothing: float
-    z_loss: float
 
     @property
     def whole_batch(self):
@@ -109,7 +100,8 @@ class CorrectiveLM(Objective):
     def build(cls, config, tables, model_config):
         """Reads rows of one segment, as masked_lm without pairs does."""
         objective = config.objective
-        masked = replacements.build_masked(config, tables, model_config)
+        shared = cls.shared(config, tables, model_config)
+        replacements.check_likelihood(config, "objective.name=corrective_lm")
         for option in ("contrastive_weight", "contrastive_temperature"):
             if not objective[option] >= 0 or (option == "contrastive_temperature" and not objective[option]):
                 least = "0 or more" if option == "contrastive_weight" else "above 0"
@@ -119,39 +111,38 @@ class CorrectiveLM(Objective):
             check_packing(config, ("windows", "sentences"))
             advice = "use tokenizer.kind=wordpiece, or objective.contrastive_weight=0"
             check_special_tokens(config, tables, ("cls",), advice)
+            if model_config.enhanced_decoder:
+                raise ConfigError(
+                    f"model.enhanced_decoder={model_config.enhanced_decoder} runs where tokens are predicted, not on "
+                    "the crop of a row, so that its two views would be those of two networks: set "
+                    "model.enhanced_decoder=0, or objective.contrastive_weight=0"
+                )
             if config.train.batch_size < 2:
                 raise ConfigError(
                     f"train.batch_size={config.train.batch_size}: a row is contrasted with other rows of its batch; "
                     "set train.batch_size=2 or more, or objective.contrastive_weight=0"
                 )
         return cls(
-            rows=masked.rows,
             outputs=("mlm", "copy"),
-            masked=masked,
             copy_weight=objective.discriminator_weight,
             contrastive_weight=objective.contrastive_weight,
             temperature=objective.contrastive_temperature,
-            crops=crop_counts(masked.rows.length, objective.crop_share),
-            generator_width=objective.generator_width,
-            generator_layers=objective.generator_layers,
-            tie=objective.tie,
-            label_smoothing=objective.label_smoothing,
-            z_loss=objective.z_loss,
+            crops=crop_counts(shared["rows"].length, objective.crop_share),
+            **shared,
         )
 
     def model(self, model_config, **_):
         """The pair; its parts have no frozen bottom, as a generator below them trains."""
-        generator = narrower(model_config, self.generator_width, self.generator_layers)
-        return CorrectivePair(generator, model_config, self.tie)
+        return CorrectivePair(self.generator(model_config), model_config, self.tie)
 
     def corrupt_row(self, key, row):
-        """As replaced_tokens; and `crop_tokens`, `crop_segments` [T], a stretch of the row as it was."""
+        """As replaced_tokens; and `crop_tokens`, `crop_segments` [T], a stretch of the row as it was, and `row_id`."""
         hide_key, crop_key = jax.random.split(key)
-        batch = replacements.hide(self.masked, hide_key, row)
+        batch = self.hide(hide_key, row)
         if self.contrastive_weight:
             real = row["segments"] > 0 if "segments" in row else jnp.ones(row["tokens"].shape, bool)
             tokens, segments = crop(crop_key, row["tokens"], real, self.crops, self.rows.pad)
-            batch |= {"crop_tokens": tokens, "crop_segments": segments}
+            batch |= {"crop_tokens": tokens, "crop_segments": segments, "row_id": row["row_id"]}
         return batch
 
     def loss(self, outputs, batch):
@@ -160,13 +151,11 @@ class CorrectiveLM(Objective):
         The accuracy of "clm" is that of the softmax alone.
         """
         targets, used, places = batch["targets"], batch["target_weights"], batch["prediction_positions"]
-        options = dict(label_smoothing=self.label_smoothing, z_loss=self.z_loss)
-        names = ("mlm", "mlm_accuracy")
-        terms = classification_terms(outputs.generator_logits, targets, used, names, **options)
+        terms = self.generator_terms(outputs, batch)
 
         copy_BT = outputs.main.copy_logits
         copy_BP = jax.lax.stop_gradient(jnp.take_along_axis(copy_BT, places, axis=1))
-        losses = replacements.copying_loss(outputs.main.logits, copy_BP, outputs.sampled, targets, **options)
+        losses = replacements.copying_loss(outputs.main.logits, copy_BP, outputs.sampled, targets)
         right, weight = is_top(outputs.main.logits, targets), jnp.sum(used)
         terms |= {
             "clm": Term(jnp.sum(losses * used), weight, 1.0),
@@ -179,5 +168,6 @@ class CorrectiveLM(Objective):
         terms |= replacements.found_terms(-copy_BT, replaced, real)
         if self.contrastive_weight:
             first, rows = outputs.main.hidden[:, 0], (jnp.sum(real, axis=1) > 0).astype(jnp.float32)
-            terms |= contrastive_terms(first, outputs.crop, rows, self.temperature, self.contrastive_weight)
+            views = (first, outputs.crop, rows, batch["row_id"])
+            terms |= contrastive_terms(*views, self.temperature, self.contrastive_weight)
         return terms

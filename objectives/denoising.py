@@ -11,7 +11,7 @@ import numpy as np
 from errors import ConfigError
 from objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
 from objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
-from objectives.text_to_text import Pair, TextToText, cut, layout, room_for_targets, text_length
+from objectives.text_to_text import Pair, TextToText, compact, cut, layout, room_for_targets, text_length
 
 NOISES = ("iid_spans", "bert_style", "mass", "drop_tokens", "deshuffle")
 DEVIATIONS = 3.5  # above the mean: 192 targets for 512 inputs at a rate of 0.15, as the study has it
@@ -148,9 +148,7 @@ class Denoising(TextToText):
         real_R = jnp.arange(tokens_R.shape[0]) < length
 
         def part(chosen_R, size):
-            place_R = jnp.where(chosen_R, jnp.cumsum(chosen_R) - 1, size)
-            count = jnp.sum(chosen_R)
-            tokens = jnp.full(size, self.rows.pad, tokens_R.dtype).at[place_R].set(tokens_R, mode="drop")
+            tokens, count = compact(tokens_R, chosen_R, self.rows.pad, size)
             return tokens.at[count].set(self.eos, mode="drop"), count + 1
 
         return Pair(*part(real_R & ~hidden_R, self.inputs_length), *part(hidden_R, self.targets_length))

@@ -11,13 +11,33 @@ import numpy as np
 import models
 from configs import base
 from errors import ConfigError
+from models.composite import Composite
 from models.composites import Distillation
 from objectives.base import Objective, Term, check_positions
 from objectives.losses import token_terms
 from objectives.masked_lm import MaskedLM
 
 SOFT_TARGETS = ("all", "hidden")
-SAME = ("width", "embedding_width", "heads", "ffn")  # a student's layers may be copies of the teacher's
+# What decides the shape and the meaning of layers: where it is the same, a student's may be copies of its teacher's.
+LAYERS = (
+    "width", "heads", "kv_heads", "head_dim", "ffn", "gated", "activation", "norm", "norm_position", "norm_epsilon",
+    "norm_plus_one", "final_norm", "use_bias", "attention_bias", "scale_attention", "shared_layers", "enhanced_decoder",
+    "window", "window_layers", "positions", "rope_theta", "rope_scaling", "relative_buckets", "relative_max_distance",
+    "relative_bidirectional", "relative_span", "relative_shared", "relative_norm",
+)  # fmt: skip
+# The same of parameters that may be copied with them.
+AROUND = {
+    "encoder": (),
+    "encoder_relative": (),
+    "encoder_relative_bias": (),
+    "enhanced_decoder_position": ("max_positions",),
+    "token": ("embedding_width", "padded_vocab", "scale_embeddings"),
+    "encoder_embeddings/position": ("embedding_width", "max_positions", "position_offset"),
+    "encoder_embeddings/token_type": ("embedding_width", "token_types"),
+    "encoder_embeddings/norm": ("embedding_width", "embedding_norm"),
+    "encoder_embeddings/projection": ("embedding_width",),
+    "mlm_head": ("embedding_width", "padded_vocab", "mlm_transform", "tie_embeddings"),
+}
 EXECUTION = ("dtype", "attention_backend", "scan")
 
 
@@ -47,14 +67,15 @@ def cosine_losses(student_D, teacher_D):
 class DistilledMaskedLM(Objective):
     """A student learns a teacher's answers, the hidden tokens, and the direction of the teacher's last states.
 
-    The teacher is a run's model. It is part of the tree, frozen, and runs without dropout. The student's embeddings,
-    head and layers begin as copies of the teacher's where the sizes are the same.
+    The teacher is a run's model. It is part of the tree, frozen, and runs without dropout. The student's layers begin
+    as copies of the teacher's where both are alike, and then its embeddings and head, each where it fits.
 
     Attributes:
         masked: MaskedLM, which hides tokens.
         teacher: directory of the teacher's run.
         teacher_config: its ModelConfig.
         copies: the teacher's layer that each of the student's begins as; empty: the student begins anew.
+        around: keys of AROUND that are copied with them.
         soft_weight, hard_weight, cosine_weight: of the three losses.
         temperature: of the soft targets.
         everywhere: soft targets at all tokens and not only at the hidden ones.
@@ -67,6 +88,8 @@ class DistilledMaskedLM(Objective):
     teacher: str
     teacher_config: Any
     copies: tuple[int, ...]
+    around: tuple[str, ...]
+    remarks: tuple[str, ...]
     soft_weight: float
     hard_weight: float
     cosine_weight: float
@@ -96,13 +119,18 @@ class DistilledMaskedLM(Objective):
         masked = MaskedLM.build(config, tables, model_config)
         teacher_config = _teacher(config, tables, model_config)
         check_positions(teacher_config, config.data.sequence_length, "data.sequence_length (read by the teacher)")
+        copies, remarks = _copies(objective.teacher_layers, model_config, teacher_config)
         return cls(
             rows=masked.rows,
             outputs=("mlm",),
             masked=masked,
             teacher=objective.teacher,
             teacher_config=teacher_config,
-            copies=_copies(objective.teacher_layers, model_config, teacher_config),
+            copies=copies,
+            around=tuple(
+                name for name, fields in AROUND.items() if not _differing(fields, model_config, teacher_config)
+            ),
+            remarks=remarks,
             soft_weight=objective.soft_weight,
             hard_weight=objective.hard_weight,
             cosine_weight=objective.cosine_weight,
@@ -120,14 +148,15 @@ class DistilledMaskedLM(Objective):
 
     def initial(self):
         """The teacher, and the student from it."""
-        rules = [("teacher/(.*)", r"\1")]
-        if self.copies:
-            layers = (
-                (rf"student/encoder/layers/{ours}/(.*)", rf"encoder/layers/{theirs}/\1")
-                for ours, theirs in enumerate(self.copies)
-            )
-            rules += [*layers, (r"student/((token|encoder_embeddings|mlm_head)/.*)", r"\1")]
-        return [(self.teacher, (*rules, (".*", None)))]
+        if not self.copies:
+            return [(self.teacher, (("teacher/(.*)", r"\1"), (".*", None)))]
+        layers = (
+            (rf"student/encoder/layers/{ours}/(.*)", rf"encoder/layers/{theirs}/\1")
+            for ours, theirs in enumerate(self.copies)
+        )
+        # One pattern, as a pattern of what no student has would be refused.
+        copied = (rf"(?:teacher|student(?=/(?:{'|'.join(self.around)})/))/(.*)", r"\1")
+        return [(self.teacher, (*layers, copied, (".*", None)))]
 
     def row_keys(self, key, rows):
         """As masked_lm."""
@@ -186,17 +215,19 @@ def _check_options(objective):
 
 def _teacher(config, tables, model_config):
     """The teacher's ModelConfig, from its run."""
-    import objectives  # which heads a run has is for its objective to say, and that may be any of them
+    import objectives  # what a run trains is for its objective to say, and that may be any of them
 
     workdir = pathlib.Path(config.objective.teacher)
     theirs = base.load(workdir / "config.json")
     resolved = models.resolve(theirs.model)
-    # A converted model says itself which heads it has.
-    heads = theirs.model.heads_out or objectives.build(theirs, tables, resolved).outputs
-    if resolved.architecture != "encoder" or "mlm" not in heads:
+    objective = objectives.build(theirs, tables, resolved)
+    heads = {*objective.outputs, *(theirs.model.heads_out or ())}  # a converted model says itself which it has
+    model = objective.model(dataclasses.replace(resolved, heads_out=objective.outputs))
+    fills = model.fills == model.main if isinstance(model, Composite) else resolved.architecture == "encoder"
+    if not fills or "mlm" not in heads:
         raise ConfigError(
-            f"objective.teacher={workdir} was trained with objective.name={theirs.objective.name} and predicts no "
-            "hidden tokens: name the run of a masked language model"
+            f"objective.teacher={workdir} was trained with objective.name={theirs.objective.name}, and its model does "
+            "not read [MASK] and say what was there: name the run of a masked language model"
         )
     for field in ("vocab_size", *(["width"] if config.objective.cosine_weight else [])):
         ours, their = getattr(model_config, field), getattr(resolved, field)
@@ -209,19 +240,32 @@ def _teacher(config, tables, model_config):
     return dataclasses.replace(resolved, heads_out=("mlm",))
 
 
+def _differing(fields, student, teacher):
+    return [field for field in fields if getattr(student, field) != getattr(teacher, field)]
+
+
 def _copies(chosen, student, teacher):
-    """The teacher's layer for each of the student's, checked; () where the sizes of layers differ."""
-    differ = [field for field in SAME if getattr(student, field) != getattr(teacher, field)]
-    if not chosen:
-        return () if differ else spread(student.layers, teacher.layers)
+    """The teacher's layer for each of the student's, checked, and remarks; none where layers are not alike.
+
+    Layers are counted as they are stored: of a model that shares one at all depths there is one.
+    """
+    ours, theirs = (1 if config.shared_layers else config.layers for config in (student, teacher))
+    differ = ", ".join(
+        f"model.{field}={getattr(student, field)} (teacher: {getattr(teacher, field)})"
+        for field in _differing(LAYERS, student, teacher)
+    )
+    if chosen and differ:
+        raise ConfigError(
+            f"objective.teacher_layers={chosen} cannot be copied, as the student's layers are not like the teacher's: "
+            f"{differ}; make them alike, or leave objective.teacher_layers empty, and the student begins anew"
+        )
     if differ:
+        return (), (f"The student begins anew, as its layers are not like the teacher's: {differ}",)
+    if not chosen:
+        return spread(ours, theirs), ()
+    if len(chosen) != ours or not all(isinstance(n, int) and 0 <= n < theirs for n in chosen):
         raise ConfigError(
-            f"objective.teacher_layers={chosen} cannot be copied: model.{', model.'.join(differ)} differ from the "
-            "teacher's; leave objective.teacher_layers empty, and the student begins anew"
+            f"objective.teacher_layers={chosen} must name {ours} layers, one for each of the student's, out of 0 to "
+            f"{theirs - 1}"
         )
-    if len(chosen) != student.layers or not all(isinstance(n, int) and 0 <= n < teacher.layers for n in chosen):
-        raise ConfigError(
-            f"objective.teacher_layers={chosen} must name {student.layers} layers, one for each of the student's, out "
-            f"of 0 to {teacher.layers - 1}"
-        )
-    return tuple(chosen)
+    return tuple(chosen), ()

@@ -3,14 +3,15 @@
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 
 from errors import ConfigError
-from objectives.base import Objective, Rows, Term, check_packing, check_share
+from objectives.base import Objective, Rows, Term, check_packing, check_share, check_unread, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class GloVe(Objective):
-    """Weighted least squares over pairs that occur together (equation 8), counted when the corpus is prepared.
+    """Weighted least squares over pairs of words that occur together (equation 8), counted when the corpus is prepared.
 
     Biases alone, without vectors, explain how frequent either word is, and nothing of how they go together.
 
@@ -28,6 +29,7 @@ class GloVe(Objective):
         """Reads rows of data.sequence_length pairs."""
         objective = config.objective
         check_packing(config, ("windows",))  # counts know of documents, rows do not
+        check_unread(config, data__target_length=None)
         if objective.context_window < 1:
             raise ConfigError(f"objective.context_window={objective.context_window} must be at least 1 (published: 10)")
         if not objective.full_count > 0:
@@ -41,8 +43,9 @@ class GloVe(Objective):
             rows=Rows(
                 kind="cooccurrences",
                 length=config.data.sequence_length,
-                pad=0 if tables.pad is None else tables.pad,
+                pad=padding(tables),
                 window=objective.context_window,
+                excluded=tuple(np.flatnonzero(tables.special).tolist()),
             ),
             outputs=(),
             full_count=objective.full_count,

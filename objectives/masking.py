@@ -225,6 +225,21 @@ def choose_entities(key, flags_R, run_R, count, *, capacity):
         bool [R].
     """
     draw_key, order_key = jax.random.split(key)
+    chosen_R = draw_entities(draw_key, flags_R, run_R)
+    return choose_ngrams(order_key, chosen_R, run_R, count, shares=np.ones(1, np.float32), capacity=capacity)
+
+
+def draw_entities(key, flags_R, run_R):
+    """Draws one name, date or number of each sentence that has any.
+
+    What a special token or the beginning of the row cuts off is one of its own.
+
+    Args:
+        key, flags_R, run_R: as in `choose_entities`.
+
+    Returns:
+        int32 [R]: different numbers below R on the tokens of those that are drawn, R elsewhere.
+    """
     length = run_R.shape[0]
     ended_R = jnp.concatenate([jnp.zeros(1, bool), (flags_R & SENTENCE_END)[:-1] > 0])
     new_sentence_R = ended_R | _changes(run_R)
@@ -232,11 +247,10 @@ def choose_entities(key, flags_R, run_R, count, *, capacity):
     named_R = (run_R > 0) & (flags_R & ENTITY > 0)
     begins_R = named_R & ((flags_R & ENTITY_START > 0) | _changes(named_R) | new_sentence_R)
     entity_R = jnp.where(named_R, jnp.cumsum(begins_R) - 1, length)
-    rank_E = jnp.argsort(jax.random.uniform(draw_key, (length,)))  # no two are equal
+    rank_E = jnp.argsort(jax.random.uniform(key, (length,)))  # no two are equal
     rank_R = rank_E.at[entity_R].get(mode="fill", fill_value=-1)
     highest_S = jnp.full(length + 1, -1).at[sentence_R].max(rank_R)
-    chosen_R = jnp.where(rank_R == highest_S[sentence_R], entity_R, length)
-    return choose_ngrams(order_key, chosen_R, run_R, count, shares=np.ones(1, np.float32), capacity=capacity)
+    return jnp.where(rank_R == highest_S[sentence_R], entity_R, length)
 
 
 def span_indices(positions_P, used_P, run_R):

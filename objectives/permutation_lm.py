@@ -1,8 +1,9 @@
 """Permutation language modelling: predict some tokens in a random order of all (Yang et al. 2019, 2.2 to 2.5).
 
 A row is a memory and a segment that is trained on. The memory, what comes before in the text, is seen by everything
-after it and is not predicted. The paper caches the states of earlier segments instead; here they are computed again, so
-that a step needs nothing but its rows.
+after it and is not predicted; it is the end of another row's segment, so that all of the text is trained on. The paper
+caches the states of earlier segments instead, through which no gradient flows; here they are computed again and trained
+through, so that a step needs nothing but its rows. Half of the paper's rows run backwards (`bi_data`); none do here.
 
 The segment falls into two halves with an order each, the first of which is seen by all of the second (the paper's data
 code feeds the first on as memory). Within a half:
@@ -37,6 +38,8 @@ from objectives.losses import token_terms
 
 def choose_targets(key, starts_word_R, candidates_R, budget, *, longest_ngram, context):
     """Draws runs of whole words, each with room around it, until a number of tokens is chosen.
+
+    The last run is cut to the budget, perhaps within a word, so that every row predicts the same number.
 
     Args:
         key: threefry key.
@@ -157,7 +160,8 @@ class PermutationLM(Objective):
         check_positions(model_config, memory + length, "data.sequence_length with objective.memory_share")
         budget = max(2, round(objective.mask_rate * length))
         return cls(
-            rows=Rows("windows", memory + length, end=(tables.sep, tables.cls), pad=tables.pad),
+            # Rows overlap by the memory, so that every token is trained on.
+            rows=Rows("windows", memory + length, end=(tables.sep, tables.cls), pad=tables.pad, overlap=memory),
             outputs=("lm",),
             memory=memory,
             budgets=(budget - budget // 2, budget // 2),

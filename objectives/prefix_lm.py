@@ -6,7 +6,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from objectives.base import Rows, check_length, check_packing, check_special_tokens
+from objectives.base import Rows, check_length, check_packing, check_special_tokens, check_unread, padding
 from objectives.text_to_text import TextToText, layout, room_for_targets, split_row, text_length
 
 
@@ -35,8 +35,8 @@ class PrefixLM(TextToText):
             sizes = dict(inputs_length=length, targets_length=room_for_targets(config, length))
         else:
             check_special_tokens(config, tables, ("eos",), "use tokenizer.kind=byte_bpe, unigram or sentencepiece_bpe")
-            # GPT-2 has no padding token; what pads is never seen nor scored, so any id does.
-            pad = tables.eos if tables.pad is None else tables.pad
+            check_unread(config, "objective.name=prefix_lm of a decoder", data__target_length=None)
+            pad = padding(tables, tables.eos)
             rows, eos = Rows(packing, length + 1, document_end=tables.eos, pad=pad), None
             sizes = dict(inputs_length=length + 1, targets_length=length + 1, joint_length=length + 1)
         return cls(rows=rows, eos=eos, **layout(config, tables, model_config, **sizes))

@@ -1,15 +1,14 @@
 """Replaced token detection: find what a small generator has put in (ELECTRA; Clark et al. 2020, arXiv:2003.10555)."""
 
 import dataclasses
-from typing import Any
 
 import jax.numpy as jnp
 
 from errors import ConfigError
-from models.composites import ReplacedPair, narrower
+from models.composites import ReplacedPair
 from models.composites.generator import put
 from objectives import replacements
-from objectives.base import Objective, Term
+from objectives.base import Term
 from objectives.losses import classification_terms, is_top
 
 # What the main model learns, and the heads that it needs (section 3.4).
@@ -22,31 +21,23 @@ TASKS = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class ReplacedTokens(Objective):
-    """A generator learns masked language modelling; the main model reads a draw from its answers.
+class ReplacedTokens(replacements.Generated):
+    """The main model learns what a generator has put in.
 
     The loss is that of the generator plus discriminator_weight times that of the main model. A drawn token that is
     the original counts as original. Where the reference draws places with replacement, and so hides a few fewer, an
     exact count of tokens is hidden, as in masked_lm.
 
     Attributes:
-        masked: MaskedLM, which hides tokens.
         task: a key of TASKS. "detect": which of all tokens are replaced; "detect_hidden": which of the hidden ones;
             "replace_mlm": what the hidden ones were, the input having draws for [MASK]; "all_tokens_mlm": what all
             tokens were, by copying the input or by the vocabulary's softmax.
         weight: of the main model's loss.
-        generator_width, generator_layers: shares of the main model's.
-        tie: what both models share, see models.composites.GeneratorPair.
         label_smoothing, z_loss: of losses over the vocabulary, see `objectives.losses.cross_entropy`.
     """
 
-    architectures = ("encoder",)
-    masked: Any
     task: str
     weight: float
-    generator_width: float
-    generator_layers: float
-    tie: str
     label_smoothing: float
     z_loss: float
 
@@ -56,28 +47,25 @@ class ReplacedTokens(Objective):
         objective = config.objective
         if objective.replaced_task not in TASKS:
             raise ConfigError(f"objective.replaced_task={objective.replaced_task!r} is not one of {', '.join(TASKS)}")
-        masked = replacements.build_masked(config, tables, model_config)
+        if objective.replaced_task == "all_tokens_mlm":
+            replacements.check_likelihood(config, "objective.replaced_task=all_tokens_mlm")
         return cls(
-            rows=masked.rows,
             outputs=TASKS[objective.replaced_task],
-            masked=masked,
             task=objective.replaced_task,
             weight=objective.discriminator_weight,
-            generator_width=objective.generator_width,
-            generator_layers=objective.generator_layers,
-            tie=objective.tie,
             label_smoothing=objective.label_smoothing,
             z_loss=objective.z_loss,
+            **cls.shared(config, tables, model_config),
         )
 
     def model(self, model_config, **_):
         """The pair; its parts have no frozen bottom, as a generator below them trains."""
-        generator = narrower(model_config, self.generator_width, self.generator_layers)
-        return ReplacedPair(generator, model_config, self.tie, hidden_only=self.task == "replace_mlm")
+        hidden_only = self.task == "replace_mlm"
+        return ReplacedPair(self.generator(model_config), model_config, self.tie, hidden_only)
 
     def corrupt_row(self, key, row):
         """The row with hidden tokens as masked_lm gives it, and the generator's `sample_key` uint32 [2]."""
-        return replacements.hide(self.masked, key, row)
+        return self.hide(key, row)
 
     def loss(self, outputs, batch):
         """Terms "mlm" of the generator and "rtd" or "main_mlm" of the main model, each with its accuracy.
@@ -87,8 +75,7 @@ class ReplacedTokens(Objective):
         """
         targets, used = batch["targets"], batch["target_weights"]
         options = dict(label_smoothing=self.label_smoothing, z_loss=self.z_loss)
-        names = ("mlm", "mlm_accuracy")
-        terms = classification_terms(outputs.generator_logits, targets, used, names, **options)
+        terms = self.generator_terms(outputs, batch, **options)
         if self.task == "replace_mlm":
             names = ("main_mlm", "main_mlm_accuracy")
             main = classification_terms(outputs.main.logits, targets, used, names, **options)
@@ -109,9 +96,7 @@ class ReplacedTokens(Objective):
         """Every token's identity; accuracy is that of the softmax alone, at the hidden tokens."""
         logits, places = outputs.main.logits, batch["prediction_positions"]
         targets_BT = put(batch, batch["tokens"], batch["targets"])
-        losses = replacements.copying_loss(
-            logits, outputs.main.copy_logits, outputs.tokens, targets_BT, self.label_smoothing, self.z_loss
-        )
+        losses = replacements.copying_loss(logits, outputs.main.copy_logits, outputs.tokens, targets_BT)
         real, used = replacements.real_tokens(batch), batch["target_weights"]
         right = is_top(jnp.take_along_axis(logits, places[..., None], axis=1), batch["targets"])
         return {

@@ -1,21 +1,60 @@
 """What objectives with a generator share: its options, the hidden tokens, and scores of telling copies apart."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from errors import ConfigError
-from models.composites import TIES
-from objectives.base import Term, check_share
-from objectives.losses import cross_entropy
+from models.composites import TIES, narrower
+from objectives.base import Objective, Term, check_share
+from objectives.losses import classification_terms, cross_entropy
 from objectives.masked_lm import MaskedLM
 
 
-def build_masked(config, tables, model_config):
-    """The MaskedLM that hides what a generator fills in.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Generated(Objective):
+    """A generator learns masked language modelling; the main model reads a draw from its answers.
 
-    Raises:
-        ConfigError: options that are out of range or do not go together.
+    Attributes:
+        masked: MaskedLM, which hides tokens.
+        generator_width, generator_layers: shares of the main model's.
+        tie: what both models share, see models.composites.GeneratorPair.
     """
+
+    architectures = ("encoder",)
+    masked: Any
+    generator_width: float
+    generator_layers: float
+    tie: str
+
+    @classmethod
+    def shared(cls, config, tables, model_config):
+        """Checked values of these fields, and of `rows`, which are those of masked_lm without pairs."""
+        masked = _build_masked(config, tables, model_config)
+        options = ("generator_width", "generator_layers", "tie")
+        return dict(masked=masked, rows=masked.rows, **{option: config.objective[option] for option in options})
+
+    def generator(self, model_config):
+        """The generator's ModelConfig from that of the main model."""
+        return narrower(model_config, self.generator_width, self.generator_layers)
+
+    def hide(self, key, row):
+        """One row of masked language modelling with `sample_key` uint32 [2], from which the generator draws.
+
+        The key is part of the batch, so that draws depend neither on microbatches nor on the mesh.
+        """
+        mask_key, sample_key = jax.random.split(key)
+        return self.masked.corrupt_row(mask_key, row) | {"sample_key": jax.random.key_data(sample_key)}
+
+    def generator_terms(self, outputs, batch, **options):
+        """Terms "mlm" and "mlm_accuracy"; options are those of `objectives.losses.cross_entropy`."""
+        targets, used = batch["targets"], batch["target_weights"]
+        return classification_terms(outputs.generator_logits, targets, used, ("mlm", "mlm_accuracy"), **options)
+
+
+def _build_masked(config, tables, model_config):
     objective = config.objective
     if objective.pairs != "none":
         raise ConfigError(
@@ -42,13 +81,18 @@ def build_masked(config, tables, model_config):
     return MaskedLM.build(config, tables, model_config)
 
 
-def hide(masked, key, row):
-    """One row of masked language modelling with `sample_key` uint32 [2], from which the generator draws.
+def check_likelihood(config, what):
+    """Refuses label smoothing and z-loss for `what`, whose loss is the likelihood of a mixture.
 
-    The key is part of the batch, so that draws depend neither on microbatches nor on the mesh.
+    Raises:
+        ConfigError: names both options.
     """
-    mask_key, sample_key = jax.random.split(key)
-    return masked.corrupt_row(mask_key, row) | {"sample_key": jax.random.key_data(sample_key)}
+    objective = config.objective
+    if objective.label_smoothing or objective.z_loss:
+        raise ConfigError(
+            f"objective.label_smoothing={objective.label_smoothing} and objective.z_loss={objective.z_loss}: {what} is "
+            "scored by the likelihood of copying or writing a token, which has neither; set both to 0"
+        )
 
 
 def real_tokens(batch):
@@ -90,18 +134,17 @@ def found_terms(logits, labels, weights):
     }
 
 
-def copying_loss(logits_V, copy_logits, inputs, targets, label_smoothing=0.0, z_loss=0.0):
+def copying_loss(logits_V, copy_logits, inputs, targets):
     """-log p of a mixture: p(x) = c * [x is the input] + (1 - c) * softmax(logits)[x] (Meng et al. 2021, equation 2).
 
     Args:
         logits_V: f32 [..., V].
         copy_logits: f32 [...], c is their sigmoid.
         inputs, targets: int32 [...].
-        label_smoothing, z_loss: of the softmax, see `objectives.losses.cross_entropy`.
 
     Returns:
         f32 [...].
     """
-    written = jax.nn.log_sigmoid(-copy_logits) - cross_entropy(logits_V, targets, label_smoothing, z_loss)
+    written = jax.nn.log_sigmoid(-copy_logits) - cross_entropy(logits_V, targets)
     copied = jnp.logaddexp(jax.nn.log_sigmoid(copy_logits), written)
     return -jnp.where(inputs == targets, copied, written)

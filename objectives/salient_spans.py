@@ -6,13 +6,12 @@ What is salient is found when the corpus is prepared, see `data.entities`.
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from errors import ConfigError
 from objectives.base import Rows, check_length, check_packing, check_special_tokens
-from objectives.masking import ENTITY, ENTITY_START, SENTENCE_END
+from objectives.masking import draw_entities, text_runs
 from objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
 from objectives.text_to_text import TextToText, layout, room_for_targets, text_length
 
@@ -23,8 +22,8 @@ class SalientSpans(TextToText):
 
     The originals read one sentence a row; here a row has many, and one is drawn of each that has any. A row with none
     keeps all its tokens and is not scored. What the buffer of targets (half the inputs unless data.target_length says
-    otherwise) or the tokenizer's sentinels have no room for is kept, the last of a row first. Text that a window cuts
-    off before its first token is not hidden.
+    otherwise) or the tokenizer's sentinels have no room for is kept, the last of a row first. What a window or a
+    special token cuts a name into are several.
 
     Attributes:
         special: bool [V], ids that are never hidden.
@@ -64,22 +63,8 @@ class SalientSpans(TextToText):
 
     def salient(self, key, row):
         """bool [R], the tokens of the span that was drawn of each sentence."""
-        tokens_R, flags_R = row["tokens"], row["flags"]
-        size = tokens_R.shape[0]
-        text_R = (jnp.arange(size) < text_length(row)) & ~jnp.asarray(self.special)[tokens_R]
-        starts_R = text_R & (flags_R & ENTITY_START > 0)
-        ends_R = flags_R & SENTENCE_END
-        sentence_R = jnp.cumsum(ends_R) - ends_R
-        # Sorting by a random score and then by sentence puts the span that is drawn first in each sentence.
-        scores_R = jnp.where(starts_R, jax.random.uniform(key, (size,)), 2.0)
-        order_R = jnp.lexsort((scores_R, sentence_R))
-        first_R = sentence_R[order_R] != jnp.roll(sentence_R[order_R], 1)
-        first_R = first_R.at[0].set(True)
-        drawn_R = jnp.zeros(size, bool).at[order_R].set(first_R) & starts_R
-        # A span's tokens learn from its first whether it was drawn.
-        span_R = jnp.cumsum(starts_R)
-        drawn_spans = jnp.zeros(size + 1, bool).at[jnp.where(starts_R, span_R, size + 1)].set(drawn_R, mode="drop")
-        return drawn_spans[span_R] & text_R & (flags_R & (ENTITY | ENTITY_START) > 0)
+        run_R = text_runs(row["tokens"], row.get("segments"), self.special)
+        return draw_entities(key, row["flags"], run_R) < run_R.shape[0]
 
     def pair_row(self, key, row):
         """Hides one span of each sentence."""

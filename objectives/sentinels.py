@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from objectives.text_to_text import Pair
+from objectives.text_to_text import Pair, compact
 
 TOKENIZER_ADVICE = "use tokenizer.kind=unigram and tokenizer.sentinels=100"
 
@@ -51,10 +51,7 @@ def sentinel_pair(
     sentinel_R = jnp.take(sentinels, runs_R - 1, mode="clip")
 
     shown_R = (jnp.arange(tokens_R.shape[0]) < length) & (~hidden_R | first_R)
-    place_R = jnp.where(shown_R, jnp.cumsum(shown_R) - 1, inputs_length)  # what lies outside is not written
-    inputs = jnp.full(inputs_length, pad, tokens_R.dtype)
-    inputs = inputs.at[place_R].set(jnp.where(hidden_R, sentinel_R, tokens_R), mode="drop")
-    inputs_count = jnp.sum(shown_R)
+    inputs, inputs_count = compact(jnp.where(hidden_R, sentinel_R, tokens_R), shown_R, pad, inputs_length)
     inputs = inputs.at[inputs_count].set(eos, mode="drop")
 
     place_R = jnp.cumsum(hidden_R) + runs_R - 1

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import ConfigError
-from objectives.base import Objective, Rows, Term, check_length, check_packing, check_share
+from objectives.base import Objective, Rows, Term, check_length, check_packing, check_share, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,7 +61,7 @@ class SkipGram(Objective):
                 kind=check_packing(config, ("windows", "documents")),
                 length=config.data.sequence_length,
                 document_end=tables.eos,
-                pad=0 if tables.pad is None else tables.pad,
+                pad=padding(tables),
             ),
             outputs=(),
             window=objective.context_window,
@@ -89,14 +89,16 @@ class SkipGram(Objective):
         """Pairs of one row.
 
         Returns:
-            tokens [T]: the words that are kept, in order, and behind them the rest; segments [T], 0 for the rest;
+            tokens [T]: the words that are kept, in order, and behind them the rest; segments [T], different ones for
+            different documents, 0 for the rest;
             contexts int32 [T, 2 * window, 1 + K]: each neighbour of a word, followed by its noise;
             context_weights f32 of that shape, 0 where there is no such pair or the noise is the neighbour.
         """
         keep_key, window_key, noise_key = jax.random.split(key, 3)
         tokens_R = row["tokens"]
         length = tokens_R.shape[0]
-        segments_R = row.get("segments", jnp.ones(length, jnp.int32))
+        # Before words are left out: a document's end is what tells it from the next one in a window.
+        segments_R = row["segments"] if "segments" in row else 1 + jnp.cumsum(tokens_R == self._document_end)
         kept_R = jax.random.uniform(keep_key, (length,)) < jnp.asarray(self.keep)[tokens_R]
         kept_R &= ~jnp.asarray(self.special)[tokens_R] & (segments_R > 0)
         order_R = jnp.argsort(~kept_R, stable=True)
@@ -127,9 +129,21 @@ class SkipGram(Objective):
         losses = jax.nn.softplus(jnp.where(is_neighbour, -scores, scores))
         right = jnp.where(is_neighbour, scores > 0, scores < 0)
         return {
-            "loss": Term(jnp.sum(losses * weights), jnp.sum(weights[..., 0]), 1.0),
-            "accuracy": Term(jnp.sum(right * weights), jnp.sum(weights), 0.0),
+            "loss": Term(_total(losses * weights), _total(weights[..., 0]), 1.0),
+            "accuracy": Term(_total(right * weights), _total(weights), 0.0),
         }
+
+    @property
+    def _document_end(self):
+        return -1 if self.rows.document_end is None else self.rows.document_end
+
+
+def _total(array):
+    """The sum of a large array in f32, axis by axis from the last: one sum over a million loses four digits."""
+    while array.ndim:
+        # Without the barrier the compiler makes one sum of them again.
+        array = jax.lax.optimization_barrier(jnp.sum(array, axis=-1))
+    return array
 
 
 def keep_probabilities(counts, subsample):

@@ -73,6 +73,21 @@ def random_parts(key, total, parts):
     return jnp.diff(jnp.sort(cuts) + 1, prepend=0, append=total)
 
 
+def alternate(kept_M, noise_M, length):
+    """A row of runs of kept and hidden tokens in turn, kept first.
+
+    Args:
+        kept_M, noise_M: int32 [M], lengths of the runs, together `length`; at the end they may be 0.
+        length: Python int.
+
+    Returns:
+        hidden bool [R], and int32 [R], the index of the span that a hidden token lies in or a kept one precedes.
+    """
+    ends = jnp.cumsum(jnp.stack([kept_M, noise_M], axis=1).reshape(-1))
+    run_R = jnp.cumsum(jnp.zeros(length, jnp.int32).at[ends].add(1, mode="drop"))
+    return run_R % 2 == 1, run_R // 2
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class SpanCorruption(TextToText):
     """A fixed number of tokens in a fixed number of spans, at random places; a row always begins with a kept token.
@@ -143,10 +158,7 @@ class SpanCorruption(TextToText):
         length = self.rows.length
         noise_M = random_parts(noise_key, self.noise, self.spans)
         kept_M = random_parts(kept_key, length - self.noise, self.spans)
-        # Runs alternate, kept first, so that odd runs are hidden.
-        ends = jnp.cumsum(jnp.stack([kept_M, noise_M], axis=1).reshape(-1))
-        run_R = jnp.cumsum(jnp.zeros(length, jnp.int32).at[ends[:-1]].add(1))
-        return run_R % 2 == 1, run_R // 2
+        return alternate(kept_M, noise_M, length)
 
     def pair_row(self, key, row):
         """Replaces spans; all rows have the same numbers of tokens."""

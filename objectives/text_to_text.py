@@ -138,6 +138,22 @@ def cut(tokens_R, first, count, end, pad, size):
     return jnp.where(place < count, tokens, after).astype(tokens_R.dtype), count + (end is not None)
 
 
+def compact(tokens_R, chosen_R, pad, size):
+    """The chosen tokens of a row without gaps, in a buffer of its own.
+
+    Args:
+        tokens_R: int32 [R].
+        chosen_R: bool [R].
+        pad: id of padding.
+        size: Python int; what lies beyond is lost.
+
+    Returns:
+        int32 [size], and how many were chosen.
+    """
+    place_R = jnp.where(chosen_R, jnp.cumsum(chosen_R) - 1, size)  # what lies outside is not written
+    return jnp.full(size, pad, tokens_R.dtype).at[place_R].set(tokens_R, mode="drop"), jnp.sum(chosen_R)
+
+
 def split_row(tokens_R, length, split, end, pad, inputs_length, targets_length):
     """The pair of a text and its continuation.
 
@@ -207,7 +223,7 @@ def _check_decoder(config, model_config):
         )
     if (
         objective.prefix == "full"
-        and model_config.positions == "relative_bias"
+        and model_config.positions.endswith("relative_bias")
         and not model_config.relative_bidirectional
     ):
         raise ConfigError(

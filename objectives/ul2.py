@@ -10,7 +10,7 @@ import numpy as np
 from errors import ConfigError
 from objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
 from objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
-from objectives.span_corruption import noise_counts
+from objectives.span_corruption import alternate, noise_counts
 from objectives.text_to_text import Pair, TextToText, layout, room_for_targets, split_row
 
 MODES = ("R", "S", "X")
@@ -138,10 +138,7 @@ class UL2(TextToText):
         length, most = self.rows.length, max(1, int(self.spans.max()))
         noise_M = random_lengths(noise_key, noise, spans, length, most)
         kept_M = random_lengths(kept_key, length - noise, spans, length, most)
-        # Runs alternate, kept first, so that odd runs are hidden. Spans that are not there end where the row does.
-        ends = jnp.cumsum(jnp.stack([kept_M, noise_M], axis=1).reshape(-1))
-        run_R = jnp.cumsum(jnp.zeros(length, jnp.int32).at[ends].add(1, mode="drop"))
-        return run_R % 2 == 1
+        return alternate(kept_M, noise_M, length)[0]
 
     def pair_row(self, key, row):
         """Draws a denoiser and hides what it asks for."""
@@ -177,6 +174,8 @@ def _check_denoisers(denoisers):
                 f"{', '.join(MODES)}"
             )
         mode, mean_span, share = entry
+        if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in (mean_span, share)):
+            raise ConfigError(f"objective.denoisers: the mean span and the share of {entry!r} must be numbers")
         check_share(f"objective.denoisers: the share of {entry!r}", share)
         if mode != "S" and not mean_span >= 1:
             raise ConfigError(f"objective.denoisers: the mean span of {entry!r} must be at least 1")

@@ -78,10 +78,10 @@ class UniLM(MaskedLM):
                 f"objective.longest_ngram={longest} must lie between 2 tokens and the row, "
                 f"data.sequence_length={config.data.sequence_length}"
             )
-        if shares.shape != (4,) or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-6:
+        if shares.shape != (4,) or not ((shares >= 0).all() and shares[0] > 0) or abs(shares.sum() - 1) > 1e-6:
             raise ConfigError(
-                f"objective.direction_shares={config.objective.direction_shares} must be four positive shares that sum "
-                f"to 1, of rows {', '.join(DIRECTIONS)}"
+                f"objective.direction_shares={config.objective.direction_shares} must be four shares that sum to 1, of "
+                f"rows {', '.join(DIRECTIONS)}; the first, on which next sentences are scored, must be above 0"
             )
         return dict(directions=shares)
 

@@ -80,13 +80,40 @@ def check_sizes(config, model_config, shape):
             f"{rows}; the nearest sizes that do are {max(1, batch // (rows * micro)) * rows * micro} and "
             f"{(batch // (rows * micro) + 1) * rows * micro}"
         )
-    needs = [("sequence", "data.sequence_length", config.data.sequence_length)]
-    needs += [("tensor", f"model.{f}", getattr(model_config, f)) for f in ("heads", "kv_heads", "ffn", "padded_vocab")]
-    needs += [("fsdp", f"model.{f}", getattr(model_config, f)) for f in ("width", "embedding_width")]
-    for axis, name, value in needs:
-        if value % size[axis]:
-            hint = "; set model.vocab_multiple" if name == "model.padded_vocab" else ""
-            raise ConfigError(f"{name}={value} does not divide by mesh.{axis}={size[axis]}: change one of them{hint}")
+    length = config.data.sequence_length
+    if length % size["sequence"]:
+        raise ConfigError(
+            f"data.sequence_length={length} does not divide by mesh.sequence={size['sequence']}: change one of them"
+        )
+    check_model(model_config, shape)
+
+
+def check_model(model_config, shape, part=None):
+    """Checks that a model divides over the mesh.
+
+    Args:
+        model_config: ModelConfig.
+        shape: sizes of MESH_AXES.
+        part: what the model is called in a composite; None: it is alone.
+    """
+    cuts = {"tensor": ("heads", "kv_heads", "ffn", "padded_vocab"), "fsdp": ("width", "embedding_width")}
+    if model_config.architecture == "word_vectors":
+        cuts["tensor"] = ("padded_vocab",)
+    elif "recurrent" in model_config.architecture:  # LSTMs have no attention
+        cuts["tensor"] = ("ffn", "padded_vocab")
+    size = dict(zip(MESH_AXES, shape, strict=True))
+    for axis, fields in cuts.items():
+        for field in fields:
+            if getattr(model_config, field) % size[axis] == 0:
+                continue
+            name, way_out = f"model.{field}", "change one of them"
+            if part:
+                name, way_out = f"the {part}'s {field}", f"change mesh.{axis}, or what the {part}'s size comes from"
+            elif field == "padded_vocab":
+                way_out += "; set model.vocab_multiple"
+            raise ConfigError(
+                f"{name}={getattr(model_config, field)} does not divide by mesh.{axis}={size[axis]}: {way_out}"
+            )
 
 
 def placement(tree, axis_names, shapes, mesh):

@@ -32,6 +32,16 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         names.match(((r"encoder/(", 1), (r".*", 2)), SHAPES)
 
 
+def test_patterns_that_may_match_nothing_are_named():
+    rules = ((r".*(norm|bias).*", False), (r".*", True))
+    shapes = {"token/embedding": (5, 2)}
+    assert names.match(rules, shapes, optional=(r".*(norm|bias).*",)) == {"token/embedding": True}
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        names.match(rules, shapes)
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        names.match(((r".*bias", False), *rules), shapes, optional=(r".*(norm|bias).*",))
+
+
 def test_flatten_and_unflatten_are_inverse():
     tree = {"b": {"c": np.ones(2)}, "a": np.zeros(1)}
     flat = names.flatten(tree)

@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 
+import numpy as np
 import pytest
 
+from models import names
 from tests import test_verbs
 from tests.training import tiny_run
+from training import restore
 from training.checkpoint import Checkpoints
 
 
@@ -67,6 +70,26 @@ def test_two_processes_equal_one_and_resume_as_one(root):
     # What two processes saved, one process goes on with.
     resumed = test_verbs.run("train", *test_verbs.small(root), f"--workdir={together}", train__steps=5)
     assert resumed.returncode == 0 and "Resuming after step 4" in resumed.stdout, resumed.stderr
+
+
+def test_two_processes_begin_from_another_run(root):
+    source, workdir = root / "alone", root / "from"  # the first was made above
+    taken = [f"--config.init.checkpoint={source}", f"--config.tokenizer.path={source}/tokenizer", "--config.seed=1"]
+    # Cut over both processes, neither holds a whole parameter; a rate of 0 keeps them as they came.
+    cut = [
+        "--config.mesh.data=1",
+        "--config.mesh.fsdp=2",
+        "--config.train.steps=1",
+        "--config.optimizer.learning_rate=0",
+    ]
+    processes = start_two(*test_verbs.small(root), *taken, *cut, f"--workdir={workdir}")
+    results = [process.communicate(timeout=240) for process in processes]
+    for process, (_, errors) in zip(processes, results, strict=True):
+        assert process.returncode == 0, errors
+    assert f"From {source}, step 4" in results[0][0]
+    theirs, ours = (names.flatten(restore.load(path).params) for path in (source, workdir))
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
 
 
 def test_what_only_the_first_process_sees_ends_both(root):

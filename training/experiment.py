@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -13,8 +14,10 @@ import data.pipeline
 import models
 import objectives
 import tasks
+from configs.base import NO_DECAY
 from errors import ConfigError
 from models import names
+from models.composite import Composite
 from parallel import mesh as meshes
 from training import initial, trainable
 from training.durations import to_steps
@@ -39,7 +42,6 @@ class Experiment:
         batches, validation: data.pipeline.Data of the two splits.
         shapes, axis_names: {name: shape} and {name: logical axes} of all parameters.
         durations: {"steps", "log_every", "eval_every", "checkpoint_every"} in steps.
-        initial: training.initial.Source of each run that parameters come from, later ones win.
         fingerprint: identifies the prepared data.
     """
 
@@ -56,7 +58,6 @@ class Experiment:
     shapes: dict
     axis_names: dict
     durations: dict
-    initial: list
     fingerprint: str
 
     @property
@@ -112,26 +113,35 @@ class Experiment:
         places = meshes.placement(shapes, self.axis_names, full, self.mesh)
         return jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, places)
 
+    @functools.cached_property
+    def sources(self):
+        """The training.initial.Source of each run that parameters come from; only a new state needs them.
+
+        Raises:
+            ConfigError: there is no such run, or it does not fit.
+        """
+        sources = initial.sources(self.config, self.objective, self.tokenizer)
+        for source in sources:
+            source.plan(self.shapes)
+        return sources
+
     def new_state(self, report=print):
         """The state at step 0, every parameter born on its devices; then what comes from other runs is put in."""
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
         with self.context():
             state = jax.jit(self.state_function, out_shardings=shardings)()
-        found = {}
-        for source in self.initial:
-            found |= source.read(self.shapes, report)
-        if not found:
-            return state
 
-        def put(state, found):
-            flat = names.flatten(self.split.merge(state.trainable, state.frozen))
-            for name, (values, layers) in found.items():
-                flat[name] = values if layers is None else flat[name].at[layers].set(values)
+        def put(state, params, source):
+            flat = source.put(names.flatten(self.split.merge(state.trainable, state.frozen)), params)
             trainable_half, frozen_half = self.split(names.unflatten(flat))
             return state.replace(trainable=trainable_half, frozen=frozen_half)
 
-        with self.context():
-            return jax.jit(put, out_shardings=shardings, donate_argnums=0)(state, found)
+        put = jax.jit(put, static_argnames="source", out_shardings=shardings, donate_argnums=0)
+        for source in self.sources:  # one after the other: a later one may bring some layers of what an earlier one did
+            params = source.read(self.shapes, self.mesh, report)
+            with self.context():
+                state = put(state, params, source=source)
+        return state
 
     def abstract_parameters(self):
         """The full parameter tree as jax.ShapeDtypeStruct with shardings."""
@@ -195,7 +205,10 @@ class Experiment:
         return jax.random.fold_in(jax.random.key(self.config.seed, impl="threefry2x32"), 3)
 
     def validate(self, state):
-        """{metric: value} over the validation split, at most `train.eval_batches` batches, with fixed corruption."""
+        """{metric: value} over the validation split, at most `train.eval_batches` batches, with fixed corruption.
+
+        A metric is NaN where nothing is scored that it is of, and the loss where nothing at all is.
+        """
         totals = {}
         with self.context():
             for index in range(self.validation_batches):
@@ -204,8 +217,9 @@ class Experiment:
                 for name, term in terms.items():
                     old = totals.get(name, (0.0, 0.0))
                     totals[name] = (old[0] + float(term.sum), old[1] + float(term.weight))
-        means = {name: total / max(weight, 1e-9) for name, (total, weight) in totals.items()}
-        loss = sum(float(terms[name].coefficient) * value for name, value in means.items())
+        means = {name: total / weight if weight else math.nan for name, (total, weight) in totals.items()}
+        parts = [float(term.coefficient) * means[n] for n, term in terms.items() if term.coefficient and totals[n][1]]
+        loss = sum(parts) if parts else math.nan
         return {"loss": loss, **means}
 
     def parameter_counts(self):
@@ -235,7 +249,8 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
 
     Args:
         config: the resolved configuration.
-        tokenizer_directory: a run's own saved tokenizer, which wins over config.tokenizer; None: there is none.
+        tokenizer_directory: a run's own saved tokenizer, which wins over config.tokenizer; None: the run is new, and
+            other runs that its parameters come from are looked at now.
         devices: devices of the mesh; None: all.
         report: called with progress messages.
 
@@ -253,24 +268,51 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
 
     tokenizer = data.pipeline.open_tokenizer(config, tokenizer_directory, report)
     objective = objectives.build(config, tokenizer.tables, model_config)
+    for remark in objective.remarks:
+        report(remark)
     model_config = dataclasses.replace(model_config, heads_out=heads_out(config, objective))
     if objective.whole_batch and config.train.microbatches > 1:
         raise ConfigError(
             f"train.microbatches={config.train.microbatches}: objective.name={config.objective.name} compares the rows "
             "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"
         )
-    sources = initial.sources(config, objective, tokenizer)
     task = tasks.read_by(config, objective.rows)
     batches = data.pipeline.open_batches(config, tokenizer, objective.rows, "train", task, report)
     _check_labels(config, model_config, batches)
     objective = objective.with_counts(batches.counts)
     validation = data.pipeline.open_batches(config, tokenizer, objective.rows, "validation", task, report)
+    for part in (batches, validation):
+        objective.check_rows(part)
 
     durations = _durations(config, batches)
     model, parameters, split = _model(config, model_config, objective)
-    shapes = parameters.shapes
-    for source in sources:
-        source.plan(shapes)  # refuses now what does not fit
+    if isinstance(model, Composite):
+        for name, part in model.parts.items():
+            meshes.check_model(part.config, mesh.devices.shape, part=name)
+    schedule, optimizer = _optimizer(config, durations, batches, split, report)
+    experiment = Experiment(
+        config=config,
+        mesh=mesh,
+        tokenizer=tokenizer,
+        objective=objective,
+        model=model,
+        split=split,
+        optimizer=optimizer,
+        schedule=schedule,
+        batches=batches,
+        validation=validation,
+        shapes=parameters.shapes,
+        axis_names=parameters.axis_names,
+        durations=durations,
+        fingerprint=batches.fingerprint,
+    )
+    if tokenizer_directory is None:
+        _ = experiment.sources  # refuses now what does not fit
+    return experiment
+
+
+def _optimizer(config, durations, batches, split, report):
+    """(schedule, optimizer of the trainable half)."""
     o = config.optimizer
     decay_steps = durations["steps"] if o.decay_steps is None else _steps(config, batches, "optimizer.decay_steps")
     if o.schedule in ("linear", "cosine") and not o.final_fraction and durations["steps"] > decay_steps:
@@ -285,25 +327,9 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
         decay_steps=decay_steps,
         final_fraction=o.final_fraction,
     )
-    decay = split.trainable_values(names.match(o.decay_rules, shapes, "optimizer.decay_rules"))
-    optimizer = make_optimizer(o, schedule, split.trainable_shapes(), decay)
-    return Experiment(
-        config=config,
-        mesh=mesh,
-        tokenizer=tokenizer,
-        objective=objective,
-        model=model,
-        split=split,
-        optimizer=optimizer,
-        schedule=schedule,
-        batches=batches,
-        validation=validation,
-        shapes=shapes,
-        axis_names=parameters.axis_names,
-        durations=durations,
-        initial=sources,
-        fingerprint=batches.fingerprint,
-    )
+    decay = names.match(o.decay_rules, split.shapes, "optimizer.decay_rules", optional=(NO_DECAY,))
+    decay = split.trainable_values(decay)
+    return schedule, make_optimizer(o, schedule, split.trainable_shapes(), decay)
 
 
 def check_options(config):

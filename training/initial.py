@@ -54,7 +54,7 @@ class Source:
                 f"{workdir} has another tokenizer than this run, so its parameters would stand for other tokens: set "
                 f"tokenizer.path={self.workdir / 'tokenizer'}"
             )
-        self._model = restore.make_model(self.config, theirs.tables)
+        self._model = restore.make_model(workdir, self.config, theirs.tables)
         self._prefix = f"{self._model.main}/" if isinstance(self._model, Composite) else ""
 
     def plan(self, shapes):
@@ -84,9 +84,10 @@ class Source:
                 theirs, their_layer, their_shape = offered[wanted]
                 needed = shape[1:] if stacked else shape
                 if their_shape != needed:
+                    pattern = name.replace("/layers/", "/layers/.*/", 1)
                     raise ConfigError(
                         f"{self.workdir} has {wanted} of shape {their_shape}, this model needs {needed} for {name}: "
-                        f"choose a model of the same size, or begin init.rules with ({name!r}, None) to start it anew"
+                        f"choose a model of the same size, or begin init.rules with ({pattern!r}, None) to start anew"
                     )
                 plan[name].append((layer if stacked else None, theirs, their_layer))
         if not plan:
@@ -96,28 +97,36 @@ class Source:
             )
         return dict(plan)
 
-    def read(self, shapes, report=print):
-        """Reads what the plan takes and says so.
+    def read(self, shapes, mesh, report=print):
+        """The other run's parameters, for `put`, cut over the mesh of this run; says what of them is taken.
 
         Returns:
-            {name: (array, None or the layers that it is for)}.
+            Their tree of global arrays.
         """
         plan = self.plan(shapes)
-        params, step = restore.load_parameters(self.workdir, self._model, report)
-        flat = self._flat(params)
-        read, taken = {}, set()
-        for name, parts in plan.items():
-            layers, theirs, their_layers = zip(*parts, strict=True)
-            taken.update(theirs)
-            if layers[0] is None:
-                read[name] = (flat[theirs[0]], None)
-                continue
-            values = jnp.stack([flat[t][layer] for t, layer in zip(theirs, their_layers, strict=True)])
-            read[name] = (values, None if len(layers) == shapes[name][0] else jnp.array(layers))
+        params, step = restore.load_parameters(self.workdir, self._model, report, mesh)
+        taken = {theirs for parts in plan.values() for _, theirs, _ in parts}
         # The main part of a composite is offered under two names.
-        own, used = ({name.removeprefix(self._prefix) for name in some} for some in (flat, taken))
-        self._tell(shapes, read, sorted(own - used), step, report)
-        return {name: (np.asarray(values), layers) for name, (values, layers) in read.items()}
+        own, used = ({name.removeprefix(self._prefix) for name in some} for some in (self._shapes(), taken))
+        self._tell(shapes, plan, sorted(own - used), step, report)
+        return params
+
+    def put(self, flat, params):
+        """Parameters of this run with what comes from the other one in their place; traceable.
+
+        Args:
+            flat: {name: array} of this run.
+            params: what `read` gave.
+        """
+        flat, offered = dict(flat), self._flat(params)
+        for name, parts in self.plan({name: array.shape for name, array in flat.items()}).items():
+            layers, theirs, their_layers = zip(*parts, strict=True)
+            if layers[0] is None:
+                flat[name] = offered[theirs[0]]
+                continue
+            values = jnp.stack([offered[n][layer] for n, layer in zip(theirs, their_layers, strict=True)])
+            flat[name] = values if len(layers) == len(flat[name]) else flat[name].at[jnp.array(layers)].set(values)
+        return flat
 
     def _shapes(self):
         shapes = jax.eval_shape(self._flat, self._abstract())
@@ -133,10 +142,10 @@ class Source:
             return names.flatten(params)
         return names.flatten(params) | names.flatten(self._model.part(params, self._model.main)[1])
 
-    def _tell(self, shapes, read, left, step, report):
-        new = [name for name in shapes if name not in read]
-        partly = [name for name, (_, layers) in read.items() if layers is not None]
-        report(f"From {self.workdir}, step {step}: {len(read)} of {len(shapes)} parameters")
+    def _tell(self, shapes, plan, left, step, report):
+        new = [name for name in shapes if name not in plan]
+        partly = [name for name, parts in plan.items() if names.is_stacked(name) and len(parts) < shapes[name][0]]
+        report(f"From {self.workdir}, step {step}: {len(plan)} of {len(shapes)} parameters")
         for what, which in (("only some layers of", partly), ("not taken from it", new), ("left there", left)):
             if which:
                 report(f"  {what}: {', '.join(which)}")

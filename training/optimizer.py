@@ -10,7 +10,7 @@ import optax
 from errors import ConfigError
 from models import names
 
-OPTIMIZERS = ("adamw", "adam_no_bias_correction", "adafactor", "adagrad", "lion", "muon")
+OPTIMIZERS = ("adamw", "adam_no_bias_correction", "adafactor", "adagrad", "lamb", "lion", "muon")
 
 
 def make_optimizer(settings, schedule, shapes, decay):
@@ -29,7 +29,7 @@ def make_optimizer(settings, schedule, shapes, decay):
     if s.name not in OPTIMIZERS:
         raise ConfigError(f"optimizer.name={s.name!r} is not one of {', '.join(OPTIMIZERS)}")
     parts = [optax.clip_by_global_norm(s.clip_norm)] if s.clip_norm else []
-    if s.name == "adamw":
+    if s.name in ("adamw", "lamb"):
         parts.append(optax.scale_by_adam(s.beta1, s.beta2, s.epsilon))
     elif s.name == "adam_no_bias_correction":
         parts.append(scale_by_adam_without_bias_correction(s.beta1, s.beta2, s.epsilon))
@@ -44,6 +44,9 @@ def make_optimizer(settings, schedule, shapes, decay):
         parts.append(_muon(s, shapes))
     if s.weight_decay:
         parts.append(add_decay(s.weight_decay, decay))
+    if s.name == "lamb":  # what does not decay is not scaled either, as in the reference (You et al. 2020)
+        scaled = {name for name, value in decay.items() if np.all(value)}
+        parts.append(per_layer(optax.scale_by_trust_ratio(), scaled))
     parts.append(optax.scale_by_learning_rate(schedule))
     return optax.chain(*parts)
 
@@ -86,17 +89,23 @@ def add_decay(weight_decay, decay):
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def per_layer(transformation):
+def per_layer(transformation, only=None):
     """Runs a transformation on each parameter by itself, and on each layer of a stacked parameter by itself.
 
-    For optimizers that take statistics over a whole parameter (Adafactor's scale and clipping): a stack of
-    layers is not one parameter.
+    For optimizers that take statistics over a whole parameter (Adafactor's scale and clipping, LAMB's norms): a
+    stack of layers is not one parameter.
+
+    Args:
+        transformation: an optax.GradientTransformation.
+        only: names of the parameters that it is for, the others pass; None: all.
     """
 
     def wrap(name):
+        if only is not None and name not in only:
+            return optax.identity()
         if names.is_stacked(name):
             return jax.vmap(transformation.init), jax.vmap(transformation.update)
-        return transformation.init, transformation.update
+        return transformation
 
     def init(params):
         return {name: wrap(name)[0](leaf) for name, leaf in names.flatten(params).items()}

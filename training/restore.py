@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 import data.tokenizers
 import models
@@ -15,6 +16,7 @@ from errors import ConfigError
 from models import names
 from models.composite import Composite
 from parallel import mesh as meshes
+from parallel.processes import decide
 from training.checkpoint import Checkpoints
 
 
@@ -42,13 +44,13 @@ def heads_out(config, objective):
     return tuple(dict.fromkeys((*objective.outputs, *(config.model.heads_out or ()))))
 
 
-def load(workdir, report=print, head=None):
+def load(workdir, report=print, fills=False):
     """Reads the newest whole checkpoint of a run, parameters only, onto one device.
 
     Args:
         workdir: the run's directory.
         report: called with messages.
-        head: of a composite, take the part that has this head, if the main one lacks it.
+        fills: of a composite, take the part that reads [MASK] and not the main one.
 
     Returns:
         Trained.
@@ -59,11 +61,10 @@ def load(workdir, report=print, head=None):
     """
     config = load_config(workdir)
     tokenizer = data.tokenizers.load(pathlib.Path(workdir) / "tokenizer")
-    model = make_model(config, tokenizer.tables)
+    model = make_model(workdir, config, tokenizer.tables)
     params, step = load_parameters(workdir, model, report)
     if isinstance(model, Composite):
-        having = [name for name, part in model.parts.items() if head in part.config.heads_out]
-        model, params = model.part(params, model.main if model.main in having or not having else having[0])
+        model, params = model.part(params, model.fills if fills else model.main)
     return Trained(config, model, params, tokenizer, step)
 
 
@@ -75,30 +76,51 @@ def load_config(workdir):
     return base.load(workdir / "config.json")
 
 
-def make_model(config, tables):
+def is_converted(workdir):
+    """Whether a run holds nothing but the parameters that it was converted from: no training saves a step 0."""
+    return Checkpoints(pathlib.Path(workdir) / "checkpoints").steps() == [0]
+
+
+def make_model(workdir, config, tables):
     """The module or composite that a run trains, with the heads that its objective scores.
 
-    Converted models say themselves which heads they have: no objective need fit them, and `tables` may be None.
+    Converted models have the heads that their configuration names: until they are trained, no objective need fit them,
+    and `tables` may be None.
     """
     model_config = models.resolve(config.model)
-    if config.model.heads_out is not None:
+    if is_converted(workdir):
         return models.build(model_config)
     objective = objectives.build(config, tables, model_config)
     return objective.model(dataclasses.replace(model_config, heads_out=heads_out(config, objective)))
 
 
-def load_parameters(workdir, model, report=print):
-    """The parameters in the newest whole checkpoint of a run, on one device, and the step they are from; see `load`."""
+def load_parameters(workdir, model, report=print, mesh=None):
+    """The parameters in the newest whole checkpoint of a run, and the step they are from; see `load`.
+
+    They are cut over `mesh` as those of a model in training, where their sizes divide; None: they are on one device.
+    """
     parameters = models.parameters(model)
-    mesh = meshes.make_mesh(dict(data=1, fsdp=1, tensor=1, sequence=1), jax.devices()[:1])
+    if mesh is None:
+        mesh = meshes.make_mesh(dict(data=1, fsdp=1, tensor=1, sequence=1), jax.devices()[:1])
     tree = names.unflatten({n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in parameters.shapes.items()})
     places = meshes.placement(tree, parameters.axis_names, parameters.shapes, mesh)
-    tree = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), tree, places)
+    tree = jax.tree.map(
+        lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=_divisible(p, s.shape)), tree, places
+    )
 
     checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
-    step = checkpoints.latest_whole(report)
+    step = decide(lambda: checkpoints.latest_whole(report))
     if step is None:
         raise ConfigError(f"{workdir} has no checkpoint yet: let train.py reach its first one")
     params = checkpoints.restore(step, params=tree)["params"]
     checkpoints.close()
     return params, step
+
+
+def _divisible(sharding, shape):
+    """The sharding without the cuts that do not divide a dimension: the mesh was chosen for another model."""
+    sizes = sharding.mesh.shape
+    fits = [axis is None or size % sizes[axis] == 0 for axis, size in zip(sharding.spec, shape, strict=False)]
+    return NamedSharding(
+        sharding.mesh, PartitionSpec(*(a if fit else None for a, fit in zip(sharding.spec, fits, strict=True)))
+    )

@@ -90,7 +90,14 @@ def _place_rows(batch):
 
 
 def _deterministic(config):
-    return not any((config.dropout, config.attention_dropout, config.activation_dropout, config.final_dropout))
+    """Whether the model draws nothing at random: the dropout of heads counts where there is a head that has it."""
+    rates = [config.dropout, config.attention_dropout, config.activation_dropout, config.final_dropout]
+    heads = set(config.heads_out)
+    if heads & {"class", "choice", "tag", "span", "copy"}:
+        rates.append(config.head_dropout)
+    if heads & {"nsp", "pooler", "class", "choice"}:
+        rates.append(config.pooler_dropout)
+    return not any(rates)
 
 
 def train_step(state, rows, keys, *, model, objective, split, optimizer, schedule, microbatches):

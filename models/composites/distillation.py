@@ -30,7 +30,7 @@ class Distillation(Composite):
     """
 
     def __init__(self, student, teacher):
-        super().__init__({"student": build(student), "teacher": build(teacher)}, "student")
+        super().__init__({"student": build(student), "teacher": build(teacher)}, main="student", fills="student")
 
     def apply(self, variables, batch, deterministic=True, rngs=None):
         """DistillationOutputs of a batch; see Composite."""

@@ -63,7 +63,7 @@ class GeneratorPair(Composite):
     """
 
     def __init__(self, generator, config, main, tie):
-        super().__init__({"generator": build(generator), main: build(config)}, main)
+        super().__init__({"generator": build(generator), main: build(config)}, main, fills="generator")
         self.tie = tie
 
     @functools.cached_property

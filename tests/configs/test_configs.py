@@ -23,7 +23,7 @@ from data import tokenizers
 from errors import ConfigError
 from models import names
 from parallel import mesh as meshes
-from training import trainable
+from training import initial, trainable
 from training.durations import to_steps
 from training.optimizer import make_optimizer
 from training.schedules import make_schedule
@@ -140,7 +140,7 @@ def test_fits_its_devices(stem, arguments):
     mesh = AbstractMesh(shape, meshes.MESH_AXES, axis_types=(AxisType.Auto,) * len(shape))
 
     made = models.parameters(model)
-    decay = names.match(config.optimizer.decay_rules, made.shapes, "optimizer.decay_rules")
+    decay = names.match(config.optimizer.decay_rules, made.shapes, "optimizer.decay_rules", optional=(base.NO_DECAY,))
     optimizer = make_optimizer(config.optimizer, schedule(config), made.shapes, decay)
     params = names.unflatten({name: jax.ShapeDtypeStruct(s, jnp.float32) for name, s in made.shapes.items()})
     for tree in (params, jax.eval_shape(optimizer.init, params)):
@@ -345,6 +345,31 @@ def test_bad_arguments_are_explained(stem, arguments, message):
     with pytest.raises(ConfigError) as raised:
         load(stem, arguments)
     assert message in str(raised.value)
+
+
+def test_a_language_model_of_the_study_hides_nothing():
+    with pytest.raises(ConfigError, match="objective=lm and noise=mass: .* leave out one"):
+        load("t5_study", "objective=lm,noise=mass")
+
+
+@pytest.mark.parametrize("before, after, taken, of", [
+    ("elmo", "elmo_classifier", 9, 21),
+    ("glove", "lstm_classifier", 1, 6),
+    ("skip_gram", "lstm_classifier", 1, 6),
+    ("lstm_lm", "lstm_classifier:vectors=tuned", 4, 6),
+    ("gpt1", "gpt1_classifier", 18, 19),
+])  # fmt: skip
+def test_classifiers_take_what_was_learned_before(before, after, taken, of, tmp_path):
+    """By shapes alone, as a run checks it before it reads anything."""
+    stem, _, arguments = after.partition(":")
+    first, second = load(before, "tiny"), load(stem, f"tiny,{arguments}".rstrip(","))
+    assert first.tokenizer == second.tokenizer
+    tokenizer = tokenizers.train(["a few words of text"] * 20, first.tokenizer.kind, 300, first.tokenizer.lowercase, 0)
+    tokenizer.save(tmp_path / "tokenizer")
+    (tmp_path / "config.json").write_text(json.dumps(base.to_dict(first)))
+    shapes = models.parameters(model_of(second)).shapes
+    plan = initial.Source(tmp_path, second.init.rules, tokenizer).plan(shapes)
+    assert (len(plan), len(shapes)) == (taken, of)
 
 
 @pytest.mark.parametrize(

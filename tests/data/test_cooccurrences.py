@@ -22,8 +22,8 @@ def counted(pairs):
 
 
 @pytest.mark.parametrize("window", [1, 3, 20])
-@pytest.mark.parametrize("chunk", [3, 1 << 20])
-def test_counts_equal_plain_loops(tmp_path, monkeypatch, window, chunk):
+@pytest.mark.parametrize("chunk, excluded", [(3, ()), (1 << 20, ()), (3, (11, 13, 500)), (1 << 20, (10, 11))])
+def test_counts_equal_plain_loops(tmp_path, monkeypatch, window, chunk, excluded):
     monkeypatch.setattr(cooccurrences, "CHUNK", chunk)
     split = fakes.prepare(DOCUMENTS, tmp_path).split("train")
     expected = collections.Counter()
@@ -31,9 +31,9 @@ def test_counts_equal_plain_loops(tmp_path, monkeypatch, window, chunk):
         words = sum(document, [])
         for i, word in enumerate(words):
             for j, other in enumerate(words):
-                if i != j and abs(i - j) <= window:
+                if i != j and abs(i - j) <= window and not {word, other} & set(excluded):
                     expected[word, other] += 1 / abs(i - j)
-    found = counted(cooccurrences.count(split, window))
+    found = counted(cooccurrences.count(split, window, excluded))
     assert found.keys() == expected.keys()
     for pair, count in expected.items():
         assert found[pair] == pytest.approx(count, rel=1e-6)
@@ -55,6 +55,9 @@ def test_rows_hold_every_pair_once_and_are_kept(tmp_path):
     assert len(lines) == 1  # read from the cache
     plan(split, kind="cooccurrences", length=8, window=2, report=lines.append)
     assert len(lines) == 2
+    without = plan(split, kind="cooccurrences", length=8, window=2, excluded=(11,), report=lines.append)
+    assert len(lines) == 3
+    assert not (without.rows(np.arange(without.num_rows), np.zeros(without.num_rows))["tokens"] == 11).any()
 
 
 def test_damage_and_nothing_to_count_are_errors(tmp_path):

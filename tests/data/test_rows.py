@@ -50,6 +50,15 @@ def test_windows_are_consecutive(tmp_path, start, end):
     assert (rows["tokens"][:, 32 - len(end) :] == end).all()
 
 
+def test_windows_that_overlap_show_every_token_behind_the_overlap_once(tmp_path):
+    split = fakes.split_of_lengths([700, 1, 850], tmp_path)
+    rows = every_row(plan(split, kind="windows", length=32, end=(2, 3), overlap=10))["tokens"]
+    np.testing.assert_array_equal(rows[1:, :10], rows[:-1, 20:30])
+    once = rows[:, 10:30].ravel()
+    np.testing.assert_array_equal(once, np.arange(len(once)) + 10 + 10)
+    assert len(rows) == (1551 - 10) // 20
+
+
 def test_windows_give_flags_where_they_are_asked_for():
     source = plan(Stream([90]), kind="windows", length=16, start=(1,), end=(2, 3), flags=True)
     rows = every_row(source)

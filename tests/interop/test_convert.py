@@ -178,7 +178,7 @@ def test_parameters_that_were_lost_are_not_replaced_by_random_ones(converted, tm
 
 
 @pytest.mark.parametrize("model_type, class_name", [("xlnet", "XLNetLMHeadModel"), ("bart", "BartModel")])
-def test_models_without_an_objective_go_there_and_back_with_their_tokenizer(tmp_path, model_type, class_name):
+def test_models_that_their_tokenizer_cannot_train_go_there_and_back_with_it(tmp_path, model_type, class_name):
     make_source(tmp_path / "bert", "BertModel")
     tensors = fakes.write(tmp_path / "source", model_type, class_name)
     shutil.copy(tmp_path / "bert" / "tokenizer.json", tmp_path / "source")

@@ -5,14 +5,16 @@ import types
 import numpy as np
 import pytest
 
+import models
 import objectives
 from configs.base import get_base
 from tests.objectives import teachers
 
 VOCAB = 40
+STUDENT = models.resolve(dict(family="bert", preset="base", **teachers.SIZE | dict(layers=2)))
 NEEDS = {  # what a model must be for objectives that are not for any of their architecture
     "classification": dict(num_labels=3),
-    "distillation": dict(layers=2, width=32, embedding_width=32, heads=4, ffn=64),
+    "distillation": dict(vars(STUDENT), padded_vocab=STUDENT.padded_vocab),
     "glove": dict(use_bias=True),
     "permutation_lm": dict(positions="transformer_xl", longest_row=None),
     "unilm": dict(token_types=6),
@@ -42,7 +44,7 @@ def make(name, *, tables=None, model=None, **options):
             config[section][field] = value
     kind = objectives.OBJECTIVES.get(name)
     settings = dict(architecture=kind and kind.architectures[0], vocab_size=VOCAB, positions="learned")
-    settings |= dict(longest_row=512, token_types=2) | NEEDS.get(name, {})
+    settings |= dict(longest_row=512, token_types=2, enhanced_decoder=0) | NEEDS.get(name, {})
     return objectives.build(config, tables or make_tables(), types.SimpleNamespace(**settings | (model or {})))
 
 

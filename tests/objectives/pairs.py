@@ -34,7 +34,8 @@ def rows(lengths, length=LENGTH, seed=0):
         row[:1] = CLS
         if count > 1:
             row[count - 1] = SEP
-    return {"tokens": tokens, "segments": segments, "row": np.arange(len(lengths), dtype=np.int32)}
+    places = np.arange(len(lengths), dtype=np.int32)
+    return {"tokens": tokens, "segments": segments, "row": places, "row_id": places}
 
 
 def to_numpy(tree):

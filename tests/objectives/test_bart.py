@@ -240,6 +240,17 @@ def test_lengths_are_poisson_until_the_budget_is_spent():
     assert stats.chisquare(first, expected / expected.sum() * first.sum()).pvalue > UNLIKELY
 
 
+@pytest.mark.parametrize("mean, budget", [(1.0, 1), (1.0, 40), (1.0, 300), (3.0, 300), (25.0, 30)])
+def test_lengths_make_up_the_budget(mean, budget):
+    distribution = bart_noise.poisson_shares(mean)
+    draw = jax.jit(jax.vmap(lambda key: bart_noise.span_lengths(key, budget, budget, distribution)))
+    lengths, used = (np.asarray(x) for x in draw(jax.random.split(jax.random.key(0), 4000)))
+    assert ((lengths * used).sum(1) == budget).all()
+    draws = bart_noise.draws_needed(budget, distribution)
+    assert stats.poisson.cdf(budget - 1, draws * mean) < 1e-6
+    assert draws == 1 or stats.poisson.cdf(budget - 1, (draws - 1) * mean) > 0.9e-7
+
+
 def test_insertion_has_room_only_until_the_row_is_full():
     tokens = jnp.array([CLS, 7, 8, 9, EOS, 0, 0])
     for count, length in ((0, 5), (1, 6), (2, 7), (5, 7)):
@@ -261,6 +272,22 @@ def test_special_tokens_between_texts_stay(made):
     for name in ("infill", "mask", "delete"):
         noisy = np.asarray(made[name][1](jax.random.key(7), rows)["tokens"])
         assert ((noisy == EOS).sum(1) == 2).all()
+
+
+def test_no_span_crosses_a_special_token(made):
+    """One document of a row's two never loses words to a mask in the other."""
+    rows = copies(1000, seed=7)
+    rows["tokens"][:, 10] = EOS
+    noisy = {name: np.asarray(value) for name, value in made["infill"][1](jax.random.key(8), rows).items()}
+    text, lost = rows["tokens"][0].tolist(), [0, 0]
+    for r in range(1000):
+        row = shown(noisy, r)
+        between = row.index(EOS)
+        for side, (now, before) in enumerate(((row[:between], text[:10]), (row[between:], text[10:]))):
+            gone = set(before) - set(now)
+            lost[side] += bool(gone)
+            assert MASK in now or not gone
+    assert min(lost) > 100
 
 
 def test_bits_depend_on_key_and_place_only(made):

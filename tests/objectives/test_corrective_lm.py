@@ -147,9 +147,9 @@ def contrast_by_hand(first, second, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.1])
 def test_the_contrast_is_that_over_all_other_views(temperature):
     first, second = np.random.default_rng(0).normal(0, 1, (2, 5, 7)).astype(np.float32)
-    terms = contrastive_terms(jnp.array(first), jnp.array(second), jnp.ones(5), temperature, 1.0)
+    terms = contrastive_terms(jnp.array(first), jnp.array(second), jnp.ones(5), jnp.arange(5), temperature, 1.0)
     pairs.check_terms(terms, {"scl": (contrast_by_hand(first, second, temperature), 1.0)})
-    same = contrastive_terms(jnp.array(first), jnp.array(first), jnp.ones(5), temperature, 1.0)
+    same = contrastive_terms(jnp.array(first), jnp.array(first), jnp.ones(5), jnp.arange(5), temperature, 1.0)
     assert same["scl_accuracy"].sum == 10 and same["scl"].sum < terms["scl"].sum
 
 
@@ -157,10 +157,25 @@ def test_empty_rows_are_neither_anchors_nor_negatives():
     first, second = np.random.default_rng(0).normal(0, 1, (2, 5, 7)).astype(np.float32)
     weights = jnp.array([1.0, 0.0, 1.0, 1.0, 0.0])
     kept = np.array([0, 2, 3])
-    terms = contrastive_terms(jnp.array(first), jnp.array(second), weights, 1.0, 1.0)
+    terms = contrastive_terms(jnp.array(first), jnp.array(second), weights, jnp.arange(5), 1.0, 1.0)
     pairs.check_terms(terms, {"scl": (contrast_by_hand(first[kept], second[kept], 1.0), 1.0)})
-    none = contrastive_terms(jnp.array(first), jnp.array(second), jnp.zeros(5), 1.0, 1.0)
+    none = contrastive_terms(jnp.array(first), jnp.array(second), jnp.zeros(5), jnp.arange(5), 1.0, 1.0)
     assert none["scl"].sum == 0 and none["scl"].weight == 0
+
+
+def test_a_row_that_is_there_twice_is_no_negative_of_itself(corrupt):
+    first, second = np.random.default_rng(0).normal(0, 1, (2, 3, 7)).astype(np.float32)
+    again = np.array([0, 1, 2, 0, 1])  # a validation split of three rows, read as a batch of five
+    twice = contrastive_terms(first[again], second[again], jnp.ones(5), jnp.array(again), 0.5, 1.0)
+    views, losses = [*first[again], *second[again]], []
+    for i in range(10):
+        others = [j for j in range(10) if again[j % 5] != again[i % 5]]
+        scores = [views[i] @ views[j] / np.linalg.norm(views[i]) / np.linalg.norm(views[j]) / 0.5
+                  for j in [(i + 5) % 10, *others]]  # fmt: skip
+        losses.append(np.log(np.sum(np.exp(scores))) - scores[0])
+    pairs.check_terms(twice, {"scl": (losses, 1.0)})
+    rows = pairs.rows(LENGTHS) | {"row_id": np.arange(8, dtype=np.int32) % 3}
+    np.testing.assert_array_equal(corrupt(jax.random.key(0), rows)["row_id"], rows["row_id"])
 
 
 def test_the_views_are_the_corrected_text_and_the_crop(run):
@@ -201,6 +216,7 @@ def test_without_weight_there_is_no_second_view_and_rows_are_apart(build, object
     assert objective.whole_batch
     alone = build("corrective_lm", **COCO, objective__contrastive_weight=0.0, data__packing="documents")
     assert not alone.whole_batch
+    assert build("corrective_lm", **COCO, objective__contrastive_weight=0.0, model=dict(enhanced_decoder=2))
     batch = jax.eval_shape(alone.corrupt, jax.random.key(0), pairs.rows([16]))
     assert "crop_tokens" not in batch
 
@@ -213,6 +229,9 @@ BAD = [
     ({"data__packing": "documents"}, "leave it at windows"),
     ({"train__batch_size": 1}, "set train.batch_size=2 or more"),
     ({"objective__tie": "tables"}, "objective.tie='tables' is not one of embeddings"),
+    ({"objective__label_smoothing": 0.1}, "objective.label_smoothing=0.1 and objective.z_loss=0.0: .* set both to 0"),
+    ({"objective__z_loss": 1e-4}, "objective.name=corrective_lm is scored by the likelihood"),
+    ({"model": dict(enhanced_decoder=2)}, "views would be those of two networks: set model.enhanced_decoder=0"),
 ]
 
 

@@ -50,6 +50,7 @@ def test_declares_what_it_reads(build):
     objective = build("glove", data__sequence_length=8, objective__context_window=10)
     assert (objective.rows.kind, objective.rows.length, objective.rows.window) == ("cooccurrences", 8, 10)
     assert objective.rows.document_end is None and objective.outputs == ()
+    assert objective.rows.excluded == (0, 2, 3, 4, 5, *range(32, 40))  # what is special
 
 
 @pytest.mark.parametrize("options, message", [
@@ -57,6 +58,7 @@ def test_declares_what_it_reads(build):
     (dict(objective__full_count=0.0), "objective.full_count=0.0 must be above 0"),
     (dict(objective__count_power=1.5), "objective.count_power=1.5"),
     (dict(data__packing="documents"), "leave it at windows"),
+    (dict(data__target_length=3), "data.target_length=3 does not go with objective.name=glove.*leave it at None"),
     (dict(model={"use_bias": False}), "set model.use_bias=true"),
     (dict(model={"architecture": "recurrent"}), "one of glove, skip_gram"),
 ])  # fmt: skip

@@ -3,17 +3,21 @@
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import objectives
+from parallel import mesh as meshes
+
+# Rows lie along the first two axes alike, and are whole along the last two alike: either is enough for most.
+CUT = dict(data=4, fsdp=1, tensor=1, sequence=2)
+MIXED = dict(data=1, fsdp=2, tensor=2, sequence=2)
 
 
-@pytest.mark.parametrize("name", objectives.OBJECTIVES)
-def test_corruption_is_the_same_on_any_mesh_and_stays_local(build, name):
+@pytest.mark.parametrize("name, sizes", [*((name, MIXED) for name in objectives.OBJECTIVES), ("masked_lm", CUT)])
+def test_corruption_is_the_same_on_any_mesh_and_stays_local(build, name, sizes):
     objective = build(name, data__sequence_length=16)
     shape = (8, objective.rows.length)
     tokens = np.random.default_rng(0).integers(6, 32, shape, dtype=np.int32)
-    rows = {"tokens": tokens, "row": np.arange(8, dtype=np.int32)}
+    rows = {"tokens": tokens, **dict.fromkeys(("row", "row_id"), np.arange(8, dtype=np.int32))}
     if objective.rows.kind == "examples":
         rows |= {"segments": np.ones_like(tokens), "labels": np.arange(8, dtype=np.int32) % 3}
     if objective.rows.kind == "cooccurrences":
@@ -26,10 +30,10 @@ def test_corruption_is_the_same_on_any_mesh_and_stays_local(build, name):
     key = jax.random.key(0)
     expected = jax.jit(objective.corrupt)(key, rows)
 
-    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:4])
-    by_row = NamedSharding(mesh, PartitionSpec("data"))
+    mesh = meshes.make_mesh(sizes, jax.devices()[:8])
+    by_row = meshes.row_sharding(mesh)
     compiled = jax.jit(objective.corrupt, out_shardings=by_row).lower(key, jax.device_put(rows, by_row)).compile()
-    batch = compiled(jax.device_put(key, NamedSharding(mesh, PartitionSpec())), jax.device_put(rows, by_row))
+    batch = compiled(jax.device_put(key, meshes.replicated(mesh)), jax.device_put(rows, by_row))
     for field, array in expected.items():
         np.testing.assert_array_equal(array, batch[field])
     program = compiled.as_text()

@@ -56,6 +56,8 @@ def test_a_decoder_reads_as_a_language_model_and_documents_end(build, tables):
     assert {name: array.shape for name, array in batch.items()} == dict.fromkeys(
         ("tokens", "targets", "target_weights", "ranks"), (2, LENGTH)
     )
+    with pytest.raises(ConfigError, match="data.target_length=12 does not go with objective.name=prefix_lm of a dec"):
+        build("prefix_lm", data__target_length=12, model={"architecture": "decoder"})
     without = build("prefix_lm", tables=tables(pad=None), model={"architecture": "decoder"})
     assert without.rows.pad == EOS
 

@@ -202,6 +202,10 @@ BAD = [
     ({"objective__static_masks": 10}, "set objective.static_masks=0"),
     ({"objective__mask_rate": 1.0}, r"objective.mask_rate=1.0 must lie in \(0, 1\)"),
     ({"data__sequence_length": 2}, "at least 3"),
+    (
+        {"objective__replaced_task": "all_tokens_mlm", "objective__label_smoothing": 0.1},
+        "objective.replaced_task=all_tokens_mlm is scored by the likelihood .* set both to 0",
+    ),
 ]
 
 

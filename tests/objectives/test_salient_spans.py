@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from errors import ConfigError
+from errors import ConfigError, DataError
 
 EOS, PAD = 5, 0
 LENGTH = 25  # of the inputs; rows have one token less
@@ -52,7 +52,7 @@ def spans_of(flags, length):
     """By a loop: the spans (first, last + 1) of each sentence that has any."""
     sentences, spans = [], []
     for at in range(length):
-        if flags[at] & 2:
+        if flags[at] & 2 or (flags[at] & INSIDE and at == 0):
             spans.append((at, at + 1))
         elif flags[at] & INSIDE and spans and spans[-1][1] == at:
             spans[-1] = (spans[-1][0], at + 1)
@@ -116,14 +116,37 @@ def test_each_span_of_a_sentence_is_as_likely(corrupt):
     assert stats.chi2_contingency(np.histogram2d(first, second, bins=2)[0]).pvalue > UNLIKELY
 
 
-def test_special_tokens_and_spans_that_begin_before_the_row_are_kept(corrupt):
+def test_special_tokens_are_kept_and_what_they_cut_off_is_hidden_alone(corrupt):
+    flags = np.zeros((32, LENGTH - 1), np.int32)
+    flags[:, 1], flags[:, 3], flags[:, 4] = START, START, END  # two in the first sentence
+    flags[:, 6], flags[:, 7:9], flags[:, 9] = START, INSIDE, END  # one in the second; its first token is special
+    flags[:, 11] = START  # one in the third, which is nothing but a special token
+    rows = rows_of(flags, [LENGTH - 1] * 32)
+    rows["tokens"][:, [6, 11]] = 2
+    batch, drawn = {name: np.asarray(x) for name, x in corrupt(jax.random.key(0), rows).items()}, set()
+    for r in range(32):
+        inputs, targets = sides(batch, r)
+        text = rows["tokens"][r].tolist()
+        first = 1 if inputs[1] == 39 else 3
+        assert targets == [39, text[first], 38, *text[7:9]]
+        assert inputs == [*text[:first], 39, *text[first + 1 : 7], 38, *text[9:]]
+        drawn.add(first)
+    assert drawn == {1, 3}
+
+
+def test_what_a_window_leaves_of_a_span_is_one(corrupt):
     flags = np.zeros((1, LENGTH - 1), np.int32)
-    flags[0, :2], flags[0, 8], flags[0, 10] = INSIDE, END | START, START
+    flags[0, :2] = INSIDE
     rows = rows_of(flags, [LENGTH - 1])
-    rows["tokens"][0, 8] = 2
-    inputs, targets = sides({name: np.asarray(x) for name, x in corrupt(jax.random.key(0), rows).items()}, 0)
-    assert targets == [39, rows["tokens"][0, 10]]
-    assert inputs[:10] == rows["tokens"][0, :10].tolist() and inputs[10] == 39
+    _, targets = sides({name: np.asarray(x) for name, x in corrupt(jax.random.key(0), rows).items()}, 0)
+    assert targets == [39, *rows["tokens"][0, :2]]
+
+
+def test_a_corpus_without_names_is_refused(objective):
+    none, one = (rows_of(np.full((2, LENGTH - 1), flag), [LENGTH - 1] * 2) for flag in (END, START))
+    objective.check_rows(lambda step: one if step == 5 else none)
+    with pytest.raises(DataError, match="no name, date or number .* nothing to hide: give text"):
+        objective.check_rows(lambda step: none)
 
 
 def test_rows_without_any_are_whole_and_not_scored(corrupt):

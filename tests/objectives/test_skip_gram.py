@@ -155,6 +155,35 @@ def test_pairs_are_of_one_text_and_never_of_special_tokens(corrupt, lengths, spe
     assert not batch["context_weights"][0][batch["segments"][0] == 0].any()
 
 
+def test_windows_have_no_pairs_across_documents(build):
+    """The ends of documents, of id 5, are themselves left out."""
+    made = build("skip_gram", **(OPTIONS | {"objective__subsample": 0.0}))
+    tokens = np.arange(LENGTH, dtype=np.int32) + 6
+    tokens[[5, 9, 10]] = 5
+    batch = jax.device_get(jax.jit(made.corrupt)(jax.random.key(0), rows(np.tile(tokens, (50, 1)))))
+    document = np.repeat([0, 1, 2], [6, 5, 5])
+    weights, seen = batch["context_weights"][..., 0], set()
+    for row, place, column in zip(*np.nonzero(weights), strict=True):
+        word, neighbour = batch["tokens"][row, place] - 6, batch["contexts"][row, place, column, 0] - 6
+        assert document[word] == document[neighbour]
+        seen.add((int(word), int(neighbour)))
+    near = [(a, b) for a in range(LENGTH) for b in range(LENGTH) if 0 < abs(a - b) <= WINDOW]
+    special = {5, 9, 10}
+    assert seen == {(a, b) for a, b in near if document[a] == document[b] and not {a, b} & special}
+
+
+def test_sums_over_large_batches_are_exact(objective):
+    shape = (32, 512, 10, 6)
+    scores = np.full(shape, 0.25, np.float32)  # what is rounded away is always the same
+    terms = jax.jit(lambda scores: objective.loss(
+        types.SimpleNamespace(scores=scores), {"context_weights": jnp.ones(shape, jnp.float32)}
+    ))(scores)  # fmt: skip
+    signs = np.where(np.arange(6) == 0, -1, 1)
+    expected = np.logaddexp(0, signs * scores.astype(np.float64)).sum()
+    np.testing.assert_allclose(terms["loss"].sum, expected, rtol=2e-6)
+    assert terms["loss"].weight == 32 * 512 * 10 and terms["accuracy"].weight == np.prod(shape)
+
+
 def test_bits_are_those_of_the_step(corrupt):
     tokens = np.random.default_rng(0).integers(6, 32, (4, LENGTH)).astype(np.int32)
     first, again, other = (corrupt(jax.random.key(k), rows(tokens)) for k in (0, 0, 1))

@@ -196,6 +196,10 @@ def test_smoothing_and_z_loss_are_left_out_of_validation(build):
         ({"objective__prefix": "none"}, "objective.prefix='none' is not one of full, causal"),
         ({"objective__loss_on_inputs": True}, "set objective.prefix=causal"),
         ({"model": {"positions": "relative_bias", "relative_bidirectional": False}}, "relative_bidirectional=True"),
+        (
+            {"model": {"positions": "learned_relative_bias", "relative_bidirectional": False}},
+            "relative_bidirectional=True",
+        ),
         ({"data__sequence_length": 513}, "model.max_positions=513"),
         ({"objective__z_loss": -1.0}, "objective.z_loss=-1.0"),
         ({"objective__label_smoothing": 1.0}, "objective.label_smoothing=1.0"),

@@ -165,6 +165,9 @@ def test_bits_depend_on_key_and_place_only(objective, corrupt):
     "options, message",
     [
         ({"objective__denoisers": ()}, "objective.denoisers is empty"),
+        ({"objective__denoisers": (("R", None, 0.15),)}, "must be numbers"),
+        ({"objective__denoisers": (("R", 3.0, "0.15"),)}, "must be numbers"),
+        ({"objective__denoisers": ((["R"], 3.0, 0.15),)}, "the mode being one of R, S, X"),
         ({"objective__denoisers": (("Q", 3.0, 0.15),)}, "the mode being one of R, S, X"),
         ({"objective__denoisers": (("R", 3.0),)}, r"is not \(mode, mean span, share hidden\)"),
         ({"objective__denoisers": (("R", 3.0, 1.0),)}, r"the share of .*=1.0 must lie in \(0, 1\)"),

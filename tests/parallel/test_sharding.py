@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import base
 from errors import ConfigError
 from models import axes
 from parallel import mesh as meshes
@@ -103,3 +104,30 @@ def test_sizes_that_do_not_divide_are_named(changes, word, root):
     config = tiny_run.config("gpt2", root, **changes)
     with pytest.raises(ConfigError, match=word):
         meshes.check_sizes(config, models.resolve(config.model), [max(1, config.mesh[a]) for a in meshes.MESH_AXES])
+
+
+@pytest.mark.parametrize("family", ["lstm", "elmo", "glove", "skip_gram"])
+def test_what_a_model_has_not_need_not_divide(family):
+    """LSTMs have no heads, word vectors not even layers."""
+    import models
+
+    config = base.get_base()
+    config.train.batch_size = 8
+    config.model.update(family=family, preset="base", width=300)
+    sizes = dict(data=1, fsdp=2, tensor=2, sequence=2)
+    meshes.check_sizes(config, models.resolve(config.model), tuple(sizes.values()))
+    if family in ("lstm", "elmo"):
+        config.model.ffn = 33
+        with pytest.raises(ConfigError, match="model.ffn=33"):
+            meshes.check_sizes(config, models.resolve(config.model), tuple(sizes.values()))
+
+
+def test_a_part_whose_size_does_not_divide_is_named(root):
+    changes = dict(
+        objective__name="replaced_tokens", objective__pairs="none", model__width=36, model__head_dim=9,
+        objective__generator_width=0.25, mesh__data=1, mesh__fsdp=2,
+    )  # fmt: skip
+    with pytest.raises(
+        ConfigError, match="the generator's width=9 does not divide by mesh.fsdp=2: change mesh.fsdp, or"
+    ):
+        tiny_run.build(tiny_run.config("bert", root, **changes), devices=2)

@@ -1,8 +1,11 @@
 """Parameters from other runs: a student from its teacher's layers, a model from a composite's main part."""
 
+import ast
 import dataclasses
 import json
+import pathlib
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -12,6 +15,7 @@ from configs import base
 from errors import ConfigError
 from models import names
 from tests.training import tiny_run
+from training import experiment as experiments
 from training import initial, restore
 from training.checkpoint import Checkpoints
 
@@ -78,10 +82,8 @@ def test_a_student_begins_as_every_third_layer_and_trains_beside_a_teacher_that_
         if name.startswith("student/"):
             theirs = re.sub("/layers/1/", f"/layers/{LAYERS - 1}/", name.removeprefix("student/"))
             np.testing.assert_array_equal(array, teacher[1][theirs])
-    assert told == [
-        f"From {teacher[0]}, step 3: {len(experiment.shapes)} of {len(experiment.shapes)} parameters",
-        *told[1:],
-    ]
+    everything = len(experiment.shapes)
+    assert told == [f"From {teacher[0]}, step 3: {everything} of {everything} parameters"]  # nothing is new or left
 
     state, history = tiny_run.run(experiment, 2, state)
     end = parameters(experiment, state)
@@ -121,6 +123,23 @@ def test_a_run_of_another_size_is_refused(root, teacher):
         tiny_run.build(config)
 
 
+def test_the_way_out_of_a_shape_that_differs_works(root, teacher):
+    changes = dict(init__checkpoint=teacher[0], model__ffn=16)
+    rules = ()
+    for _ in range(9):
+        config = tiny_run.config("bert", root, **changes)
+        config.init.rules = (*rules, *config.init.rules)
+        try:
+            tiny_run.build(config)
+        except ConfigError as error:
+            rules = (*rules, ast.literal_eval(re.search(r"begin init.rules with (\(.*?\)) to", str(error)).group(1)))
+        else:
+            break
+    assert {pattern for pattern, _ in rules} == {
+        f"encoder/layers/.*/ffn/{name}" for name in ("up/bias", "up/kernel", "down/kernel")
+    }
+
+
 def test_no_run_and_nothing_that_fits_are_refused(root, teacher):
     with pytest.raises(ConfigError, match="/no/run holds no run"):
         tiny_run.build(tiny_run.config("bert", root, init__checkpoint="/no/run"))
@@ -142,7 +161,8 @@ def test_what_is_new_and_what_is_left_is_told(root, teacher):
     partly, new = (re.search(f"  {what}: (.*)", text).group(1) for what in ("only some layers of", "not taken from it"))
     assert set(partly.split(", ")) == {name for name in experiment.shapes if names.is_stacked(name)}
     assert {name.split("/")[0] for name in new.split(", ")} == {"nsp_head", "pooler"}
-    plain = dataclasses.replace(experiment, initial=[])
+    plain = dataclasses.replace(experiment)
+    plain.sources = []
     start, fresh = parameters(experiment, state), parameters(plain, plain.new_state())
     for name, array in start.items():
         if "/layers/1/" in name or name.startswith(("nsp_head", "pooler")):
@@ -192,7 +212,7 @@ def test_a_composite_is_loaded_by_the_part_that_has_the_head(electra):
     workdir, params = electra
     main = restore.load(workdir, report=lambda line: None)
     assert main.model.config.heads_out == ("rtd",) and main.step == 3
-    filler = restore.load(workdir, report=lambda line: None, head="mlm")
+    filler = restore.load(workdir, report=lambda line: None, fills=True)
     assert filler.model.config.heads_out == ("mlm",) and filler.model.config.width == 8
     shared = np.asarray(filler.params["token"]["embedding"])
     np.testing.assert_array_equal(shared, params["discriminator/token/embedding"])
@@ -215,3 +235,81 @@ def test_sources_come_in_order_and_the_users_wins(root, teacher):
 
     tokenizer = tiny_run.build(config).tokenizer
     assert [str(source.workdir) for source in initial.sources(config, Wants(), tokenizer)] == [teacher[0]] * 2
+
+
+def test_a_source_of_some_layers_leaves_what_an_earlier_one_brought(root, teacher):
+    experiment = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], seed=1))
+    rules = ((r"encoder/layers/1/(.*)", r"encoder/layers/3/\1"), (r".*", None))
+    experiment.sources = [*experiment.sources, initial.Source(teacher[0], rules, experiment.tokenizer)]
+    start = parameters(experiment, experiment.new_state(lambda line: None))
+    for name, array in start.items():
+        if not name.startswith(("nsp_head", "pooler")):
+            np.testing.assert_array_equal(array, teacher[1][name.replace("/layers/1/", "/layers/3/")])
+
+
+def test_a_source_is_cut_over_the_mesh_of_the_run(root, electra, monkeypatch):
+    """Also where a part that is not taken does not divide: the generator's width is 8, its one head is not cut."""
+    changes = dict(objective__pairs="none", init__checkpoint=electra[0], mesh__data=1, mesh__fsdp=2, mesh__tensor=2)
+    experiment = tiny_run.build(tiny_run.config("bert", root, **changes), devices=4)
+    read, tree = restore.load_parameters, {}
+
+    def spy(*arguments):
+        params, step = read(*arguments)
+        tree.update(names.flatten(params))
+        return params, step
+
+    monkeypatch.setattr(restore, "load_parameters", spy)
+    start = parameters(experiment, experiment.new_state(lambda line: None))
+    np.testing.assert_array_equal(start["token/embedding"], electra[1]["discriminator/token/embedding"])
+    name = "encoder/layers/ffn/up/kernel"
+    whole = tree[f"discriminator/{name}"]
+    assert whole.addressable_shards[0].data.size == whole.size // 4
+    assert (
+        whole.sharding.spec
+        == experiment.abstract_parameters()["encoder"]["layers"]["ffn"]["up"]["kernel"].sharding.spec
+    )
+
+
+def test_a_run_goes_on_without_what_it_began_from(root, teacher, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(teacher[0], moved)
+    config = tiny_run.config("bert", root, init__checkpoint=str(moved), tokenizer__path=f"{moved}/tokenizer")
+    experiment = tiny_run.build(config)
+    state = experiment.new_state(lambda line: None)
+    workdir = save(experiment, state, tmp_path / "run")
+    shutil.rmtree(moved)
+    again = experiments.build(config, pathlib.Path(workdir) / "tokenizer", jax.devices()[:1], report=lambda line: None)
+    checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
+    resumed = parameters(again, again.restore(checkpoints, 3))
+    checkpoints.close()
+    for name, array in parameters(experiment, state).items():
+        np.testing.assert_array_equal(resumed[name], array)
+    with pytest.raises(ConfigError, match="moved holds no run"):
+        again.new_state(lambda line: None)
+    config.tokenizer.path = ""
+    with pytest.raises(ConfigError, match="moved holds no run"):
+        tiny_run.build(config)  # a new run says so before anything is compiled
+
+
+def test_a_trained_run_is_what_its_objective_trains_whatever_heads_its_configuration_names(root, tmp_path):
+    """A converted configuration names heads; under another objective, its run is still a composite."""
+    config = tiny_run.config("bert", root, **ELECTRA, model__heads_out=("mlm",))
+    experiment = tiny_run.build(config)
+    workdir = save(experiment, experiment.new_state(), tmp_path / "run")
+    main = restore.load(workdir, report=lambda line: None)
+    assert set(main.model.config.heads_out) == {"rtd", "mlm"} and main.model.config.width == 32
+    # What fills blanks is the generator, though the main part has a head for it.
+    assert restore.load(workdir, report=lambda line: None, fills=True).model.config.width == 8
+
+
+def test_half_of_twelve_layers_begin_as_published(root, tmp_path):
+    teacher = tiny_run.config("bert", root, objective__pairs="none", model__layers=12)
+    workdir = tmp_path / "teacher"
+    workdir.mkdir()
+    (workdir / "config.json").write_text(json.dumps(base.to_dict(teacher)))
+    tiny_run.build(teacher).tokenizer.save(workdir / "tokenizer")
+    experiment = student(root, str(workdir), model__layers=6)
+    (source,) = experiment.sources
+    taken = source.plan(experiment.shapes)["student/encoder/layers/ffn/up/kernel"]
+    assert [layer for _, _, layer in taken] == [0, 2, 4, 7, 9, 11]
+    assert {name for _, name, _ in taken} == {"encoder/layers/ffn/up/kernel"}

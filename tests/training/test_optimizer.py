@@ -61,6 +61,17 @@ def test_adam_with_and_without_bias_correction(corrected):
         np.testing.assert_allclose(got[name], p, rtol=2e-5, atol=1e-5)
 
 
+def test_lamb_scales_each_layer_to_the_norm_of_its_parameters():
+    for decays in (True, False):
+        got, _ = update(settings("lamb", weight_decay=0.3), decay=decays)
+        for name, p in tree(0).items():
+            for layer in range(len(p)) if "layers" in name else [...]:
+                g, w = tree(1)[name][layer], p[layer]
+                u = g / (np.abs(g) + 1e-6) + 0.3 * decays * w
+                ratio = np.linalg.norm(w) / np.linalg.norm(u) if decays else 1.0
+                np.testing.assert_allclose(got[name][layer], w - 0.1 * ratio * u, rtol=2e-5, atol=1e-6)
+
+
 def test_lion():
     got, _ = update(settings("lion", beta1=0.9, beta2=0.99), steps=2)
     for name, p in tree(0).items():

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import models
 import objectives
 from models import names
+from objectives import Term
 from tests.training import tiny_run
+from training.step import _deterministic
 from training.trainable import Split
 
 
@@ -112,6 +115,35 @@ def test_dropout_draws_and_validation_does_not(root):
     _, history = tiny_run.run(experiment, 1)
     _, other = tiny_run.run(plain, 1)
     assert abs(history[0]["loss"] - other[0]["loss"]) > 1e-4
+
+
+def test_dropout_of_heads_counts_where_there_is_such_a_head():
+    def deterministic(*heads, **rates):
+        none = dict.fromkeys(("dropout", "attention_dropout"), 0.0)
+        settings = dict(family="bert", preset="base", heads_out=heads, head_dropout=0.0, pooler_dropout=0.0)
+        return _deterministic(models.resolve(settings | none | rates))
+
+    assert deterministic("mlm", "nsp", "class", "tag")
+    assert not deterministic("mlm", dropout=0.1)
+    for head in ("class", "choice", "tag", "span", "copy"):
+        assert not deterministic(head, head_dropout=0.1)
+    for head in ("nsp", "pooler", "class", "choice"):
+        assert not deterministic(head, pooler_dropout=0.1)
+    assert deterministic("mlm", "nsp", "rtd", "sbo", head_dropout=0.1)
+    assert deterministic("mlm", "tag", pooler_dropout=0.1)
+
+
+def test_validation_that_scores_nothing_has_no_loss(root):
+    experiment = tiny_run.build(tiny_run.config("gpt2", root))
+    state = experiment.new_state()
+    unscored = {"lm": Term(0.0, 0.0, 1.0), "accuracy": Term(1.0, 2.0, 0.0)}
+    experiment.eval_step = lambda state, rows, key: unscored
+    values = experiment.validate(state)
+    assert np.isnan(values["loss"]) and np.isnan(values["lm"]) and values["accuracy"] == 0.5
+    experiment.eval_step = lambda state, rows, key: unscored | {"other": Term(6.0, 2.0, 0.5)}
+    assert experiment.validate(state)["loss"] == 1.5
+    experiment.eval_step = lambda state, rows, key: unscored | {"other": Term(np.nan, 2.0, 0.5)}
+    assert np.isnan(experiment.validate(state)["loss"])
 
 
 def literal_rows(family):
