@@ -10,7 +10,8 @@ initial parameters, that of the saved ones, and the trivial baseline of each ter
 
 * of predicted tokens and of labels, the best answer that does not look at the input: their distribution over the
   training rows (add-one smoothed);
-* of what was replaced, the entropy of the share that was;
+* of what was replaced, the entropy of the share that was; of correcting it, copying with that probability, and else
+  the distribution of tokens;
 * of a contrast among n texts, ln(n - 1);
 * of word pairs, the best answer from one word alone: a bias for each word.
 """
@@ -154,7 +155,13 @@ def baselines(experiment, terms, end):
     for batch in batches(experiment, experiment.validation, experiment.validation_batches, experiment.validation_key):
         for term, (baseline, _) in fitted.items():
             totals[term] = tuple(a + b for a, b in zip(totals[term], baseline.score(batch), strict=True))
-    return found | {term: (totals[term][0] / totals[term][1], fitted[term][1]) for term in fitted}
+    found |= {term: (totals[term][0] / totals[term][1], fitted[term][1]) for term in fitted}
+    if "clm" in found:
+        share, unigram = end["replaced"], found["clm"][0]
+        hidden = totals["clm"][1] / (experiment.validation_batches * batch["tokens"].size)
+        wrong = min(1.0, share / hidden)  # of the hidden tokens, those whose draw is not the original
+        found["clm"] = wrong * (unigram - np.log(share)) - (1 - wrong) * np.log(1 - share), "copy or unigram"
+    return found
 
 
 def measure(workdir):

@@ -18,7 +18,7 @@ def _tiny(steps, learning_rate=1e-3, warmup_steps=100, **model):
 # Adam without bias correction needs a longer warm-up to a lower rate, see configs/encoders.py.
 TINY_ELECTRA = _tiny(2000, learning_rate=3e-4, warmup_steps=200)
 TINY_DEBERTA = _tiny(1100, relative_span=64, relative_buckets=32)
-TINY_COCO = _tiny(900)
+TINY_COCO = _tiny(700, learning_rate=5e-4, warmup_steps=60, layers=2)
 TINY_DISTILBERT = _tiny(1100, layers=2)
 
 # ELECTRA's table 6 (appendix A) and, for large, section 3.5's shorter run.

@@ -205,7 +205,8 @@ class Transformer(nn.Module):
             head = Classifier(c, 1, transform=True, name="rtd_head")
             found["replaced_logits"] = head(outputs.hidden, deterministic)[..., 0]
         if "copy" in c.heads_out:
-            found["copy_logits"] = Classifier(c, 1, name="copy_head")(outputs.hidden, deterministic)[..., 0]
+            # A head of pretraining, which as "rtd" has no dropout of its own.
+            found["copy_logits"] = Classifier(c, 1, name="copy_head")(outputs.hidden, True)[..., 0]
         return outputs.replace(**found)
 
     def _row_heads(self, outputs, inputs, batch, deterministic):

@@ -93,7 +93,7 @@ def _deterministic(config):
     """Whether the model draws nothing at random: the dropout of heads counts where there is a head that has it."""
     rates = [config.dropout, config.attention_dropout, config.activation_dropout, config.final_dropout]
     heads = set(config.heads_out)
-    if heads & {"class", "choice", "tag", "span", "copy"}:
+    if heads & {"class", "choice", "tag", "span"}:
         rates.append(config.head_dropout)
     if heads & {"nsp", "pooler", "class", "choice"}:
         rates.append(config.pooler_dropout)

@@ -125,7 +125,7 @@ def test_dropout_of_heads_counts_where_there_is_such_a_head():
 
     assert deterministic("mlm", "nsp", "class", "tag")
     assert not deterministic("mlm", dropout=0.1)
-    for head in ("class", "choice", "tag", "span", "copy"):
+    for head in ("class", "choice", "tag", "span"):
         assert not deterministic(head, head_dropout=0.1)
     for head in ("nsp", "pooler", "class", "choice"):
         assert not deterministic(head, pooler_dropout=0.1)
