@@ -9,3 +9,11 @@ import os
 FLAGS = " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + FLAGS
 os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+LONG = ("test_processes.py", "test_verbs.py", "test_loop.py", "test_initial.py")  # start processes, or train
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take minutes come first, lest one worker be left alone with them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)

@@ -168,7 +168,7 @@ def test_targets_are_distributed_as_plain_loops_draw_them():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 10_000))
+@given(st.integers(0, 12), st.sampled_from([0, 1, 5, 12]), st.integers(0, 10_000))
 def test_few_candidates_are_all_there_is(candidates, budget, seed):
     length = 12
     allowed = np.arange(length) < candidates
@@ -176,10 +176,10 @@ def test_few_candidates_are_all_there_is(candidates, budget, seed):
     assert chosen.sum() == min(budget, candidates) and not (chosen & ~allowed).any()
 
 
-CHOOSE = [
-    jax.jit(lambda k, s, c, budget=budget: choose_targets(k, s, c, budget, longest_ngram=5, context=2))
-    for budget in range(13)
-]
+CHOOSE = {
+    budget: jax.jit(lambda k, s, c, budget=budget: choose_targets(k, s, c, budget, longest_ngram=5, context=2))
+    for budget in (0, 1, 5, 12)
+}
 
 
 def test_a_prediction_depends_on_smaller_ranks_only(drawn, objective):
