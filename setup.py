@@ -13,6 +13,7 @@ setup(
         "interop",
         "interop.formats",
         "models",
+        "models.composites",
         "models.families",
         "objectives",
         "parallel",
