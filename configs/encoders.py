@@ -175,7 +175,7 @@ def albert(name, arguments):
     if options["tiny"]:
         families.shrink(c, TINY_MASKED)
         # Updates are as long as parameters, a fiftieth each: a short run needs a higher rate.
-        c.optimizer.update(learning_rate=2e-2, warmup_steps=100)
+        c.optimizer.update(learning_rate=5e-3, warmup_steps=100)
     return c
 
 
