@@ -222,6 +222,21 @@ def check_share(option, value, *, zero=False, one=False):
         raise ConfigError(f"{option}={value} must lie in {interval}")
 
 
+def check_replacements(objective):
+    """Refuses shares of hidden tokens, masked and replaced at random, that are none or exceed 1 together.
+
+    Raises:
+        ConfigError: names the options.
+    """
+    check_share("objective.mask_token_share", objective.mask_token_share, zero=True, one=True)
+    check_share("objective.random_token_share", objective.random_token_share, zero=True, one=True)
+    if objective.mask_token_share + objective.random_token_share > 1 + 1e-9:  # 0.9 + 0.1 may round above 1
+        raise ConfigError(
+            f"objective.mask_token_share={objective.mask_token_share} and objective.random_token_share="
+            f"{objective.random_token_share} exceed 1 together: lower one of them"
+        )
+
+
 def check_loss_options(config):
     """Refuses label smoothing outside [0, 1) and a negative z-loss.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from errors import ConfigError
-from objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from objectives.base import Rows, check_length, check_packing, check_replacements, check_share, check_special_tokens
 from objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
 from objectives.text_to_text import Pair, TextToText, compact, cut, layout, room_for_targets, text_length
 
@@ -170,13 +170,7 @@ def _check_replacements(config, tables):
             f"{TOKENIZER_ADVICE}"
         )
     if objective.noise == "bert_style":
-        check_share("objective.mask_token_share", objective.mask_token_share, zero=True, one=True)
-        check_share("objective.random_token_share", objective.random_token_share, zero=True, one=True)
-        if objective.mask_token_share + objective.random_token_share > 1 + 1e-9:  # 0.9 + 0.1 may round above 1
-            raise ConfigError(
-                f"objective.mask_token_share={objective.mask_token_share} and objective.random_token_share="
-                f"{objective.random_token_share} exceed 1 together: lower one of them"
-            )
+        check_replacements(objective)
 
 
 def _targets_length(config, tables, length):

@@ -17,6 +17,7 @@ from objectives.base import (
     check_loss_options,
     check_packing,
     check_positions,
+    check_replacements,
     check_share,
     check_special_tokens,
 )
@@ -287,13 +288,7 @@ def _check_longest(config, option):
 
 def _check_shares(objective):
     check_share("objective.mask_rate", objective.mask_rate)
-    check_share("objective.mask_token_share", objective.mask_token_share, zero=True, one=True)
-    check_share("objective.random_token_share", objective.random_token_share, zero=True, one=True)
-    if objective.mask_token_share + objective.random_token_share > 1 + 1e-9:  # 0.9 + 0.1 may round above 1
-        raise ConfigError(
-            f"objective.mask_token_share={objective.mask_token_share} and objective.random_token_share="
-            f"{objective.random_token_share} exceed 1 together: lower one of them"
-        )
+    check_replacements(objective)
     if objective.max_predictions is not None and objective.max_predictions < 1:
         raise ConfigError(
             f"objective.max_predictions={objective.max_predictions} must be at least 1; leave it unset for no limit"
