@@ -244,7 +244,67 @@ def _data():
 
 def _task():
     c = ml_collections.ConfigDict()
-    c.name = ""  # labelled examples for an objective that reads them: package; empty: none
+    # Labelled examples for an objective that reads them (tasks/), or several of them that are mixed: "sst2,mnli", which
+    # only text to text can (responses); empty: none
+    c.name = ""
+    c.files = ""  # folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets
+    # What is learned of an example: class, regression, tag, span, choice or text; empty: as the task says. A task of
+    # classes can be read as text, with words for labels (T5)
+    c.kind = ""
+    c.limit = 0  # labelled training examples that are used, drawn by `seed`; 0: all
+    # How texts of different lengths make a batch, which has the same examples in any case: pad (to
+    # data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)
+    c.batching = "buckets"
+    c.markers = False  # decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, instead of the one that ends
+    c.both_orders = False  # pairs are read in both orders, whose states are added (GPT-1's similarity)
+    c.stride = 128  # tokens by which the windows over a long context move on (span)
+    c.max_question = 64  # tokens of a question at most (span)
+    c.max_answer = 30  # tokens of an answer at most (span)
+    c.n_best = 20  # starts and ends of answers that are combined (span)
+    c.null_threshold = 0.0  # no answer is given where its score is higher than the best answer's by more than this (span)
+    c.largest_share = 2**16  # examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)
+    return c
+
+
+def _finetune():
+    c = ml_collections.ConfigDict()
+    # What trains of a model that comes from elsewhere (training/methods.py): full (what `trainable` says), linear_probe
+    # (the head), freeze (all but the bottom `layers`), last_layers (the head and the top `layers`), gradual (from the
+    # top, one layer more at a time), lp_ft (the head, then everything), bitfit (biases), lora, adapters, prefix, prompt
+    # or p_tuning (small new parts); heads train always
+    c.method = "full"
+    c.also = ()  # patterns over names of parameters that train besides
+    c.layers = 0  # layers of freeze and last_layers
+    c.save = "auto"  # what checkpoints hold: all, trainable (and the name of the base), auto: that for small new parts
+
+    c.unfreeze = "epochs"  # gradual: the next layer thaws after `unfreeze_every`, or on a plateau of the validation loss
+    c.unfreeze_every = duration("1 epochs")
+    c.patience = 2  # validations without improvement that are a plateau
+    c.least_improvement = 0.0  # of the validation loss, to count as one
+    c.probe_steps = duration("3 epochs")  # lp_ft: the head alone trains so long, then train.steps count for everything
+    c.probe_learning_rate = 1e-3  # lp_ft: constant rate of that
+
+    # linear_probe: a frozen body runs once over each example, and its states are kept
+    c.cache_features = True
+    c.feature_norm = "none"  # of these states: none, standard (mean 0 and deviation 1 over the training examples), unit
+    c.feature_size = 0  # principal components of them that are kept; 0: all
+
+    c.lora_rank = 8
+    c.lora_alpha = 16.0  # the product of the two factors is scaled by alpha / rank
+    # Ordered rules (pattern over names of kernels, adapted or not)
+    c.lora_targets = ((r".*/attention/(query|value)/kernel", True), (r".*", False))
+    c.adapter_size = 64  # width of the bottlenecks of adapters (Houlsby: 8, 64, 256)
+    c.prefix_length = 10  # keys and values in front of each layer's own (prefix)
+    c.prefix_hidden = 512  # width of the network that they are computed with while they train; 0: they train directly
+    c.prefix_gate = True  # weigh the prefix with a gate that opens from 0, so that training begins at the base model
+    c.prompt_length = 20  # vectors in front of the text (prompt, p_tuning)
+    c.prompt_init = "vocabulary"  # they begin as vectors of frequent tokens (vocabulary) or at random (random)
+    c.prompt_hidden = 0  # width of the LSTM and the network of p_tuning; 0: the model's
+
+    # Differentially private training (training/private.py), of whatever trains
+    c.dp_clip_norm = 0.0  # the gradient of each example is scaled to this norm at most; 0: training is not private
+    c.dp_noise_multiplier = 1.0  # deviation of the noise on their sum, in units of dp_clip_norm
+    c.dp_delta = 1e-5  # chance at which the guarantee may fail; the log gives epsilon for it
     return c
 
 
@@ -267,7 +327,9 @@ def _optimizer():
     # adagrad has no betas;
     # adafactor takes none of beta1, beta2, epsilon: decay 1 - step ** -0.8, updates clipped at 1, scaled by parameter.
     c.learning_rate = 1e-4  # peak
-    c.schedule = "linear"  # after warm-up: linear, cosine, inverse_sqrt or constant
+    # After warm-up: linear, cosine, inverse_sqrt or constant; slanted_triangular rises over warmup_steps and falls
+    # linearly to final_fraction (ULMFiT: 1/32)
+    c.schedule = "linear"
     c.warmup_steps = duration(10_000)  # linear from 0; for inverse_sqrt: constant until here, as T5
     c.decay_steps = optional(object)  # duration over which the schedule falls, warm-up included; None: train.steps.
     # Set it, and train.steps only says where a run stops: a shorter run is the beginning of the longer one.
@@ -277,6 +339,9 @@ def _optimizer():
     c.epsilon = 1e-6  # added to the root of the second moment
     c.weight_decay = 0.01  # decoupled, times the learning rate
     c.decay_rules = ((NO_DECAY, False), (r".*", True))  # which parameters decay: (pattern, yes or no)
+    # Factors on the learning rate: ordered rules (pattern, factor), times layer_decay for each layer below the head
+    c.multipliers = ((r".*", 1.0),)
+    c.layer_decay = 1.0  # ELECTRA: 0.8; ULMFiT: 1 / 2.6
     c.clip_norm = 1.0  # gradients are scaled to this global norm at most; 0: never
     c.muon_momentum = 0.95  # momentum of muon's matrices; all else runs adamw with the settings above
     return c
@@ -293,12 +358,17 @@ def get_base():
     c.tokenizer = _tokenizer()
     c.data = _data()
     c.task = _task()
+    c.finetune = _finetune()
     c.train = _train()
     c.optimizer = _optimizer()
     c.trainable = ((r".*", True),)  # ordered rules (pattern over parameter names, trains or not)
 
     c.init = ml_collections.ConfigDict()
-    c.init.checkpoint = ""  # workdir of a run whose parameters this one starts from; empty: all are initialised
+    # Workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: all are initialised
+    c.init.checkpoint = ""
+    # The tokenizer, and all options of `model` that are at their defaults, are those of init.checkpoint
+    c.init.inherit = False
+    c.init.parameters = True  # False: what is inherited is the shape alone, and all parameters are initialised
     # Ordered rules (pattern over this model's names, name in that run or None for "not from there"); r"\1" is the
     # pattern's first group. What that run does not have is initialised.
     c.init.rules = ((r"(.*)", r"\1"),)
