@@ -20,6 +20,40 @@ SEARCHED = 16  # batches that must hold a name, date or number where an objectiv
 
 
 @dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a labelled example becomes tokens; what it is made of is in tasks.base.
+
+    Attributes:
+        kind: class, regression, tag, span, choice or text.
+        architecture: of the model.
+        length: tokens of a text at most, these special ones included.
+        start: ids before the first text.
+        separator: ids between two texts.
+        end: ids behind the last; of targets, too.
+        pool: place that classifiers of whole texts read: "first" or "last" token.
+        types: whether tokens of a second text have type 1.
+        both_orders: pairs are read in both orders.
+        stride, max_question: of windows over long contexts, in tokens (span).
+        target_length: tokens of an answer at most (text, encoder-decoders).
+        loss_on_inputs: decoders predict prompts, too (text).
+    """
+
+    kind: str
+    architecture: str
+    length: int
+    start: tuple[int, ...] = ()
+    separator: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    pool: str = "first"
+    types: bool = False
+    both_orders: bool = False
+    stride: int = 128
+    max_question: int = 64
+    target_length: int = 0
+    loss_on_inputs: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Rows:
     """What an objective reads; `dataclasses.asdict` of it parametrises the planning of rows.
 
@@ -41,6 +75,7 @@ class Rows:
         window: places to either side that a word co-occurs with.
         overlap: tokens that a window has in common with the one before.
         excluded: ids of which no co-occurrence is counted.
+        layout: how examples become tokens.
     """
 
     kind: str
@@ -58,6 +93,7 @@ class Rows:
     window: int = 0
     overlap: int = 0
     excluded: tuple[int, ...] = ()
+    layout: Layout | None = None
 
 
 class Term(NamedTuple):
