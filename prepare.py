@@ -15,16 +15,16 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after
 def main():
     """Opens the batches of both splits, which prepares whatever is missing."""
     import data.pipeline
-    import models
     import objectives
     import tasks
+    from training import methods, resolve
 
-    config = CONFIG.value
-    tokenizer = data.pipeline.open_tokenizer(config)
-    objective = objectives.build(config, tokenizer.tables, models.resolve(config.model))
-    task = tasks.read_by(config, objective.rows)
+    config = resolve.resolve(CONFIG.value)
+    tokenizer = resolve.open_tokenizer(config)
+    objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
+    read = tasks.read_by(config, objective.rows)
     for split in ("train", "validation"):
-        opened = data.pipeline.open_batches(config, tokenizer, objective.rows, split, task)
+        opened = data.pipeline.open_batches(config, tokenizer, objective.rows, split, read)
         print(f"{split}: {opened.description}")
         for corpus in opened.corpora:
             print(f"  in {corpus.directory}")

@@ -9,7 +9,9 @@ setup(
     python_requires=">=3.11",
     packages=[
         "configs",
+        "configs.finetune",
         "data",
+        "decoding",
         "interop",
         "interop.formats",
         "models",
@@ -18,9 +20,10 @@ setup(
         "objectives",
         "parallel",
         "tasks",
+        "tasks.encoding",
         "training",
     ],
-    py_modules=["cli", "errors", "train", "prepare", "generate", "convert"],
+    py_modules=["cli", "errors", "train", "prepare", "eval", "generate", "convert"],
     install_requires=[
         # 0.10.2 computes wrongly on CPU (jax issue 39103); it and 0.11.0 crash. See parallel/self_check.py.
         "jax>=0.10.1,!=0.10.2,!=0.11.0,<0.13",
@@ -39,12 +42,17 @@ setup(
         "protobuf",  # sentencepiece models are read as protocol buffers
         "numpy",
         "scipy",
+        "dp-accounting>=0.6",
+        "scikit-learn>=1.5",
+        "seqeval>=1.2.2",
+        "rouge-score>=0.1.2",
+        "sacrebleu>=2.4",
         "tensorboardX>=2.6",
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6"],
         # torch's CPU build; a plain "torch" would bring gigabytes of CUDA.
-        "parity": ["torch==2.13.0", "transformers>=5.0"],
+        "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18"],
         "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "tpu": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "viz": ["matplotlib", "tensorboard"],

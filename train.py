@@ -24,18 +24,18 @@ cli.define_process_flags()
 def main():
     """Builds the experiment, restores or makes its state, compiles the step, and runs the loop."""
     began = time.perf_counter()
-    config = CONFIG.value
-    cli.start_jax(config.train.compile_cache)
+    cli.start_jax(CONFIG.value.train.compile_cache)
 
     import jax
 
     from configs import base
     from parallel.processes import decide
-    from training import describe
-    from training import experiment as experiments
+    from training import describe, resolve
+    from training.build import build
     from training.checkpoint import Checkpoints
     from training.workdir import Workdir
 
+    config = resolve.resolve(CONFIG.value)
     directory = Workdir(WORKDIR.value or default_workdir(), base.to_dict(config))
     decide(directory.open)
     log = cli.Log(directory.path / "log.txt", active=jax.process_index() == 0)
@@ -43,7 +43,7 @@ def main():
     log(f"Run in {directory.path} on {devices}, jax {jax.__version__}")
     describe.differences_from_base(config, log)
 
-    experiment = experiments.build(config, directory.tokenizer if directory.has_learned else None, report=log)
+    experiment = build(config, directory.tokenizer if directory.has_learned else None, report=log)
     directory.keep_config()
     directory.keep_tokenizer(experiment.tokenizer)
     describe.experiment_lines(experiment, log)
@@ -77,23 +77,23 @@ def train(experiment, directory, checkpoints, start, log, began):
 
     from configs import base
     from parallel import cost
-    from training.loop import Progress, fit, human
+    from training import features
+    from training.compiled import CompiledSteps, human
+    from training.loop import Progress, fit
     from training.metrics import MetricWriter, NoWriter
 
-    state = experiment.new_state(log) if start is None else restore(experiment, checkpoints, start, log)
+    if start is None:
+        state, told = experiment.new_state(log), None
+    else:
+        experiment, state, told = restore(experiment, checkpoints, start, log)
+    experiment, state = features.with_features(experiment, state, start is None, log)
     start = start or 0
 
-    compiling = time.perf_counter()
-    traced = experiment.trace_train_step()
-    flops = cost.count_flops(traced.jaxpr)
-    with experiment.context():
-        train_step = traced.lower().compile()
-    now = time.perf_counter()
-    log(f"Compiled the step in {now - compiling:.1f} s, {now - began:.1f} s after the start")
+    steps = CompiledSteps(log)
+    steps(experiment, experiment.rows(experiment.batches, start))
+    log(f"Ready {time.perf_counter() - began:.1f} s after the start")
     rate, origin = cost.peak_rate(experiment.model.config.dtype)
-    if memory := cost.memory(train_step):
-        log("Memory per device: " + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in memory.items()))
-    log(f"{human(flops)}FLOP per step; mfu is against {human(rate)}FLOP/s per device, from {origin}")
+    log(f"mfu is against {human(rate)}FLOP/s per device, from {origin}")
 
     meta = {
         "config": base.to_dict(experiment.config),
@@ -101,11 +101,11 @@ def train(experiment, directory, checkpoints, start, log, began):
         "data": experiment.fingerprint,
     }
     writer = MetricWriter(directory.path, start) if jax.process_index() == 0 else NoWriter()
-    progress = Progress(flops, rate * jax.device_count(), experiment.durations["steps"])
+    progress = Progress(rate * jax.device_count(), experiment.durations["steps"])
     try:
         fit(
-            experiment, state, train_step,
-            start=start, checkpoints=checkpoints, writer=writer, progress=progress, meta=meta, report=log,
+            experiment, state, start=start, checkpoints=checkpoints, writer=writer, progress=progress, meta=meta,
+            report=log, told=told, steps=steps,
         )  # fmt: skip
     finally:
         writer.close()
@@ -114,7 +114,7 @@ def train(experiment, directory, checkpoints, start, log, began):
 
 
 def restore(experiment, checkpoints, step, log):
-    """The state of a checkpoint, placed on the mesh."""
+    """(the experiment in the stage of a checkpoint, the state, placed on the mesh, what it says of the plateau)."""
     from errors import ConfigError
 
     seal = checkpoints.read_seal(step)
@@ -129,7 +129,8 @@ def restore(experiment, checkpoints, step, log):
             "options differ, so this is not the run that it would have been"
         )
     log(f"Resuming after step {step}")
-    return experiment.restore(checkpoints, step)
+    experiment = experiment.at_stage(seal.get("stage", 0))
+    return experiment, experiment.restore(checkpoints, step, log), seal.get("plateau")
 
 
 def default_workdir():

@@ -5,7 +5,7 @@ import io
 
 import jax
 
-from training import experiment as experiments
+from training.build import build as build_experiment
 
 # Names of config files, with arguments after a colon. {runs} is where earlier ones of the list were trained.
 ALL = (
@@ -24,4 +24,4 @@ ALL = (
 def build(config, tokenizer=None):
     """The experiment on one device, in silence; `tokenizer` is the directory of a run's own."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return experiments.build(config, tokenizer, devices=jax.devices()[:1], report=lambda line: None)
+        return build_experiment(config, tokenizer, devices=jax.devices()[:1], report=lambda line: None)

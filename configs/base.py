@@ -21,6 +21,12 @@ from errors import ConfigError
 NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
 
 
+METHODS = (  # strategies of finetuning, see training/methods.py
+    "full", "linear_probe", "freeze", "last_layers", "gradual", "lp_ft", "bitfit", "lora", "adapters", "prefix",
+    "prompt", "p_tuning",
+)  # fmt: skip
+
+
 def duration(default):
     """A field that takes a number of steps or a string with a unit, also on the command line."""
     return config_dict.FieldReference(default, field_type=object)
@@ -93,15 +99,25 @@ def _model():
     c.scale_tied_logits = optional(bool)  # multiply tied logits by width ** -0.5 (T5 1.0)
     c.lm_bias = optional(bool)  # a bias over the vocabulary in the head "lm" (XLNet)
     c.mlm_transform = optional(bool)  # a dense layer and a norm in the head "mlm" (BERT)
-    c.pooling = optional(str)  # what classifiers of rows read: first or last token that is not padding, or max over all
+    # What classifiers of rows read: first or last token that is not padding, or max or mean over all
+    c.pooling = optional(str)
     c.pooler_activation = optional(str)  # of the dense layer under such a classifier: tanh, gelu, ..., none: no layer
     c.pooler_dropout = optional(float)  # before that layer
+    # Instead of that layer, a transformation fitted to training examples (models/features.py), which `finetune` sets
+    c.feature_norm = optional(str)  # none, standard (mean 0 and deviation 1) or unit (length 1)
+    c.feature_size = optional(int)  # principal components that a classifier of rows reads; 0: no projection
     c.head_dropout = optional(float)  # before a classifier's last layer
     c.classifier_bias = optional(bool)  # whether the last layer of a classifier of rows has a bias
     c.heads_out = optional(tuple)  # heads beyond those that the objective scores (of converted models)
     c.num_labels = optional(int)  # classes of a classifier of rows or of tokens; 1 in regression
     c.initializer = optional(str)  # normal, truncated_normal, scaled_residual (GPT-2), xavier_uniform or t5
     c.initializer_std = optional(float)  # standard deviation, where the initializer takes one
+
+    # Small new parts of a finetuned model, which `finetune` sets (models/adapters.py). 0: without.
+    c.adapter_size = optional(int)  # width of the bottlenecks after attention and feed-forward (Houlsby et al. 2019)
+    c.prefix_length = optional(int)  # keys and values in front of each layer's own (Li and Liang 2021)
+    c.prefix_gated = optional(bool)  # they have a softmax of their own, times a gate that opens from 0
+    c.prompt_length = optional(int)  # vectors in front of the text of the first stack (Lester et al. 2021)
 
     # Regularisation and execution.
     c.dropout = optional(float)  # on embeddings and sublayer outputs
@@ -159,7 +175,7 @@ def _objective():
     c.subsample = 1e-5
     c.full_count = 100.0  # pairs with fewer co-occurrences count less: (count / full_count) ** count_power (glove)
     c.count_power = 0.75
-    c.lm_weight = 0.0  # coefficient of the next-token loss beside a classifier's (classification; GPT-1: 0.5)
+    c.lm_weight = 0.0  # coefficient of the next-token loss beside a classifier's (supervised; GPT-1: 0.5)
     # End the targets with one more sentinel, as in the T5 paper's figure (span_corruption, denoising with
     # noise=iid_spans, ul2, salient_spans)
     c.final_sentinel = False
@@ -255,13 +271,16 @@ def _task():
     # How texts of different lengths make a batch, which has the same examples in any case: pad (to
     # data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)
     c.batching = "buckets"
-    c.markers = False  # decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, instead of the one that ends
+    c.markers = False  # decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, not the one that ends them
     c.both_orders = False  # pairs are read in both orders, whose states are added (GPT-1's similarity)
     c.stride = 128  # tokens by which the windows over a long context move on (span)
     c.max_question = 64  # tokens of a question at most (span)
     c.max_answer = 30  # tokens of an answer at most (span)
     c.n_best = 20  # starts and ends of answers that are combined (span)
-    c.null_threshold = 0.0  # no answer is given where its score is higher than the best answer's by more than this (span)
+    c.null_threshold = 0.0  # no answer is given where its score exceeds the best answer's by more than this (span)
+    # text: a single task whose examples are texts also has words in front that ask for it, "summarize: ..." (T5); tasks
+    # of other kinds and tasks that are mixed always have them
+    c.instructions = False
     c.largest_share = 2**16  # examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)
     return c
 
@@ -277,7 +296,7 @@ def _finetune():
     c.layers = 0  # layers of freeze and last_layers
     c.save = "auto"  # what checkpoints hold: all, trainable (and the name of the base), auto: that for small new parts
 
-    c.unfreeze = "epochs"  # gradual: the next layer thaws after `unfreeze_every`, or on a plateau of the validation loss
+    c.unfreeze = "epochs"  # gradual: the next layer thaws after `unfreeze_every`; or on a plateau of validation's loss
     c.unfreeze_every = duration("1 epochs")
     c.patience = 2  # validations without improvement that are a plateau
     c.least_improvement = 0.0  # of the validation loss, to count as one
@@ -333,7 +352,8 @@ def _optimizer():
     c.warmup_steps = duration(10_000)  # linear from 0; for inverse_sqrt: constant until here, as T5
     c.decay_steps = optional(object)  # duration over which the schedule falls, warm-up included; None: train.steps.
     # Set it, and train.steps only says where a run stops: a shorter run is the beginning of the longer one.
-    c.final_fraction = 0.0  # the schedule ends at this fraction of the peak (linear, cosine)
+    # The schedule ends at this fraction of the peak (linear, cosine), or also begins there (slanted_triangular)
+    c.final_fraction = 0.0
     c.beta1 = 0.9  # decay of the first moment
     c.beta2 = 0.999  # decay of the second moment
     c.epsilon = 1e-6  # added to the root of the second moment
@@ -447,6 +467,13 @@ def _argument(key, part, text, default, choices):
             return choice
     hint = suggest(text, choices) or "."
     raise ConfigError(f"config argument {key}={text!r} is unknown{hint} Known: {', '.join(map(str, choices))}")
+
+
+def whole_number(key, text):
+    """The value of an argument that is a number of things."""
+    if not text.isdigit():
+        raise ConfigError(f"config argument {key}={text!r} is not a whole number")
+    return int(text)
 
 
 def _public_data(part):

@@ -217,7 +217,7 @@ def _adam(c, *, learning_rate, steps):
 
 def _classify(c):
     """The task, and a run over it."""
-    c.objective.update(name="classification", lm_weight=0.0)
+    c.objective.update(name="supervised", lm_weight=0.0)
     c.task.name = "package"
     c.model.num_labels = 10
     c.data.sequence_length = 400

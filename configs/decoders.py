@@ -108,7 +108,7 @@ def gpt1_classifier(name, arguments, **place):
     """
     c, options = base.experiment(name, arguments)
     c.model.update(family="gpt1", preset="base", num_labels=10)
-    c.objective.update(name="classification", lm_weight=0.5)
+    c.objective.update(name="supervised", lm_weight=0.5)
     c.task.name = "package"
     c.tokenizer.update(kind="bpe", vocab_size=40478)
     c.data.sequence_length = 512

@@ -38,19 +38,17 @@ class Batches:
     """
 
     def __init__(self, sources, weights, *, seed, batch_size, shuffle):
-        if len(sources) != len(weights) or not sources:
-            raise ConfigError(f"a mixture needs a weight for each source, got {len(sources)} and {len(weights)}")
-        if min(weights) <= 0:
-            raise ConfigError(f"the weights of a mixture must be positive, got {list(weights)}: leave sources out")
+        self._order = Order([source.num_rows for source in sources], weights, seed=seed, shuffle=shuffle)
         if batch_size < 1:
             raise ConfigError(f"train.batch_size must be at least 1, got {batch_size}")
         _check_alike(sources)
         self._sources, self._batch_size = list(sources), batch_size
-        self._mixture = _mixture(weights)
-        orders = [_shuffled(s.num_rows, seed, k) if shuffle else _in_order for k, s in enumerate(sources)]
-        self._orders = orders
-        largest = int(np.argmax(weights))
-        self.steps_per_epoch = sources[largest].num_rows * sum(weights) / weights[largest] / batch_size
+        self.steps_per_epoch = self._order.epoch / batch_size
+
+    def size(self, step):
+        """Rows of a step over all processes: always as many."""
+        del step
+        return self._batch_size
 
     def batches(self, step, places=None):
         """Reads the rows of a step.
@@ -66,17 +64,53 @@ class Batches:
         places = np.arange(self._batch_size) if places is None else np.asarray(places, np.int64)
         if places.size and (places.min() < 0 or places.max() >= self._batch_size):
             raise ValueError(f"places must lie in [0, {self._batch_size}), got {places.min()} to {places.max()}")
-        source, position = self._mixture(step * self._batch_size + places)
+        sources, numbers, epochs = self._order(step * self._batch_size + places)
         batch = {}
-        for number in np.unique(source).tolist():
-            chosen = np.flatnonzero(source == number)
-            epochs, within = np.divmod(position[chosen], self._sources[number].num_rows)
-            rows = self._sources[number].rows(self._orders[number](epochs, within), epochs)
+        for source in np.unique(sources).tolist():
+            chosen = np.flatnonzero(sources == source)
+            rows = self._sources[source].rows(numbers[chosen], epochs[chosen])
             for key, value in rows.items():
                 if key not in batch:
                     batch[key] = np.empty((len(places), *value.shape[1:]), value.dtype)
                 batch[key][chosen] = value
         return batch | {"row": places.astype(np.int32)}
+
+
+class Order:
+    """The infinite order of the rows of several sources.
+
+    Args:
+        sizes: rows of each source.
+        weights: shares of the rows that come from each; need not sum to 1.
+        seed: decides the order.
+        shuffle: False reads every source in order.
+
+    Attributes:
+        epoch: float, elements of the order until the source with the largest weight has been read once.
+
+    Raises:
+        ConfigError: the weights do not fit the sources.
+    """
+
+    def __init__(self, sizes, weights, *, seed, shuffle):
+        if len(sizes) != len(weights) or not sizes:
+            raise ConfigError(f"a mixture needs a weight for each source, got {len(sizes)} and {len(weights)}")
+        if min(weights) <= 0:
+            raise ConfigError(f"the weights of a mixture must be positive, got {list(weights)}: leave sources out")
+        self._sizes, self._mixture = np.array(sizes, np.int64), _mixture(weights)
+        self._orders = [_shuffled(size, seed, k) if shuffle else _in_order for k, size in enumerate(sizes)]
+        largest = int(np.argmax(weights))
+        self.epoch = sizes[largest] * sum(weights) / weights[largest]
+
+    def __call__(self, elements):
+        """Elements int64 [n] of the order -> numbers of their sources, of the rows in these, and of the epochs."""
+        sources, positions = self._mixture(elements)
+        epochs, within = np.divmod(positions, self._sizes[sources])
+        rows = np.empty_like(within)
+        for source in np.unique(sources).tolist():
+            chosen = sources == source
+            rows[chosen] = self._orders[source](epochs[chosen], within[chosen])
+        return sources, rows, epochs
 
 
 def _mixture(weights):

@@ -1,137 +1,121 @@
-"""Labelled examples: the texts of a task, tokenised once and kept in the cache like corpora."""
+"""Labelled examples: those of a task, turned into features once and kept in the cache like corpora.
 
+A feature is what a model reads at once: an example, or of long contexts a window over one (`tasks.encoding`).
+"""
+
+import dataclasses
 import hashlib
 import json
 import pathlib
 
 import numpy as np
 
-from data import artifacts, corpus_files
-from data.corpus import ranges
+from data import artifacts
 from errors import ConfigError, DataError
+from tasks import encoding
 
-FORMAT = 1  # counted up when the same task and tokenizer come to give other ids
-_TEXTS_PER_CALL = 256
+FORMAT = 2  # counted up when the same task, tokenizer and layout come to give other arrays
 
 
-class Examples:
-    """A task's examples in both splits.
-
-    A text is held out by the same rule, and for the same share, as a corpus's documents are: what was held out from
-    pretraining on the same texts is what finetuning is judged by, and no text is in both splits.
+class Features:
+    """The features of one split of a task, n of them.
 
     Attributes:
-        name: fingerprint of the prepared examples.
-        directory: where they are.
+        name: fingerprint of the prepared arrays.
+        directory: where they are kept; None: nowhere.
+        layout: objectives.base.Layout, how they were made.
         labels: names of the labels.
-
-    Raises:
-        DataError: a split has no example.
+        arrays: {name: array}, see `tasks.encoding.encode`.
+        num_examples: examples that they were made of.
+        used: int64 [m], the numbers of the features that are read, ascending: all, or those of `task.limit` examples.
+        lengths: int64 [texts], tokens of each text.
+        sizes: int64 [n], tokens of each feature's longest text.
+        texts: the most texts of a feature.
     """
 
-    def __init__(self, task, tokenizer, cache_dir, *, validation_share, report):
-        parts = [FORMAT, task.name, task.fingerprint(), tokenizer.hash, float(validation_share)]
-        self.name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-        self.directory = pathlib.Path(cache_dir).expanduser() / "examples" / self.name
-
-        def make():
-            report(f"tokenising the examples of the task {task.name}")
-            return _tokenise(task, tokenizer, validation_share), {"labels": list(task.labels())}
-
-        arrays, facts = artifacts.prepare(self.directory, make, report)
-        self.labels = tuple(facts["labels"])
-        self._splits = {}
-        for split in corpus_files.SPLITS:
-            mine = {key: arrays[f"{split}_{key}"] for key in ("ids", "offsets", "labels")}
-            self._splits[split] = Split(split, mine, tokenizer.vocab_size)
-            if not len(mine["labels"]):
-                raise DataError(
-                    f"the {split} split of task {task.name} is empty with data.validation_share={validation_share}: "
-                    "change it"
-                )
-
-    def split(self, name):
-        """The Split "train" or "validation"."""
-        return self._splits[name]
-
-
-class Split:
-    """The examples of one split: `ids` int32 of all texts end to end, `offsets` int64 [n + 1], `labels` int32 [n]."""
-
-    def __init__(self, name, arrays, vocab_size):
-        self.name, self._vocab_size = name, vocab_size
-        self.ids, self.offsets, self.labels = arrays["ids"], arrays["offsets"], arrays["labels"]
+    def __init__(self, arrays, layout, num_examples, labels=(), name="", directory=None):
+        self.name, self.directory, self.layout, self.labels = name, directory, layout, tuple(labels)
+        self.arrays, self.num_examples = arrays, num_examples
+        self.used = np.arange(len(arrays["example"]))
+        self.lengths = np.diff(arrays["offsets"])
+        first = arrays["first_text"]
+        self.sizes = np.maximum.reduceat(self.lengths, first[:-1]) if len(first) > 1 else np.zeros(0, np.int64)
+        self.texts = int(np.diff(first).max(initial=1))
 
     @property
     def counts(self):
-        """int64 [vocab_size]: how often each id occurs."""
-        return np.bincount(self.ids, minlength=self._vocab_size)
+        """int64 [V]: how often each id occurs in the texts, V being the highest id and 1."""
+        return np.bincount(self.arrays["tokens"])
+
+    @property
+    def num_used(self):
+        """How many examples the features that are read are of."""
+        return len(np.unique(self.arrays["example"][self.used]))
 
     @property
     def majority(self):
-        """Share of the most frequent label."""
-        return float(np.bincount(self.labels).max() / len(self.labels))
+        """(name, share) of the most frequent class among the labels that are known; None without any."""
+        labels = self.arrays["labels"][self.used] if self.layout.kind == "class" else np.zeros(0, np.int32)
+        known = labels[labels >= 0]
+        if not len(known):
+            return None
+        counts = np.bincount(known)
+        return self.labels[counts.argmax()], float(counts.max() / len(known))
+
+    @property
+    def target_lengths(self):
+        """int64 [n]: tokens of each answer with its start; 0 where there are no separate answers."""
+        if "target_offsets" not in self.arrays:
+            return np.zeros(len(self.sizes), np.int64)
+        return np.diff(self.arrays["target_offsets"]) + len(self.layout.target_start)
+
+    def limited(self, limit, seed):
+        """The features of the first `limit` examples of a permutation by `seed`, so that subsets are nested.
+
+        Raises:
+            ConfigError: `limit` is negative.
+        """
+        if limit < 0:
+            raise ConfigError(f"task.limit={limit} must be 0 (all examples) or more")
+        if not limit or limit >= self.num_examples:
+            return self
+        chosen = np.random.default_rng(seed).permutation(self.num_examples)[:limit]
+        less = Features(self.arrays, self.layout, self.num_examples, self.labels, self.name, self.directory)
+        less.used = np.flatnonzero(np.isin(self.arrays["example"], chosen))
+        return less
 
 
-class Rows:
-    """A row an example: its first tokens, as many as there is room for, between `start` and `end`, and padding.
+def prepare(task, tokenizer, layout, split, cache_dir, report):
+    """The Features of a split of a task, which are made if they are not in the cache.
 
-    `rows(indices [n], epochs [n])` gives `tokens` and `segments` int32 [n, length], 1 and on padding 0, and `labels`
-    int32 [n].
+    Args:
+        task: tasks.Task.
+        tokenizer: data.tokenizers.Tokenizer.
+        layout: objectives.base.Layout.
+        split: one of tasks.base.SPLITS.
+        cache_dir: root of the cache.
+        report: called with progress messages.
 
     Raises:
-        ConfigError: `length` leaves no room for text.
+        DataError: the task has no such split, it is empty, or an example of it is wrong.
     """
+    parts = [FORMAT, encoding.FORMAT, task.name, task.fingerprint(), tokenizer.hash, dataclasses.asdict(layout), split]
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    directory = pathlib.Path(cache_dir).expanduser() / "examples" / name
 
-    def __init__(self, split, length, start=(), end=(), pad=0):
-        self._split, self._length, self._pad = split, length, pad
-        self._start, self._end = tuple(start), tuple(end)
-        self._capacity = length - len(self._start) - len(self._end)
-        if self._capacity < 1:
-            raise ConfigError(
-                f"rows of {length} tokens have no room for text beside {length - self._capacity} special tokens: "
-                "raise data.sequence_length"
+    def make():
+        report(f"tokenising the {split} examples of the task {task.name}")
+        examples, labels = list(task.examples(split)), list(task.labels())
+        if not examples:
+            raise DataError(
+                f"task.name={task.name} has no {split} examples: the file of that split is empty, give one that is not"
             )
-        self.num_rows = len(split.labels)
+        arrays = encoding.encode(examples, tokenizer, layout, labels, training=split == "train")
+        return arrays, {"labels": labels, "examples": len(examples)}
 
-    def rows(self, indices, epochs):
-        indices = np.asarray(indices, np.int64)
-        n, starts = len(indices), self._split.offsets[indices]
-        sizes = np.minimum(self._split.offsets[indices + 1] - starts, self._capacity)
-        base = np.arange(n) * self._length
-        wrapped = sizes + len(self._start) + len(self._end)
-        tokens = np.full(n * self._length, self._pad, np.int32)
-        segments = np.zeros(n * self._length, np.int32)
-        segments[ranges(base, wrapped)] = 1
-        tokens[ranges(base + len(self._start), sizes)] = self._split.ids[ranges(starts, sizes)]
-        for k, token in enumerate(self._start):
-            tokens[base + k] = token
-        for k, token in enumerate(self._end):
-            tokens[base + len(self._start) + sizes + k] = token
-        return {
-            "tokens": tokens.reshape(n, self._length),
-            "segments": segments.reshape(n, self._length),
-            "labels": self._split.labels[indices],
-            "row_id": indices.astype(np.int32),
-            "epoch": np.asarray(epochs, np.int32),
-        }
-
-
-def _tokenise(task, tokenizer, validation_share):
-    """{"<split>_ids", "<split>_offsets", "<split>_labels"}; texts without a token are left out."""
-    found = {split: ([], []) for split in corpus_files.SPLITS}
-    examples = list(task.examples())
-    for first in range(0, len(examples), _TEXTS_PER_CALL):
-        some = examples[first : first + _TEXTS_PER_CALL]
-        encoded = tokenizer.encode_batch([text for text, _ in some])
-        for (text, label), ids in zip(some, encoded, strict=True):
-            if len(ids):
-                of_split = found["validation" if corpus_files.is_held_out(text, validation_share) else "train"]
-                of_split[0].append(np.asarray(ids, np.int32))
-                of_split[1].append(label)
-    arrays = {}
-    for split, (texts, labels) in found.items():
-        arrays[f"{split}_ids"] = np.concatenate([*texts, np.zeros(0, np.int32)]).astype(np.int32)
-        arrays[f"{split}_offsets"] = np.concatenate([[0], np.cumsum([len(ids) for ids in texts])]).astype(np.int64)
-        arrays[f"{split}_labels"] = np.array(labels, np.int32)
-    return arrays
+    arrays, facts = artifacts.prepare(directory, make, report)
+    for line in encoding.describe(arrays, layout):
+        report(f"{task.name}, {split}: {line}")
+    if not len(arrays["example"]):
+        raise DataError(f"none of the {facts['examples']} {split} examples of task.name={task.name} has a token")
+    return Features(arrays, layout, facts["examples"], facts["labels"], name, directory)

@@ -9,6 +9,9 @@ from typing import Any
 
 from data import corpus, corpus_files, examples, rows, sources, tokenizers
 from data.batches import Batches
+from data.example_batches import ExampleBatches
+from data.poisson import Drawing
+from errors import ConfigError
 
 TRAINING_FORMAT = 1  # counted up when the same text and settings come to give another tokenizer
 # Options of rows that every fingerprint names. Later ones are left out at their defaults: earlier runs keep theirs.
@@ -20,12 +23,13 @@ class Data:
     """Batches by step, and what they were made from.
 
     Attributes:
-        batches: data.batches.Batches.
+        batches: data.batches.Batches, or data.example_batches.ExampleBatches.
         fingerprint: hex digest of all corpora and of the rows read from them.
         description: one line for the console.
-        corpora: the open data.corpus.Corpus of each source.
+        corpora: the open data.corpus.Corpus of each source, or the data.examples.Features of each task.
         split: the split of the corpora that is read.
         labels: names of the labels of examples; none of other rows.
+        features: data.examples.Features of the task, where there is one and no other.
     """
 
     batches: Any
@@ -34,18 +38,26 @@ class Data:
     corpora: list
     split: str
     labels: tuple[str, ...] = ()
+    features: Any = None
 
     def __call__(self, step, places=None):
         """The rows of a step at some places of the global batch (None: all); see data.batches."""
         return self.batches.batches(step, places)
 
+    def size(self, step):
+        """Rows of the global batch of a step: train.batch_size, or less where examples are packed."""
+        return self.batches.size(step)
+
     @property
     def counts(self):
         """int64 [V]: how often each id occurs in the corpora together, without regard to their weights."""
+        if isinstance(self.batches, ExampleBatches):
+            return self.batches.counts
         return sum(corpus.split(self.split).counts for corpus in self.corpora)
 
     @property
     def steps_per_epoch(self):
+        """A float; of examples of other splits than "train" an int, of steps that give each once."""
         return self.batches.steps_per_epoch
 
 
@@ -107,26 +119,31 @@ def _some(source, size):
             return
 
 
-def open_batches(config, tokenizer, wanted, split, task=None, report=print):
+def open_batches(config, tokenizer, wanted, split, tasks=None, multiple=1, report=print):
     """The batches of a split; its corpora are prepared if they are not there yet.
 
     Args:
         config: the configuration.
         tokenizer: data.tokenizers.Tokenizer.
         wanted: objectives.base.Rows, what the objective reads.
-        split: "train" (shuffled) or "validation" (in order).
-        task: tasks.Task, where `wanted` are its examples; else None.
+        split: "train" (shuffled) or "validation" (in order); of examples also "test".
+        tasks: the tasks.Task whose examples `wanted` are, several to mix them; else None.
+        multiple: what the number of rows of a step must be a multiple of; train.batch_size is.
         report: called with progress messages.
 
     Returns:
         Data.
+
+    Raises:
+        ConfigError, DataError: options or data that do not go together, or are missing.
     """
     if wanted.kind == "examples":
-        return _open_examples(config, tokenizer, wanted, split, task, report)
+        return _open_examples(config, tokenizer, wanted, split, tasks, multiple, report)
     separate = split == "validation" and bool(config.data.validation_source)
     share = 0.0 if separate or config.data.validation_source else config.data.validation_share
     options = dataclasses.asdict(wanted)
     document_end = options.pop("document_end")
+    del options["layout"], options["batching"]  # of examples
     described = _described(wanted, options)
     opened, planned, weights = [], [], []
     for source, weight in open_sources(config, split):
@@ -153,20 +170,56 @@ def open_batches(config, tokenizer, wanted, split, task=None, report=print):
     return Data(batches, digest, description, opened, "train" if separate else split)
 
 
-def _open_examples(config, tokenizer, wanted, split, task, report):
-    """The Data of a task's labelled examples; see `open_batches`."""
-    share = config.data.validation_share
-    made = examples.Examples(task, tokenizer, config.data.cache_dir, validation_share=share, report=report)
-    part = made.split(split)
-    planned = examples.Rows(part, wanted.length, wanted.start, wanted.end, wanted.pad)
-    batches = Batches([planned], [1.0], seed=config.seed, batch_size=config.train.batch_size, shuffle=split == "train")
-    options = [made.name, split, wanted.length, wanted.start, wanted.end, wanted.pad]
+def _open_examples(config, tokenizer, wanted, split, tasks, multiple, report):
+    """The Data of labelled examples; see `open_batches`."""
+    if len(tasks) > 1 and wanted.layout.kind != "text":
+        raise ConfigError(
+            f"task.name={config.task.name}: only texts can be mixed, as all tasks have the same head then; set "
+            "objective.name=responses and task.kind=text, or task.name to one task"
+        )
+    opened = []
+    for task in tasks:
+        made = examples.prepare(task, tokenizer, wanted.layout, split, config.data.cache_dir, report)
+        opened.append(made.limited(config.task.limit, config.seed) if split == "train" else made)
+    if config.task.largest_share < 1:
+        raise ConfigError(f"task.largest_share={config.task.largest_share} must be at least 1 example")
+    weights = [min(made.num_used, config.task.largest_share) for made in opened]
+    private = bool(config.finetune.dp_clip_norm) and split == "train"
+    drawing = _drawing(config, opened, wanted, multiple) if private else None
+    batches = ExampleBatches(
+        opened,
+        weights,
+        batching=wanted.batching,
+        length=wanted.length,
+        pad=wanted.pad,
+        seed=config.seed,
+        batch_size=config.train.batch_size,
+        multiple=multiple,
+        shuffle=split == "train",
+        drawing=drawing,
+    )
+    options = [[made.name for made in opened], weights, split, wanted.length, wanted.pad, wanted.batching]
+    options += [config.task.limit] if config.task.limit else []
+    only = opened[0] if len(opened) == 1 else None
+    found = only and only.majority
+    described = f" of {len(only.labels)} labels, {found[1]:.1%} of them {found[0]}" if found else ""
     description = (
-        f"task {task.name}, {planned.num_rows:,} {split} examples of {len(made.labels)} labels, the most frequent of "
-        f"which is {part.majority:.1%} of them; rows of {wanted.length}, {batches.steps_per_epoch:,.1f} steps an epoch"
+        f"task {config.task.name}, {sum(made.num_used for made in opened):,} {split} examples{described}; rows of at "
+        f"most {wanted.length} tokens ({wanted.batching}), {batches.steps_per_epoch:,.1f} steps an epoch"
     )
     digest = hashlib.sha256(repr(options).encode()).hexdigest()
-    return Data(batches, digest, description, [made], split, made.labels)
+    return Data(batches, digest, description, opened, split, only.labels if only else (), only)
+
+
+def _drawing(config, opened, wanted, multiple):
+    """What private training reads: each example of one task by chance."""
+    if len(opened) > 1 or wanted.batching == "pack":
+        raise ConfigError(
+            f"finetune.dp_clip_norm={config.finetune.dp_clip_norm}: private training reads one task, an example a row; "
+            "set task.name to one task, and task.batching to buckets"
+        )
+    size = config.train.batch_size
+    return Drawing(len(opened[0].used), seed=config.seed, batch_size=size, multiple=multiple)
 
 
 def _described(wanted, options):

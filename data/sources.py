@@ -25,6 +25,7 @@ from errors import ConfigError, DataError
 
 KINDS = ("pydocs", "text", "jsonl", "tfds")
 _FORMAT = 1  # part of every fingerprint: raise it when a source cuts or cleans text differently
+_PACKAGES = ("text", "question_answering", "summarization", "translate")  # of tensorflow-datasets, with text in them
 _RECORDS_PER_READ = 256  # of a tensorflow-datasets split: one bulk read, a few MB at most
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -236,14 +237,7 @@ class TfdsSource(Source):
     tfds_dir: str
 
     def check(self):
-        builder, split = self._open()
-        missing = [path for path in builder.info.splits[split].filepaths if not path.exists()]
-        if missing:
-            raise DataError(
-                f"data source {self.name!r}: {len(missing)} shards of the prepared data set are missing, "
-                f"the first is {missing[0]}; copy or prepare it again"
-            )
-        features = builder.info.features
+        features = self.check_shards()
         if self.text_field not in features:
             raise DataError(
                 f"data source {self.name!r} has no field {self.text_field!r}"
@@ -251,14 +245,37 @@ class TfdsSource(Source):
                 "choose one with data.text_field"
             )
 
+    def check_shards(self):
+        """Looks whether all files are there; returns the library's description of the fields.
+
+        Raises:
+            DataError: see `check`.
+        """
+        builder, split = self.open()
+        missing = [path for path in builder.info.splits[split].filepaths if not path.exists()]
+        if missing:
+            raise DataError(
+                f"data source {self.name!r}: {len(missing)} shards of the prepared data set are missing, "
+                f"the first is {missing[0]}; copy or prepare it again"
+            )
+        return builder.info.features
+
     def fingerprint(self):
-        builder, split = self._open()
+        builder, split = self.open()
         info = builder.info.splits[split]
         parts = (builder.info.full_name, split, self.text_field, len(info.filepaths), info.num_examples)
         return _hash("tfds", *parts)
 
     def _texts(self):
-        builder, split = self._open()
+        return (_field(record, self.text_field, where) for record, where in self.records())
+
+    def records(self):
+        """Yields (record as the library gives it, a dict of numpy values; where it is from, for messages).
+
+        Raises:
+            DataError: a shard cannot be read.
+        """
+        builder, split = self.open()
         records = builder.as_data_source(split=split)
         for start in range(0, len(records), _RECORDS_PER_READ):
             stop = min(start + _RECORDS_PER_READ, len(records))
@@ -270,9 +287,9 @@ class TfdsSource(Source):
                     f"{where}: a shard in {builder.data_path} cannot be read ({error}); copy or prepare it again"
                 ) from error
             for record in batch:
-                yield _field(record, self.text_field, where)
+                yield record, where
 
-    def _open(self):
+    def open(self):
         """Returns the library's builder and the name of the split.
 
         Raises:
@@ -299,7 +316,8 @@ class TfdsSource(Source):
     def _builder(self, name):
         import tensorflow_datasets as tfds  # slow to import, and most runs do without
 
-        importlib.import_module("tensorflow_datasets.text")  # registers c4, glue, wikipedia, ...
+        for package in _PACKAGES:  # registers what they hold
+            importlib.import_module(f"tensorflow_datasets.{package}")
         if _is_path(name):
             folder = os.path.expanduser(name)
             try:
@@ -321,11 +339,26 @@ class TfdsSource(Source):
             ) from None
         except ValueError as error:  # a configuration or a version that the data set does not have
             raise DataError(f"data source {self.name!r}: {error}") from None
-        if not builder.is_prepared():
+        except (
+            ImportError
+        ):  # the library's code for some data sets (SuperGLUE) needs TensorFlow: the files know as much
+            builder = _from_files(name, data_dir)
+        if builder is None or not builder.is_prepared():
             raise DataError(
                 f"data source {self.name!r} is not prepared: {looked}; {_how_to_prepare(name, self.tfds_dir)}"
             )
         return builder
+
+
+def _from_files(name, data_dir):
+    """The library's builder of a data set as its files describe it; None where there are none."""
+    import tensorflow_datasets as tfds
+
+    name, options = tfds.core.naming.parse_builder_name_kwargs(name, data_dir=data_dir)
+    try:
+        return tfds.core.read_only_builder.builder_from_files(str(name), **options)
+    except tfds.core.registered.DatasetNotFoundError:
+        return None
 
 
 def _split_name(dataset):

@@ -91,7 +91,7 @@ def open_directory(path):
             f"{path} is not a directory: give a local one that holds config.json and model.safetensors (nothing is "
             "downloaded)"
         )
-    settings = _json(path / "config.json")
+    settings = read_json(path / "config.json")
     if (path / SINGLE).exists():
         return Directory(path, settings, read_header(path / SINGLE))
     if (path / INDEX).exists():
@@ -111,7 +111,12 @@ def conversion(path):
     )
 
 
-def _json(path):
+def read_json(path):
+    """The dict in a JSON file of such a directory.
+
+    Raises:
+        DataError: there is no such file, or something else in it.
+    """
     try:
         found = json.loads(path.read_text())
     except OSError as error:
@@ -124,7 +129,7 @@ def _json(path):
 
 
 def _shards(path):
-    found = _json(path / INDEX).get("weight_map")
+    found = read_json(path / INDEX).get("weight_map")
     if not isinstance(found, dict):
         raise DataError(f"{path / INDEX} has no weight_map: copy it again")
     headers = {}

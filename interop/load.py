@@ -132,6 +132,25 @@ def read_hf(directory, mesh=None, dtype=None, heads=(), report=print):
     return Loaded(models.Transformer(config), params, story, source.settings)
 
 
+def offered(directory):
+    """What a directory has to take parameters from.
+
+    Args:
+        directory: see `load_hf`.
+
+    Returns:
+        (ModelConfig of its class, {name: shape} of our parameters that its files hold).
+
+    Raises:
+        ConfigError, DataError: as `load_hf`.
+    """
+    source = files.open_directory(directory)
+    known, class_name, config = settings.read(source.settings, source.tensors)
+    wanted = plans.parameters(config)
+    missing = _select(source, known, class_name, config, wanted, wanted).missing
+    return config, {name: shape for name, shape in wanted.shapes.items() if name not in missing}
+
+
 @dataclasses.dataclass(frozen=True)
 class _Selection:
     """Which tensors are read.

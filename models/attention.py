@@ -42,8 +42,10 @@ def _choose(q_BTHE, visibility, bias, dropout):
         and q_BTHE.dtype in (jnp.bfloat16, jnp.float16)
         and head_dim % 8 == 0
         and head_dim <= 128
+        and q_BTHE.shape[1] > 1  # one query a row is bound by reading keys and values, however they are multiplied
         and (visibility.sees_all or visibility.is_causal)  # a mask array loses the fast path
-        and (bias is None or bias.shape[0] == 1)  # cuDNN differentiates a bias only if rows share it
+        # cuDNN differentiates a bias only if rows share it and lengths are even.
+        and (bias is None or (bias.shape[0] == 1 and bias.shape[2] % 2 == bias.shape[3] % 2 == 0))
     )
     return "cudnn" if fused else "einsum"
 

@@ -34,8 +34,9 @@ CHOICES = {
     "norm": ("layer", "rms"),
     "norm_position": ("pre", "post"),
     "activation": ("gelu", "gelu_tanh", "relu", "silu"),
-    "pooling": ("first", "last", "max"),
+    "pooling": ("first", "last", "max", "mean"),
     "pooler_activation": ("tanh", "gelu", "gelu_tanh", "relu", "silu", "none"),
+    "feature_norm": ("none", "standard", "unit"),
     "initializer": ("normal", "truncated_normal", "scaled_residual", "xavier_uniform", "t5"),
     "dtype": ("float32", "bfloat16"),
     "attention_backend": ("auto", "einsum", "xla", "cudnn"),
@@ -63,7 +64,7 @@ HEADS_BEFORE_TRANSFORMERS = {  # architecture: the heads that it can have
 LEAST = {
     1: "layers width heads kv_heads ffn vocab_size vocab_multiple num_labels",
     0: "decoder_layers token_types max_positions position_offset relative_span relative_buckets enhanced_decoder "
-    "window feature_layers",
+    "window feature_layers feature_size adapter_size prefix_length prompt_length",
 }
 
 
@@ -125,11 +126,17 @@ class ModelConfig:
     pooling: str = "first"
     pooler_activation: str = "tanh"
     pooler_dropout: float = 0.0
+    feature_norm: str = "none"
+    feature_size: int = 0
     head_dropout: float = 0.1
     classifier_bias: bool = True
     num_labels: int = 2
     initializer: str = "normal"
     initializer_std: float = 0.02
+    adapter_size: int = 0
+    prefix_length: int = 0
+    prefix_gated: bool = False
+    prompt_length: int = 0
     dropout: float = 0.1
     attention_dropout: float = 0.1
     activation_dropout: float = 0.0
@@ -163,6 +170,7 @@ class ModelConfig:
         self._check_positions()
         self._check_structure()
         self._check_recurrent()
+        self._check_new_parts()
 
     def _check_positions(self):
         if self.positions == "rotary" and self.head_dim % 2:
@@ -252,15 +260,36 @@ class ModelConfig:
                 f"model.architecture={self.architecture} has neither positions nor layers to recompute: set "
                 "model.positions=none and model.remat=none"
             )
-        if self.architecture == "bidirectional_recurrent" and self.pooling != "max":
+        if self.architecture == "bidirectional_recurrent" and self.pooling not in ("max", "mean"):
             raise ConfigError(
                 f"model.pooling={self.pooling}: no one state has read all of a row in both directions; set "
-                "model.pooling=max"
+                "model.pooling=max or mean"
             )
         if self.feature_layers and (self.architecture != "bidirectional_recurrent" or "lm" in self.heads_out):
             raise ConfigError(
                 "model.feature_layers puts the states of a model of both directions under a classifier: it needs "
                 "model.architecture=bidirectional_recurrent and no head lm"
+            )
+
+    def _check_new_parts(self):
+        for field in ("adapter_size", "prefix_length", "prompt_length"):
+            if getattr(self, field) and self.architecture in HEADS_BEFORE_TRANSFORMERS:
+                raise ConfigError(
+                    f"model.{field}={getattr(self, field)} is a part of transformers, which model.architecture="
+                    f"{self.architecture} is not: finetune it with another method"
+                )
+        for field in ("prefix_length", "prompt_length"):
+            if getattr(self, field) and self.positions in ("disentangled", "transformer_xl"):
+                raise ConfigError(
+                    f"model.{field}={getattr(self, field)}: model.positions={self.positions} scores distances between "
+                    "tokens, and what stands in front of the text has none; finetune it with lora or adapters"
+                )
+        if self.prefix_gated and not self.prefix_length:
+            raise ConfigError("model.prefix_gated needs model.prefix_length, the number of keys that the gate weighs")
+        if self.prompt_length and self.longest_row is not None and self.longest_row < 1:
+            raise ConfigError(
+                f"model.prompt_length={self.prompt_length} leaves no place for text: the model has "
+                f"model.max_positions={self.max_positions} positions; make the prompt shorter"
             )
 
     def projection_bias(self, letter):
@@ -271,8 +300,8 @@ class ModelConfig:
 
     @property
     def longest_row(self):
-        """Tokens of the longest row that a table of positions allows; None: there is no such table."""
-        return self.max_positions if "learned" in self.positions or self.enhanced_decoder else None
+        """Tokens of the longest row that a table of positions allows beside the prompt; None: there is no table."""
+        return self.max_positions - self.prompt_length if "learned" in self.positions or self.enhanced_decoder else None
 
     @property
     def padded_vocab(self):

@@ -49,14 +49,19 @@ class Embeddings(nn.Module):
     config: Any
 
     @nn.compact
-    def __call__(self, token_table, inputs, deterministic):
-        """f32 or bf16 [B, T, D] from the five input arrays of `models.inputs.stream`."""
+    def __call__(self, token_table, inputs, deterministic, prompt_PE=None):
+        """f32 or bf16 [B, T, D] from the five input arrays of `models.inputs.stream`.
+
+        With a prompt, whose vectors go before those of the tokens, [B, P + T, D]; the arrays have made room for it.
+        """
         c = self.config
         tokens = inputs["tokens"]
+        x_BTE = token_table(tokens)
+        if prompt_PE is not None:
+            x_BTE = jnp.concatenate([jnp.broadcast_to(prompt_PE, (len(tokens), *prompt_PE.shape)), x_BTE], axis=1)
         positions = inputs["positions"]
         if positions is None:
-            positions = jnp.arange(tokens.shape[1])[None]
-        x_BTE = token_table(tokens)
+            positions = jnp.arange(x_BTE.shape[1])[None]
         if c.scale_embeddings:
             x_BTE *= jnp.asarray(c.width**0.5, c.dtype).astype(jnp.float32)  # rounded to the compute type, as Gemma's
         if "learned" in c.positions:

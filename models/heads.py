@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from models import axes
 from models.dropout import dropout
 from models.embeddings import Table
+from models.features import FeatureTransform, has_transform
 from models.initializers import initializer, padded_rows
+from models.inputs import STREAM_KEYS
 from models.primitives import ACTIVATIONS, Linear, Norm
 
 BOUNDARY_POSITIONS, BOUNDARY_WIDTH = 20, 200  # SpanBERT: places in a span, and the size of their vectors
@@ -20,28 +22,108 @@ def gather(hidden_BTD, positions_BP):
 
 
 def pool(hidden_BTD, config, segments, positions):
-    """The state of each row that classifiers read, [B, D].
+    """The state of each row that classifiers read, [B, D], or those of several texts in a row, [B, E, D].
 
     Args:
         hidden_BTD: states of the last stack.
         config: ModelConfig; `pooling` says which place when `positions` is None. "max" takes the largest of each
-            feature over all places that are not padding.
+            feature over all places that are not padding, "mean" their mean; of a row of nothing but padding, 0.
         segments: int32 [B, T], 0 for padding, or None.
-        positions: int32 [B], or None.
+        positions: int32 [B] or [B, E], or None.
     """
-    if positions is None and config.pooling == "max":
-        if segments is not None:
-            lowest = jnp.finfo(hidden_BTD.dtype).min
-            hidden_BTD = jnp.where((segments > 0)[..., None], hidden_BTD, lowest)
-        return jnp.max(hidden_BTD, axis=1)
-    if positions is None and config.pooling == "first":
+    if positions is not None:
+        states = gather(hidden_BTD, positions.reshape(positions.shape[0], -1))
+        return states.reshape(*positions.shape, states.shape[-1])
+    if config.pooling in ("max", "mean"):
+        return _over_places(hidden_BTD, config.pooling, segments)
+    if config.pooling == "first":
         return hidden_BTD[:, 0]
-    if positions is None and segments is None:
+    if segments is None:
         return hidden_BTD[:, -1]
-    if positions is None:
-        length = hidden_BTD.shape[1]
-        positions = length - 1 - jnp.argmax(jnp.flip(segments > 0, axis=1), axis=1)
-    return gather(hidden_BTD, positions[:, None])[:, 0]
+    length = hidden_BTD.shape[1]
+    last_B = length - 1 - jnp.argmax(jnp.flip(segments > 0, axis=1), axis=1)
+    return gather(hidden_BTD, last_B[:, None])[:, 0]
+
+
+def _over_places(hidden_BTD, kind, segments):
+    """[B, D]: the largest or the mean of each feature over the places that are not padding."""
+    if segments is None:
+        return jnp.max(hidden_BTD, axis=1) if kind == "max" else jnp.mean(hidden_BTD, axis=1)
+    real_BT1 = (segments > 0)[..., None]
+    if kind == "max":
+        largest_BD = jnp.max(jnp.where(real_BT1, hidden_BTD, jnp.finfo(hidden_BTD.dtype).min), axis=1)
+        return jnp.where(jnp.any(real_BT1, axis=1), largest_BD, 0)  # the least number would overflow further on
+    count_B1 = jnp.maximum(jnp.sum(real_BT1, axis=1), 1).astype(hidden_BTD.dtype)
+    return jnp.sum(jnp.where(real_BT1, hidden_BTD, 0), axis=1) / count_B1
+
+
+def fold_texts(batch):
+    """Puts the texts of examples that have several, one behind the other, into rows of their own.
+
+    Args:
+        batch: see models.inputs.
+
+    Returns:
+        The batch with [B, C, T] arrays of streams, and `pool_positions` [B, C], as [B * C, ...]; and C, or None where
+        the batch has a text a row, and is returned as it is.
+    """
+    if "tokens" not in batch or batch["tokens"].ndim == 2:
+        return batch, None
+    folded = [prefix + key for prefix in ("", "decoder_") for key in STREAM_KEYS]
+    flat = {key: batch[key].reshape(-1, batch[key].shape[-1]) for key in folded if key in batch}
+    if "pool_positions" in batch:
+        flat["pool_positions"] = batch["pool_positions"].reshape(-1)
+    return batch | flat, batch["tokens"].shape[1]
+
+
+def unfold_texts(array, texts):
+    """[B * C, ...] -> [B, C, ...], where there are several texts an example; None stays None."""
+    return array if array is None or texts is None else array.reshape(-1, texts, *array.shape[1:])
+
+
+def example_states(state, config, texts):
+    """What classifiers of examples read, from the states of their texts.
+
+    Args:
+        state: [B, D] or packed [B, E, D] of a text an example, or [B * C, D].
+        config: ModelConfig.
+        texts: C, or None.
+
+    Returns:
+        `state`; of several texts with the head "choice" [B, C, D], with another their sum [B, D] (GPT-1 reads a pair
+        in both orders, Radford et al. 2018, 3.3).
+    """
+    if texts is None:
+        return state
+    state_BCD = unfold_texts(state, texts)
+    return state_BCD if "choice" in config.heads_out else jnp.sum(state_BCD, axis=1)
+
+
+def classify(state, config, deterministic):
+    """The classifier of rows; call it inside a compact method, whose module gets the parts "pooler" or
+    "feature_transform", and "classifier".
+
+    Args:
+        state: [..., D], what `example_states` gives.
+        config: ModelConfig, with the head "class" or "choice" if there are to be scores.
+        deterministic: False draws dropout.
+
+    Returns:
+        Fields of Outputs: `pooled` [..., D], and `class_logits` f32 [..., num_labels] ("class"), or [B, C] of C choices
+        and [B, 1] of a single text ("choice").
+    """
+    if has_transform(config):
+        pooled = FeatureTransform(config, name="feature_transform")(state)
+    else:
+        pooled = Pooler(config, name="pooler")(state, deterministic)
+    found = {"pooled": pooled}
+    if "class" in config.heads_out:
+        head = Classifier(config, config.num_labels, config.classifier_bias, name="classifier")
+        found["class_logits"] = head(pooled, deterministic)
+    if "choice" in config.heads_out:
+        scores = Classifier(config, 1, name="classifier")(pooled, deterministic)
+        found["class_logits"] = scores[..., 0] if scores.ndim == 3 else scores
+    return found
 
 
 class VocabularyHead(nn.Module):
@@ -131,7 +213,7 @@ class Pooler(nn.Module):
 
     @nn.compact
     def __call__(self, state_BD, deterministic):
-        """[B, D]."""
+        """[..., D], as `state_BD`, which may have more dimensions."""
         c = self.config
         state_BD = dropout(self, state_BD, c.pooler_dropout, deterministic)
         if c.pooler_activation == "none":

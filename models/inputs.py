@@ -10,8 +10,12 @@ A batch is a dict of arrays. For the first (or only) stack, each [B, T] int32:
 The decoder of an encoder-decoder reads the same five as `decoder_tokens`, ... .
     prediction_positions  [B, P]: the vocabulary head runs at these places only. Absent: everywhere. With
                  Transformer-XL positions (XLNet) they are the places of the query stream
-    pool_positions        [B]: the place that classifiers of whole rows read. Absent: the first, or the last that is
-                 not padding, as model.pooling says
+    pool_positions        [B]: the place that classifiers of whole rows read, or [B, E] the places of the texts that
+                 are packed into a row. Absent: the first, or the last that is not padding, as model.pooling says
+    features     [B, D], [B, C, D] or, of classifiers of tokens, [B, T, D]: what classifiers read, as an earlier run of
+                 the body gave it (`Outputs.features`). Nothing below them is computed, and no tokens are needed
+For classifiers of rows a row may be several texts: arrays of streams are [B, C, T] then, `pool_positions` [B, C]. With
+the head "choice" each is scored, with "class" their states are added.
     span_left, span_right, span_offsets  [B, P]: for the span boundary head, the places before and after the span that
                  holds each predicted token, and the token's place in it, from 0
     contexts     [B, T, ...]: of word vectors, the words that each token is scored with
@@ -41,25 +45,30 @@ class Visibility:
     Attributes:
         causal: static; without ranks, a query sees keys at or before its own place.
         strict: static; smaller ranks only: XLNet's query stream, which must not see what it predicts.
+        prefix: static; keys in front of those that the arrays tell of, which every query sees.
         window: static; if positive, only keys fewer than this many places back (and forward) are seen.
         unwindowed: bool scalar or None; True lifts the window (for layers that alternate).
         query_segments, key_segments: int32 [B, T] and [B, S], or both None.
         query_ranks, key_ranks: int32 [B, T] and [B, S], or both None.
+        query_places: int32 [B, T], where in the row of keys the queries stand, for windows; None: at its start.
     """
 
     causal: bool = struct.field(pytree_node=False, default=False)
     strict: bool = struct.field(pytree_node=False, default=False)
+    prefix: int = struct.field(pytree_node=False, default=0)
     window: int = struct.field(pytree_node=False, default=0)
     unwindowed: Any = None
     query_segments: Any = None
     key_segments: Any = None
     query_ranks: Any = None
     key_ranks: Any = None
+    query_places: Any = None
 
     @property
     def is_causal(self):
         """True when the rule is exactly "keys at or before the query", without segments."""
-        return self.causal and self.query_ranks is None and self.query_segments is None and not self.window
+        whole = self.query_ranks is None and self.query_segments is None and not self.window
+        return self.causal and whole and not self.prefix
 
     @property
     def sees_all(self):
@@ -74,7 +83,7 @@ class Visibility:
     def mask(self, query_length, key_length):
         """bool [B or 1, T, S], True where the query sees the key; None if it sees everything."""
         query_T1 = jnp.arange(query_length)[:, None]
-        key_1S = jnp.arange(key_length)[None, :]
+        key_1S = jnp.arange(key_length - self.prefix)[None, :]
         parts = []
         if self.query_segments is not None:
             parts.append(self.query_segments[:, :, None] == self.key_segments[:, None, :])
@@ -84,11 +93,12 @@ class Visibility:
         elif self.causal:
             parts.append((key_1S <= query_T1)[None])
         if self.window:
-            near = (abs(query_T1 - key_1S) < self.window)[None]
+            places = query_T1[None] if self.query_places is None else self.query_places[:, :, None]
+            near = abs(places - key_1S) < self.window
             parts.append(near if self.unwindowed is None else near | self.unwindowed)
         if not parts:
             return None
         mask = parts[0]
         for part in parts[1:]:
             mask = mask & part
-        return mask
+        return jnp.pad(mask, ((0, 0), (0, 0), (self.prefix, 0)), constant_values=True)

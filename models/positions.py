@@ -103,16 +103,22 @@ class RelativeBias(nn.Module):
     bidirectional: bool
 
     @nn.compact
-    def __call__(self, length):
-        """The bias f32 [1, H, T, T] for rows of `length` tokens."""
+    def __call__(self, length, query_places=None):
+        """The bias f32 [1 or B, H, T, S].
+
+        Args:
+            length: S, the keys.
+            query_places: int32 [B, T], where in the row of keys the queries stand; None: T = S, each at its key.
+        """
         c = self.config
         init = nn.with_logical_partitioning(initializer(c, "relative"), (axes.SMALL, None))
         table_NH = self.param("embedding", init, (c.relative_buckets, c.heads), jnp.float32)
-        places = np.arange(length)
-        bucket_TS = relative_bucket(
-            jnp.asarray(places[None, :] - places[:, None]),
+        keys = np.arange(length)
+        queries = keys[None] if query_places is None else query_places
+        bucket_BTS = relative_bucket(
+            jnp.asarray(keys - queries[:, :, None]),
             bidirectional=self.bidirectional,
             buckets=c.relative_buckets,
             max_distance=c.relative_max_distance,
         )
-        return jnp.moveaxis(table_NH[bucket_TS], -1, 0)[None]
+        return jnp.moveaxis(table_NH[bucket_BTS], -1, 1)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from models import axes
 from models.dropout import dropout
 from models.embeddings import Embeddings, Table
-from models.heads import Classifier, Pooler, VocabularyHead, pool
+from models.heads import VocabularyHead, classify, example_states, fold_texts, pool, unfold_texts
 from models.initializers import initializer
 from models.inputs import stream
 from models.primitives import Linear
@@ -39,7 +39,7 @@ class Recurrent(nn.Module):
         """Runs the model.
 
         Args:
-            batch: `tokens` and `segments` int32 [B, T], see models.inputs.
+            batch: `tokens` and `segments` int32 [B, T], see models.inputs; or `features` in their place.
             deterministic: False draws dropout from the "dropout" random stream.
             collect: also return the states between layers.
 
@@ -48,6 +48,9 @@ class Recurrent(nn.Module):
             states before the backward ones, and `logits` are the forward direction's.
         """
         c = self.config
+        if "features" in batch:
+            return Outputs(features=batch["features"], **classify(batch["features"], c, deterministic))
+        batch, texts = fold_texts(batch)
         inputs = stream(batch)
         table, cells = None, c.ffn
         if c.feature_layers:
@@ -73,10 +76,9 @@ class Recurrent(nn.Module):
                 outputs = outputs.replace(backward_logits=head(last["backward"], table))
         if "class" in c.heads_out:
             state_BD = pool(outputs.hidden, c, inputs["segments"], batch.get("pool_positions"))
-            pooled = Pooler(c, name="pooler")(state_BD, deterministic)
-            head = Classifier(c, c.num_labels, c.classifier_bias, name="classifier")
-            outputs = outputs.replace(pooled=pooled, class_logits=head(pooled, deterministic))
-        return outputs
+            state_BD = example_states(state_BD, c, texts)
+            outputs = outputs.replace(features=state_BD, **classify(state_BD, c, deterministic))
+        return outputs.replace(hidden=unfold_texts(outputs.hidden, texts), logits=unfold_texts(outputs.logits, texts))
 
     def _features(self, batch):
         """[B, T, D]: the layers of the model "elmo" in learned proportions, and a map from its two directions."""

@@ -35,7 +35,7 @@ class Stack(nn.Module):
     frozen: int = 0
 
     @nn.compact
-    def __call__(self, x_BTD, context, deterministic, collect=False, queries=None, enhance=None):
+    def __call__(self, x_BTD, context, deterministic, collect=False, queries=None, enhance=None, cache=None):
         """Runs the stack.
 
         Args:
@@ -48,11 +48,12 @@ class Stack(nn.Module):
             enhance: absolute positions [B, T, D] for DeBERTa's enhanced mask decoder: the last layer is run
                 `enhanced_decoder` times instead, from queries with positions added to the last layer's input
                 (He et al. 2021, 3.2); or None.
+            cache: models.cache.Cache, or None.
 
         Returns:
-            (output [B, T, D], output of the second stream [B, P, D] or None, states). States with `collect` are
-            [layers + 1, B, T, D]: the input of the first layer and the output of each layer (before the final
-            norm); else None.
+            (output [B, T, D], output of the second stream [B, P, D] or None, states, the next cache or None). States
+            with `collect` are [layers + 1, B, T, D]: the input of the first layer and the output of each layer (before
+            the final norm); else None.
         """
         c = self.config
         states = None
@@ -68,21 +69,21 @@ class Stack(nn.Module):
             x_BTD, _ = scanned(c, name="layers")(x_BTD, context, deterministic)
             y_BPD = None if queries is None else queries[0]
         else:
-            x_BTD, y_BPD, states = self._run(x_BTD, context, deterministic, collect, queries, enhance)
+            x_BTD, y_BPD, states, cache = self._run(x_BTD, context, deterministic, collect, queries, enhance, cache)
         if c.final_norm:
             norm = Norm(c, name="final_norm")
             x_BTD, y_BPD = norm(x_BTD), None if y_BPD is None else norm(y_BPD)
         x_BTD = dropout(self, x_BTD, c.final_dropout, deterministic)
         if y_BPD is not None:
             y_BPD = dropout(self, y_BPD, c.final_dropout, deterministic)
-        return x_BTD, y_BPD, states
+        return x_BTD, y_BPD, states, cache
 
-    def _run(self, x_BTD, context, deterministic, collect, queries, enhance):
+    def _run(self, x_BTD, context, deterministic, collect, queries, enhance, cache):
         c = self.config
         params = self.variables["params"]["layers"]
         apply = self._layer(deterministic)
         y_BPD, query_context = (None, None) if queries is None else queries
-        carry, states = (x_BTD, y_BPD), [x_BTD[None]] if collect else []
+        carry, states = (x_BTD, y_BPD, cache), [x_BTD[None]] if collect else []
         top = self.layers if enhance is None else self.layers - 1
         frozen = (top if self.frozen else 0) if c.shared_layers else min(self.frozen, top)
         for start, stop in ((0, frozen), (frozen, top)):
@@ -93,11 +94,12 @@ class Stack(nn.Module):
                 part = jax.lax.stop_gradient(part)
 
             def body(carry, layer_params_and_index, part=part):
-                (x, y), (layer_params, index) = carry, layer_params_and_index
+                (x, y, cache), (layer_params, index) = carry, layer_params_and_index
                 layer_params = part if c.shared_layers else layer_params
-                next_x = apply(layer_params, index, 0, x, context)
-                next_y = None if y is None else apply(layer_params, index, 1, y, query_context, x)
-                return (next_x, next_y), (next_x if collect else None)
+                cache = None if cache is None else cache.replace(layer=index)
+                next_x, cache = apply(layer_params, index, 0, x, context, cache=cache)
+                next_y = None if y is None else apply(layer_params, index, 1, y, query_context, x)[0]
+                return (next_x, next_y, cache), (next_x if collect else None)
 
             run = self._scan if c.scan else self._unroll
             body = body if stop <= frozen else self._remat(body)
@@ -107,19 +109,21 @@ class Stack(nn.Module):
             states.append(part_states)
         if enhance is not None:
             y_BTD = self._enhance(apply, params, carry[0], context, enhance)
-            carry, states = (y_BTD, carry[1]), [*states, y_BTD[None]]
-        return *carry, jnp.concatenate(states) if collect else None
+            carry, states = (y_BTD, *carry[1:]), [*states, y_BTD[None]]
+        x_BTD, y_BPD, cache = carry
+        cache = None if cache is None else cache.advance(x_BTD.shape[1])
+        return x_BTD, y_BPD, jnp.concatenate(states) if collect else None, cache
 
     def _layer(self, deterministic):
-        """One layer as a function of (its parameters, its number, which stream, states, Context, source)."""
+        """One layer as a function of (its parameters, its number, which stream, states, Context, source, cache)."""
         c, layer = self.config, Layer(self.config, parent=None)
         key = None if deterministic else self.make_rng("dropout")
 
-        def apply(params, index, stream, x, context, source=None):
+        def apply(params, index, stream, x, context, source=None, cache=None):
             rngs = None if key is None else {"dropout": jax.random.fold_in(jax.random.fold_in(key, index), stream)}
             if c.window and c.window_layers == "odd":
                 context = context.replace(visibility=context.visibility.replace(unwindowed=index % 2 == 0))
-            return layer.apply({"params": params}, x, context, deterministic, source, rngs=rngs)
+            return layer.apply({"params": params}, x, context, deterministic, source, cache, rngs=rngs)
 
         return apply
 
@@ -130,7 +134,7 @@ class Stack(nn.Module):
             last = jax.lax.stop_gradient(last)
         y_BTD = x_BTD + positions_BTD.astype(x_BTD.dtype)
         for turn in range(self.config.enhanced_decoder):
-            y_BTD = apply(last, self.layers - 1, turn, y_BTD, context, x_BTD)
+            y_BTD, _ = apply(last, self.layers - 1, turn, y_BTD, context, x_BTD)
         return y_BTD
 
     def _remat(self, body):
@@ -165,4 +169,4 @@ class _ScannedLayer(nn.Module):
         nn.share_scope(self, self.layer)
 
     def __call__(self, x_BTD, context, deterministic):
-        return self.layer(x_BTD, context, deterministic), None
+        return self.layer(x_BTD, context, deterministic)

@@ -1,5 +1,6 @@
 """The one transformer: an encoder, a decoder or both, with the heads that an objective asks for."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -7,10 +8,21 @@ import jax.numpy as jnp
 from flax import struct
 
 from errors import ConfigError
-from models import axes
+from models import adapters, axes
 from models.dropout import dropout
 from models.embeddings import Embeddings, Table
-from models.heads import BoundaryHead, Classifier, MaskedHead, Pooler, VocabularyHead, gather, pool
+from models.heads import (
+    BoundaryHead,
+    Classifier,
+    MaskedHead,
+    VocabularyHead,
+    classify,
+    example_states,
+    fold_texts,
+    gather,
+    pool,
+    unfold_texts,
+)
 from models.initializers import initializer
 from models.inputs import Visibility, stream
 from models.layers import Context
@@ -27,9 +39,12 @@ class Outputs:
     Attributes:
         logits: f32 [B, T or P, V] over the vocabulary ("lm", "mlm").
         hidden: [B, T, D] output of the last stack.
-        pooled: [B, D] ("nsp", "pooler", "class", "choice").
+        features: what classifiers of examples read of the body ("class", "choice": the state of each row, text in it or
+            choice; "tag", "span": `hidden`); as `features` in a batch they stand for it.
+        pooled: [B, D] ("nsp", "pooler", "class", "choice"); of packed texts or of choices [B, E or C, D].
         nsp_logits: f32 [B, 2]: B follows A, B is random ("nsp").
-        class_logits: f32 [B, num_labels] ("class"), or [B, 1] ("choice").
+        class_logits: f32 [B, num_labels], of packed texts [B, E, num_labels] ("class"); [B, C], or [B, 1] of a single
+            text a row ("choice").
         tag_logits: f32 [B, T, num_labels] ("tag").
         span_logits: f32 [B, T, 2], start and end ("span").
         replaced_logits: f32 [B, T] ("rtd").
@@ -41,10 +56,12 @@ class Outputs:
         encoder_hidden: [B, S, D] output of the encoder of an encoder-decoder.
         hidden_states: [layers + 1, B, T, D] of the last stack, on request.
         encoder_hidden_states: [layers + 1, B, S, D] of the encoder of an encoder-decoder, on request.
+        cache: models.cache.Cache with the decoder's tokens in it, if one was given.
     """
 
     logits: Any = None
     hidden: Any = None
+    features: Any = None
     pooled: Any = None
     nsp_logits: Any = None
     class_logits: Any = None
@@ -59,6 +76,7 @@ class Outputs:
     encoder_hidden: Any = None
     hidden_states: Any = None
     encoder_hidden_states: Any = None
+    cache: Any = None
 
 
 class Transformer(nn.Module):
@@ -74,58 +92,84 @@ class Transformer(nn.Module):
     frozen_decoder: int = 0
 
     @nn.compact
-    def __call__(self, batch, deterministic=True, collect=False):
+    def __call__(self, batch, deterministic=True, collect=False, cache=None):
         """Runs the model.
 
         Args:
             batch: dict of arrays, see models.inputs.
             deterministic: False draws dropout from the "dropout" random stream.
             collect: also return the states between layers.
+            cache: models.cache.Cache. Once it is started, the decoder's tokens are the next ones of their rows, and of
+                a batch only they are read; there is no encoder to run. See `decoding`.
 
         Returns:
             Outputs.
         """
         c = self.config
+        if "features" in batch:
+            return self._classifiers(batch["features"], deterministic)
+        batch, texts = fold_texts(batch)
         table = Table(
             c.padded_vocab, c.embedding_width, c, axes.VOCAB, c.padded_vocab - c.vocab_size, name="token"
         )  # fmt: skip
         run = dict(token_table=table, deterministic=deterministic, collect=collect)
         encoder_hidden = encoder_states = None
-        inputs = stream(batch)
+        inputs, started = stream(batch), cache is not None and cache.started
+        prompt = 0 if started else c.prompt_length  # in front of the first stack; a started cache has it already
+        behind = functools.partial(adapters.text_only, length=prompt)
+        seen = adapters.make_room(inputs, prompt)
         if c.architecture == "encoder_decoder":
             decoder = Stack(c, c.decoder_layers, 0 if c.shared_stacks else self.frozen_decoder, name="decoder")
             encoder = decoder if c.shared_stacks else Stack(c, c.layers, self.frozen_encoder, name="encoder")
             if c.shared_stacks and self.is_initializing():
                 encoder = _pass  # the decoder makes the parameters, those of cross-attention among them
-            encoder_hidden, _, encoder_states = self._stack("encoder", encoder, inputs, **run)
-            memory = (encoder_hidden, inputs["segments"])
+            if not started:
+                encoder_hidden, _, encoder_states, _ = self._stack("encoder", encoder, seen, prompt=prompt, **run)
+            memory = (encoder_hidden, cache.memory_segments if started else seen["segments"])
+            cache = None if cache is None else cache.replace(memory_segments=memory[1])
+            encoder_hidden, encoder_states = behind(encoder_hidden), behind(encoder_states)
             inputs = stream(batch, "decoder_")
-            hidden, queries, states = self._stack("decoder", decoder, inputs, memory=memory, **run)
+            hidden, queries, states, cache = self._stack("decoder", decoder, inputs, memory=memory, cache=cache, **run)
         else:
             frozen = self.frozen_encoder if c.architecture == "encoder" else self.frozen_decoder
             module = Stack(c, c.layers, frozen, name=c.architecture)
             places = batch.get("prediction_positions")
-            hidden, queries, states = self._stack(c.architecture, module, inputs, places=places, **run)
+            hidden, queries, states, cache = self._stack(
+                c.architecture, module, seen, places=places, cache=cache, prompt=prompt, **run
+            )
+            hidden, states = behind(hidden), behind(states)
         outputs = Outputs(
             hidden=hidden,
             query_hidden=queries,
             hidden_states=states,
             encoder_hidden=encoder_hidden,
             encoder_hidden_states=encoder_states,
+            cache=cache,
         )
-        return self._row_heads(self._token_heads(outputs, table, batch, deterministic), inputs, batch, deterministic)
+        outputs = self._token_heads(outputs, table, batch, deterministic)
+        outputs = self._row_heads(outputs, inputs["segments"], batch.get("pool_positions"), texts, deterministic)
+        return outputs.replace(hidden=unfold_texts(outputs.hidden, texts), logits=unfold_texts(outputs.logits, texts))
 
-    def _stack(self, name, module, inputs, *, token_table, deterministic, collect, memory=None, places=None):
-        """Embeds one stream and runs its stack; returns what the stack returns."""
+    def _stack(
+        self, name, module, inputs, *, token_table, deterministic, collect, memory=None, places=None, cache=None,
+        prompt=0,
+    ):  # fmt: skip
+        """Embeds one stream, behind its prompt if it has one, and runs its stack; returns what the stack returns."""
         c = self.config
+        next_places = cache.places(inputs["tokens"].shape[1]) if cache is not None and cache.started else None
+        if next_places is not None:
+            inputs = {**inputs, "positions": next_places}
         # The two sides of an encoder-decoder share the token table; other embeddings are each side's own.
-        x_BTD = Embeddings(c, name=f"{name}_embeddings")(token_table, inputs, deterministic)
+        prompt_PE = adapters.Prompt(c, name=f"{name}_prompt")() if prompt else None
+        x_BTD = Embeddings(c, name=f"{name}_embeddings")(token_table, inputs, deterministic, prompt_PE)
         segments, ranks, positions = inputs["segments"], inputs["ranks"], inputs["positions"]
         length, causal = x_BTD.shape[1], name == "decoder"
         bias = distances = None
         if c.positions.endswith("relative_bias"):
             bidirectional = not causal or c.relative_bidirectional
-            bias = RelativeBias(c, bidirectional=bidirectional, name=f"{name}_relative_bias")(length)
+            bias = RelativeBias(c, bidirectional=bidirectional, name=f"{name}_relative_bias")(
+                length if next_places is None else cache.length, next_places
+            )
         elif c.positions == "disentangled":
             distances = DisentangledDistances(c, name=f"{name}_relative")(length)
         elif c.positions == "transformer_xl":
@@ -144,6 +188,8 @@ class Transformer(nn.Module):
             positions=jnp.arange(length)[None] if positions is None else positions,
             distances=distances,
         )
+        if next_places is not None:
+            context = context.replace(visibility=cache.visibility(length, c.window))
         if memory is not None:
             across = _across(segments, memory[1], x_BTD, memory[0])
             context = context.replace(memory=memory[0], memory_visibility=across)
@@ -156,7 +202,7 @@ class Transformer(nn.Module):
         if c.enhanced_decoder and "mlm" in c.heads_out:
             table = Table(c.max_positions, c.width, c, axes.POSITIONS, name="enhanced_decoder_position")
             extra["enhance"] = table(context.positions)
-        return module(x_BTD, context, deterministic, collect, **extra)
+        return module(x_BTD, context, deterministic, collect, cache=cache, **extra)
 
     def _query_stream(self, mask_D, context, inputs, places_BP, length, deterministic):
         """XLNet's second stream: at the places to predict, a vector that knows its place but not its token."""
@@ -197,10 +243,7 @@ class Transformer(nn.Module):
             left, right = gather(outputs.hidden, batch["span_left"]), gather(outputs.hidden, batch["span_right"])
             head = BoundaryHead(c, name="sbo_head")
             found["boundary_logits"] = head(left, right, batch["span_offsets"], table)
-        if "tag" in c.heads_out:
-            found["tag_logits"] = Classifier(c, c.num_labels, name="tagger")(outputs.hidden, deterministic)
-        if "span" in c.heads_out:
-            found["span_logits"] = Classifier(c, 2, name="span_head")(outputs.hidden, deterministic)
+        found |= self._classify_tokens(outputs.hidden, deterministic)
         if "rtd" in c.heads_out:
             head = Classifier(c, 1, transform=True, name="rtd_head")
             found["replaced_logits"] = head(outputs.hidden, deterministic)[..., 0]
@@ -209,29 +252,41 @@ class Transformer(nn.Module):
             found["copy_logits"] = Classifier(c, 1, name="copy_head")(outputs.hidden, True)[..., 0]
         return outputs.replace(**found)
 
-    def _row_heads(self, outputs, inputs, batch, deterministic):
-        """Heads that score a whole row."""
+    def _classify_tokens(self, hidden_BTD, deterministic):
+        """Fields of Outputs: labels and spans of tokens, where there are heads for them, and what these read."""
+        c = self.config
+        found = {}
+        if "tag" in c.heads_out:
+            found["tag_logits"] = Classifier(c, c.num_labels, name="tagger")(hidden_BTD, deterministic)
+        if "span" in c.heads_out:
+            found["span_logits"] = Classifier(c, 2, name="span_head")(hidden_BTD, deterministic)
+        return found | {"features": hidden_BTD} if found else found
+
+    def _row_heads(self, outputs, segments, positions, texts, deterministic):
+        """Heads that score a whole row, or each text in it."""
         c = self.config
         if not {"nsp", "pooler", "class", "choice"} & set(c.heads_out):
             return outputs
-        state = pool(outputs.hidden, c, inputs["segments"], batch.get("pool_positions"))
-        pooled = Pooler(c, name="pooler")(state, deterministic)
-        found = {"pooled": pooled}
+        state = example_states(pool(outputs.hidden, c, segments, positions), c, texts)
+        found = classify(state, c, deterministic)
+        if {"class", "choice"} & set(c.heads_out):
+            found["features"] = state
         if "nsp" in c.heads_out:
             init = initializer(c, "head")
             head = Linear(2, (axes.EMBED, axes.SMALL), init, True, c.dtype, name="nsp_head")
-            found["nsp_logits"] = head(pooled).astype(jnp.float32)
-        if "class" in c.heads_out:
-            head = Classifier(c, c.num_labels, c.classifier_bias, name="classifier")
-            found["class_logits"] = head(pooled, deterministic)
-        if "choice" in c.heads_out:
-            found["class_logits"] = Classifier(c, 1, name="classifier")(pooled, deterministic)
+            found["nsp_logits"] = head(found["pooled"]).astype(jnp.float32)
         return outputs.replace(**found)
+
+    def _classifiers(self, features, deterministic):
+        """The Outputs of classifiers over what the body gave earlier: of rows where there are such, else of tokens."""
+        if {"class", "choice"} & set(self.config.heads_out):
+            return Outputs(features=features, **classify(features, self.config, deterministic))
+        return Outputs(**self._classify_tokens(features, deterministic))
 
 
 def _pass(x_BTD, *_, **__):
     """Stands in for the encoder of shared stacks while parameters are made."""
-    return x_BTD, None, None
+    return x_BTD, None, None, None
 
 
 def _across(query_segments, key_segments, x_BTD, memory_BSD):

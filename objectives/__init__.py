@@ -6,7 +6,6 @@ from objectives.bart import Bart
 from objectives.base import Objective, Rows, Term
 from objectives.bidirectional_lm import BidirectionalLM
 from objectives.causal_lm import CausalLM
-from objectives.classification import Classification
 from objectives.corrective_lm import CorrectiveLM
 from objectives.denoising import Denoising
 from objectives.distillation import DistilledMaskedLM
@@ -15,10 +14,12 @@ from objectives.masked_lm import MaskedLM
 from objectives.permutation_lm import PermutationLM
 from objectives.prefix_lm import PrefixLM
 from objectives.replaced_tokens import ReplacedTokens
+from objectives.responses import Responses
 from objectives.salient_spans import SalientSpans
 from objectives.skip_gram import SkipGram
 from objectives.span_boundary import SpanBoundary
 from objectives.span_corruption import SpanCorruption
+from objectives.supervised import Supervised
 from objectives.ul2 import UL2
 from objectives.unilm import UniLM
 
@@ -28,7 +29,6 @@ OBJECTIVES = {
     "bart": Bart,
     "bidirectional_lm": BidirectionalLM,
     "causal_lm": CausalLM,
-    "classification": Classification,
     "corrective_lm": CorrectiveLM,
     "distillation": DistilledMaskedLM,
     "denoising": Denoising,
@@ -37,10 +37,12 @@ OBJECTIVES = {
     "permutation_lm": PermutationLM,
     "replaced_tokens": ReplacedTokens,
     "prefix_lm": PrefixLM,
+    "responses": Responses,
     "salient_spans": SalientSpans,
     "skip_gram": SkipGram,
     "span_boundary": SpanBoundary,
     "span_corruption": SpanCorruption,
+    "supervised": Supervised,
     "ul2": UL2,
     "unilm": UniLM,
 }

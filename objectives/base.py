@@ -30,12 +30,16 @@ class Layout:
         start: ids before the first text.
         separator: ids between two texts.
         end: ids behind the last; of targets, too.
-        pool: place that classifiers of whole texts read: "first" or "last" token.
+        pool: place that classifiers of whole texts read: "first" or "last" token; "all": they read every place.
         types: whether tokens of a second text have type 1.
         both_orders: pairs are read in both orders.
         stride, max_question: of windows over long contexts, in tokens (span).
         target_length: tokens of an answer at most (text, encoder-decoders).
         loss_on_inputs: decoders predict prompts, too (text).
+        target_start: ids before an answer, which count to neither its tokens nor `target_length` (text,
+            encoder-decoders).
+        decoder_start: id that the decoder of an encoder-decoder reads first.
+        full_prefix: the tokens of a decoder's prompt see each other in both directions (text).
     """
 
     kind: str
@@ -51,6 +55,9 @@ class Layout:
     max_question: int = 64
     target_length: int = 0
     loss_on_inputs: bool = False
+    target_start: tuple[int, ...] = ()
+    decoder_start: int = 0
+    full_prefix: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Rows:
         overlap: tokens that a window has in common with the one before.
         excluded: ids of which no co-occurrence is counted.
         layout: how examples become tokens.
+        batching: how examples of different lengths make a batch: pad, buckets or pack.
     """
 
     kind: str
@@ -94,6 +102,7 @@ class Rows:
     overlap: int = 0
     excluded: tuple[int, ...] = ()
     layout: Layout | None = None
+    batching: str = "buckets"
 
 
 class Term(NamedTuple):
@@ -119,7 +128,8 @@ class Objective(abc.ABC):
 
     Rows are a dict of int32 arrays: `tokens` [B, R]; `segments` [B, R] (0 is padding; absent: rows are whole);
     `positions` [B, R] of packed documents; `token_types` [B, R] and `labels` [B] of pairs; `flags` [B, R] where asked
-    for; `row_id`, `epoch` and `row` [B], the place of a row in the global batch.
+    for; `row_id`, `epoch` and `row` [B], the place of a row in the global batch. Rows of labelled examples are batches
+    already, of the arrays that `data.example_rows.fill` lists.
 
     A batch is a dict of `tokens, segments, positions, ranks, token_types` [B, T], the same as `decoder_*`, `targets`
     int32 and `target_weights` f32 [B, T] (of the decoder, where there is one), or [B, P] with `prediction_positions`

@@ -196,7 +196,7 @@ def layout(config, tables, model_config, *, inputs_length, targets_length, joint
         check_positions(model_config, inputs_length, "data.sequence_length")
         check_positions(model_config, targets_length, "data.target_length")
     else:
-        _check_decoder(config, model_config)
+        check_decoder(config, model_config)
         check_positions(model_config, joint_length - 1, "data.sequence_length (inputs and targets together)")
     return dict(
         architecture=model_config.architecture,
@@ -212,7 +212,12 @@ def layout(config, tables, model_config, *, inputs_length, targets_length, joint
     )
 
 
-def _check_decoder(config, model_config):
+def check_decoder(config, model_config):
+    """Refuses options of a decoder's inputs that contradict each other or the model.
+
+    Raises:
+        ConfigError: which, and what to set.
+    """
     objective = config.objective
     if objective.prefix not in PREFIXES:
         raise ConfigError(f"objective.prefix={objective.prefix!r} is not one of {', '.join(PREFIXES)}")

@@ -81,9 +81,11 @@ def check_sizes(config, model_config, shape):
             f"{(batch // (rows * micro) + 1) * rows * micro}"
         )
     length = config.data.sequence_length
-    if length % size["sequence"]:
+    prompt = model_config.prompt_length
+    if (length + prompt) % size["sequence"]:
         raise ConfigError(
-            f"data.sequence_length={length} does not divide by mesh.sequence={size['sequence']}: change one of them"
+            f"data.sequence_length={length}{f' with a prompt of {prompt}' if prompt else ''} does not divide by "
+            f"mesh.sequence={size['sequence']}: change one of them"
         )
     check_model(model_config, shape)
 

@@ -1,28 +1,107 @@
-"""What models are judged by: texts with labels, by name."""
+"""What models are judged by: labelled examples, by name."""
+
+import os
 
 from configs.base import suggest
 from errors import ConfigError
-from tasks.base import Task
-from tasks.embedded import Package
+from tasks import embedded, own
+from tasks.base import KINDS, Task
+from tasks.benchmarks import Benchmark
+from tasks.benchmarks_classes import CHOICES, GLUE, INFERENCE, RELATIONS, SUPER_GLUE
+from tasks.benchmarks_texts import LANGUAGE, SPANS, TAGS, TEXTS
+from tasks.text_formats import AsText
 
-__all__ = ["TASKS", "Task", "get", "read_by"]
+__all__ = ["BENCHMARKS", "MIXTURES", "TASKS", "AsText", "Task", "expand", "get", "read_by"]
 
-TASKS = {task.name: task for task in (Package(),)}
+TASKS = {task.name: task for task in embedded.TASKS}
+BENCHMARKS = {
+    spec.name: spec
+    for specs in (GLUE, SUPER_GLUE, INFERENCE, RELATIONS, CHOICES, SPANS, TAGS, TEXTS, LANGUAGE)
+    for spec in specs
+}
+MIXTURES = {  # WNLI is left out, as in the papers; MNLI comes once
+    "glue": tuple(spec.name for spec in GLUE if spec.name not in ("wnli", "mnli_mismatched")),
+    "super_glue": tuple(spec.name for spec in SUPER_GLUE),
+}
 
 
 def read_by(config, rows):
-    """The Task that `rows` (objectives.base.Rows) are examples of, by task.name; None where they are text."""
-    return get(config.task.name) if rows.kind == "examples" else None
+    """The Tasks that `rows` (objectives.base.Rows) are examples of, by config.task; () where they are text.
 
-
-def get(name):
-    """The Task of a name.
+    Several are read as text, each from the folder of its name in task.files. What is read as text is an AsText, but for
+    a single task of texts without task.instructions.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: an unknown name, or a task that cannot be read as task.kind says.
     """
-    if not name:
-        raise ConfigError(f"this objective reads labelled examples: set task.name to one of {', '.join(TASKS)}")
-    if name not in TASKS:
-        raise ConfigError(f"unknown task.name={name!r}{suggest(name, TASKS) or '.'} Known tasks: {', '.join(TASKS)}")
-    return TASKS[name]
+    if rows.kind != "examples":
+        return ()
+    c, names = config.task, expand(config.task.name)
+    if c.kind not in ("", *KINDS):
+        raise ConfigError(
+            f"unknown task.kind={c.kind!r}{suggest(c.kind, KINDS) or ';'} write one of {', '.join(KINDS)}"
+        )
+    several = len(names) > 1
+    if several and c.kind not in ("", "text"):
+        raise ConfigError(f"task.name={c.name!r} mixes tasks, which only text to text can: set task.kind=text")
+    found = []
+    for name in names:
+        files = os.path.join(c.files, name) if c.files and several and name not in TASKS else c.files
+        task = get(name, "" if several and name in TASKS else files, config.data.tfds_dir)
+        if several or (c.kind == "text" and (task.kind != "text" or c.instructions)):
+            task = AsText(task)
+        elif c.kind and c.kind != task.kind:
+            raise ConfigError(
+                f"task {name} is of kind {task.kind} and cannot be read as task.kind={c.kind}: leave task.kind empty"
+                + ("" if task.kind in ("tag", "lm") else ", or write text")
+            )
+        found.append(task)
+    return tuple(found)
+
+
+def expand(names):
+    """The names in task.name, with those of mixtures ("glue", "super_glue") in their place.
+
+    Raises:
+        ConfigError: no name, or one twice.
+    """
+    found = []
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        found += MIXTURES.get(name, (name,))
+    if not found:
+        raise ConfigError(f"this objective reads labelled examples: set task.name to one of {', '.join(_known())}")
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise ConfigError(f"task.name={names!r} names {', '.join(twice)} twice: name each task once")
+    return tuple(found)
+
+
+def get(name, files="", tfds_dir=""):
+    """The Task of a name.
+
+    Args:
+        name: of an embedded task, of a public benchmark, or FORMAT:KIND of a user's own files (tasks/own.py).
+        files: folder with the task's files; empty: tensorflow-datasets.
+        tfds_dir: where prepared tensorflow-datasets live; empty for the library's own default.
+
+    Raises:
+        ConfigError: there is none, or the files are of no use to it.
+    """
+    if name in TASKS:
+        if files:
+            raise ConfigError(f"task {name} is made of the embedded corpus and reads no files: leave task.files empty")
+        return TASKS[name]
+    spec = BENCHMARKS.get(name) or own.spec(name)
+    if spec is None:
+        known = _known()
+        raise ConfigError(f"unknown task.name={name!r}{suggest(name, known) or '.'} Known tasks: {', '.join(known)}")
+    if not files and not spec.tfds:
+        whose = "files that tensorflow-datasets does not have" if name in BENCHMARKS else "your own files"
+        names = ", ".join(" ".join(files.names) for files in spec.files.values())
+        raise ConfigError(f"task {name} reads {whose}: set task.files to the folder with {names}")
+    return Benchmark(spec, files, tfds_dir)
+
+
+def _known():
+    """Every name that task.name may hold, of the user's own files the form alone."""
+    return [*TASKS, *BENCHMARKS, *MIXTURES, "jsonl:KIND", "tsv:KIND"]

@@ -10,10 +10,12 @@ class Task(abc.ABC):
     """Labelled examples of one kind.
 
     An example is a dict. Every one may have an `id` (str); besides, by kind:
-        class       text, text_b (pairs only), label (int, the place of its name in `labels()`)
+        class       text, text_b (pairs only), label (int, the place of its name in `labels()`); group (str) where
+                    several examples are one question (MultiRC)
         regression  text, text_b (pairs only), label (float)
         tag         words (list of str), tags (list of int, as long)
-        span        question, context, answers: a tuple of (text, first character in the context), () where there is none
+        span        question, context, answers: a tuple of (text, first character in the context), () where there is
+                    none
         choice      context, choices (tuple of str), label (int); what is read is each choice behind the context
         text        inputs, targets (str); references (tuple of str, what an answer is held against; absent: the
                     targets). Or turns instead of both: a tuple of (role, text), of which those of "assistant" are
@@ -25,6 +27,7 @@ class Task(abc.ABC):
         name: as in task.name.
         kind: one of KINDS.
         metrics: names in tasks.metrics.METRICS, the one that counts first.
+        units: of kind lm, what results are given by (tasks.metrics.units).
     """
 
     name: str

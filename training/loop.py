@@ -1,5 +1,6 @@
 """The loop: step, log, validate, save, stop in time."""
 
+import functools
 import math
 import signal
 import threading
@@ -10,6 +11,7 @@ from jax.experimental import multihost_utils
 
 from data.batches import Prefetcher
 from errors import DivergedError, Preempted
+from training.compiled import CompiledSteps, human
 
 
 class StopSignal:
@@ -48,18 +50,19 @@ class Progress:
     """Rates over the steps since the last report; time spent validating and saving does not count.
 
     Args:
-        flops_per_step: operations of the compiled step, over all devices.
         peak: FLOP/s of all devices together.
         last_step: step at which the run ends.
     """
 
-    def __init__(self, flops_per_step, peak, last_step):
-        self._flops, self._peak, self._last = flops_per_step, peak, last_step
+    def __init__(self, peak, last_step):
+        self._peak, self._last = peak, last_step
         self._start = time.perf_counter()
-        self._tokens = self._steps = 0
+        self._tokens = self._steps = self._flops = 0
 
-    def count(self, tokens):
+    def count(self, tokens, flops):
+        """Counts a step: its tokens, and its operations over all devices."""
         self._tokens += tokens
+        self._flops += flops
         self._steps += 1
 
     def pause(self, seconds):
@@ -72,34 +75,61 @@ class Progress:
         seconds = elapsed / max(self._steps, 1)
         rates = {
             "tokens_per_second": self._tokens / elapsed,
-            "mfu": self._flops / seconds / self._peak,
+            "mfu": self._flops / elapsed / self._peak,
             "seconds": seconds,
             "eta_seconds": seconds * (self._last - step),
         }
         self._start = time.perf_counter()
-        self._tokens = self._steps = 0
+        self._tokens = self._steps = self._flops = 0
         return rates
 
 
-def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, meta, report):
-    """Trains from step `start` to the end of the run.
+class Plateau:
+    """Tells when a loss has stopped improving.
+
+    Args:
+        patience: validations without improvement that are a plateau.
+        least: improvement that counts as one.
+        told: `state` of an earlier one, as a checkpoint has it, or None.
+    """
+
+    def __init__(self, patience, least, told=None):
+        self._patience, self._least = patience, least
+        self.state = {"best": None, "waited": 0} if told is None else dict(told)
+
+    def reached(self, loss):
+        """Whether it has stopped, with this one as the newest; then it begins anew."""
+        best = self.state["best"]
+        if best is None or loss < best - self._least:
+            self.state = {"best": loss, "waited": 0}
+        elif self.state["waited"] + 1 < self._patience:
+            self.state = {"best": best, "waited": self.state["waited"] + 1}
+        else:
+            self.state = {"best": None, "waited": 0}
+            return True
+        return False
+
+
+def fit(experiment, state, *, start, checkpoints, writer, progress, meta, report, told=None, steps=None):
+    """Trains from step `start` to the end of the run, stage by stage.
 
     Metrics of a step are read when the next step is under way. A checkpoint is taken only of a state whose last
     loss and gradient were finite.
 
     Args:
-        experiment: training.experiment.Experiment.
+        experiment: training.experiment.Experiment, in the stage of `state`.
         state: TrainState after `start` updates; donated.
-        train_step: compiled (state, rows, keys) -> (state, metrics).
         start: updates made so far.
         checkpoints: training.checkpoint.Checkpoints.
         writer: training.metrics.MetricWriter.
         progress: Progress.
         meta: JSON dict that goes into each checkpoint's seal.
         report: called with lines for the console and the log.
+        told: what the checkpoint that it goes on from says of the plateau, or None.
+        steps: training.compiled.CompiledSteps; None: new ones.
 
     Returns:
-        The last state.
+        (the experiment in its last stage, the last state).
 
     Raises:
         DivergedError: a loss or gradient that is not finite.
@@ -107,7 +137,12 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
     """
     durations = experiment.durations
     last = durations["steps"]
-    batches = Prefetcher(lambda step: experiment.rows(experiment.batches, step), start, experiment.config.data.prefetch)
+    f = experiment.config.finetune
+    plateau = Plateau(f.patience, f.least_improvement, told)
+    steps = CompiledSteps(report) if steps is None else steps
+    batches = Prefetcher(
+        functools.partial(experiment.rows, experiment.batches), start, experiment.config.data.prefetch
+    )  # fmt: skip
     pending = None
 
     def settle():
@@ -115,11 +150,11 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
         nonlocal pending
         if pending is None:
             return
-        (step, values), pending = pending, None
+        (step, values, flops), pending = pending, None
         values = {name: float(value) for name, value in jax.device_get(values).items()}
         if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm", "param_norm")):
             raise _diverged(step, values, checkpoints)
-        progress.count(values.pop("tokens"))
+        progress.count(values.pop("tokens"), flops)
         if step % durations["log_every"] == 0 or step in (start + 1, last):
             rates = progress.report(step)
             eta = rates.pop("eta_seconds")
@@ -128,27 +163,41 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
 
     def save(step, state):
         began = time.perf_counter()
-        checkpoints.save(step, experiment.full_parameters(state), state.opt_state, meta)
+        facts = {**meta, **experiment.seal(), "plateau": plateau.state}
+        checkpoints.save(step, experiment.saved_parameters(state), state.opt_state, facts)
         progress.pause(time.perf_counter() - began)
 
     try:
         with StopSignal() as stop, experiment.context():
             for step in range(start + 1, last + 1):
-                state, metrics = train_step(state, batches.next(), experiment.keys)
+                rows = batches.next()
+                train_step, flops, waited = steps(experiment, rows)
+                progress.pause(waited)
+                state, metrics = train_step(state, rows, experiment.keys)
                 settle()
-                pending = (step, metrics)
+                pending = (step, metrics, flops)
                 evaluates = step % durations["eval_every"] == 0 or step == last
                 saves = step % durations["checkpoint_every"] == 0 or step == last
                 stopping = stop.at(step)
-                if evaluates or saves or stopping:
+                stage = stage_after(experiment, step)
+                if evaluates or saves or stopping or stage != experiment.stage:
                     settle()
                 if evaluates:
                     began = time.perf_counter()
                     values = experiment.validate(state)
+                    if experiment.privacy is not None:
+                        values["epsilon"] = experiment.privacy.epsilon(step)
                     if not math.isfinite(values["loss"]):
                         raise _diverged(step, values, checkpoints)
                     writer.write(step, "validation", values)
                     report(f"step {step}/{last}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
+                    if waits_for_plateau(experiment) and plateau.reached(values["loss"]):
+                        stage = experiment.stage + 1
+                    progress.pause(time.perf_counter() - began)
+                if stage != experiment.stage and step < last:
+                    began = time.perf_counter()
+                    experiment, state = experiment.enter(stage, state)
+                    report(stage_line(experiment, step))
                     progress.pause(time.perf_counter() - began)
                 if saves or stopping:
                     save(step, state)
@@ -158,7 +207,28 @@ def fit(experiment, state, train_step, *, start, checkpoints, writer, progress, 
     finally:
         batches.close()
     checkpoints.wait()
-    return state
+    return experiment, state
+
+
+def stage_after(experiment, step):
+    """The number of the stage that comes after a step, as far as the step decides it."""
+    begun = [k for k, stage in enumerate(experiment.stages) if stage.start is not None and stage.start <= step]
+    return max(experiment.stage, *begun)
+
+
+def waits_for_plateau(experiment):
+    """Whether the next stage begins when the validation loss stops improving."""
+    following = experiment.stages[experiment.stage + 1 :]
+    return bool(following) and following[0].start is None
+
+
+def stage_line(experiment, step):
+    """One line for the console."""
+    total, training = experiment.parameter_counts()
+    return (
+        f"step {step}: stage {experiment.stage + 1} of {len(experiment.stages)} begins, {training:,} of {total:,} "
+        "parameters train"
+    )
 
 
 def _diverged(step, values, checkpoints):
@@ -183,14 +253,6 @@ def progress_line(step, last, values, rates, eta):
         f"{human(rates['tokens_per_second'])} tokens/s  mfu {100 * rates['mfu']:.1f}%  "
         f"{rates['seconds'] * 1000:.0f} ms/step  eta {clock(eta)}"
     )
-
-
-def human(number):
-    """12345 -> "12.3k"."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(number) >= size:
-            return f"{number / size:.4g}{unit}"
-    return f"{number:.4g}"
 
 
 def clock(seconds):

@@ -10,6 +10,9 @@ from flax import struct
 from flax.core import meta
 
 from models import axes
+from objectives.base import Term
+from tasks.predict import head_scores
+from training.private import private_gradient
 
 
 @struct.dataclass
@@ -36,17 +39,20 @@ class Keys:
     Attributes:
         corrupt: threefry key of the objective's choices.
         dropout: key of the generator chosen for dropout.
+        noise: threefry key of the noise on private gradients.
     """
 
     corrupt: Any
     dropout: Any
+    noise: Any
 
 
 def make_keys(seed, dropout_generator):
     """The root keys of a seed."""
     corrupt = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), 1)
     dropout = jax.random.fold_in(jax.random.key(seed, impl=dropout_generator), 2)
-    return Keys(corrupt, dropout)
+    noise = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), 4)
+    return Keys(corrupt, dropout, noise)
 
 
 def init_state(key, *, model, batch, split, optimizer):
@@ -100,7 +106,7 @@ def _deterministic(config):
     return not any(rates)
 
 
-def train_step(state, rows, keys, *, model, objective, split, optimizer, schedule, microbatches):
+def train_step(state, rows, keys, *, model, objective, split, optimizer, schedule, microbatches, privacy=None):
     """Corrupts the rows, takes the gradient of the trainable half, and updates it.
 
     The loss is the sum over terms of coefficient * sum / weight, with sums and weights over the whole batch: the
@@ -113,6 +119,7 @@ def train_step(state, rows, keys, *, model, objective, split, optimizer, schedul
         keys: Keys.
         model, objective, split, optimizer, schedule: what the run was built from.
         microbatches: parts that the rows are cut into.
+        privacy: training.private.Settings for gradients that are clipped and noisy; None: plain ones.
 
     Returns:
         (new state, {metric: f32 scalar}).
@@ -131,8 +138,13 @@ def train_step(state, rows, keys, *, model, objective, split, optimizer, schedul
         weights = weights or {name: term.weight for name, term in terms.items()}
         return _terms_total(terms, weights), terms
 
-    gradient = jax.grad(loss_and_terms, has_aux=True)
-    if microbatches == 1:
+    gradient, extra = jax.grad(loss_and_terms, has_aux=True), {}
+    if privacy is not None:
+        noise_key = jax.random.fold_in(keys.noise, state.step)
+        grads, terms, extra = _private(
+            loss_and_terms, state.trainable, batch, rows["row_id"] >= 0, dropout_key, noise_key, privacy, microbatches
+        )
+    elif microbatches == 1:
         grads, terms = gradient(state.trainable, batch, dropout_key, None)
     else:
         parts = jax.tree.map(functools.partial(_cut, parts=microbatches), batch)
@@ -160,8 +172,28 @@ def train_step(state, rows, keys, *, model, objective, split, optimizer, schedul
         "param_norm": optax.global_norm(trainable),
         "learning_rate": schedule(state.step),
         "tokens": _count_tokens(batch),
+        **extra,
     }
     return state.replace(step=state.step + 1, trainable=trainable, opt_state=opt_state), metrics
+
+
+def _private(loss_and_terms, trainable, batch, present, dropout_key, noise_key, privacy, microbatches):
+    """(noisy gradient, terms summed over rows, metrics): each row is a batch of its own, see training.private."""
+    rows = present.shape[0]
+    coefficients = {}
+
+    def loss_of_one(trainable, row_and_key):
+        row, key = row_and_key
+        loss, terms = loss_and_terms(trainable, row, key[0], None)
+        coefficients.update({name: term.coefficient for name, term in terms.items()})
+        return loss, {name: (term.sum, term.weight) for name, term in terms.items()}
+
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(dropout_key, jnp.arange(rows))
+    gradient, sums, metrics = private_gradient(
+        loss_of_one, trainable, (batch, keys), present, noise_key, clip_norm=privacy.clip_norm,
+        noise_multiplier=privacy.noise_multiplier, expected_size=privacy.expected_size, microbatches=microbatches,
+    )  # fmt: skip
+    return gradient, {n: Term(*found, coefficients[n]) for n, found in sums.items()}, metrics
 
 
 def _cut(leaf, parts):
@@ -176,8 +208,18 @@ def _weights(objective, apply, trainable, batch, key):
     return {name: term.weight for name, term in objective.loss(zeros, batch).items()}
 
 
-def eval_step(state, rows, key, *, model, objective, split):
-    """{term: (sum, weight, coefficient)} of one validation batch, corrupted with `key` and without dropout."""
+def eval_step(state, rows, key, *, model, objective, split, kind=None):
+    """What a validation batch, corrupted with `key` and without dropout, is worth.
+
+    Args:
+        state, rows, model, objective, split: as of `train_step`.
+        key: threefry key.
+        kind: of the labelled examples that the rows are, if the head's scores are wanted; see tasks.predict.
+
+    Returns:
+        ({term: (sum, weight, coefficient)}, (scores [B, ...], `row_id` [B]), or None without a kind).
+    """
     batch = _place_rows(objective.corrupt(key, rows))
     outputs = model.apply({"params": split.merge(state.trainable, state.frozen)}, batch, deterministic=True)
-    return objective.loss(outputs, batch)
+    scores = None if kind is None else (head_scores(outputs, kind), rows["row_id"])
+    return objective.loss(outputs, batch), scores

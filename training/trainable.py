@@ -15,10 +15,11 @@ class Split:
     Args:
         rules: ordered (pattern, bool) over parameter names; see models.names.match.
         shapes: {name: shape} of all parameters.
+        optional: patterns that may match nothing.
     """
 
-    def __init__(self, rules, shapes):
-        values = names.match(rules, shapes, "trainable")
+    def __init__(self, rules, shapes, optional=()):
+        values = names.match(rules, shapes, "trainable", optional=optional)
         bad = {v for value in values.values() for v in np.atleast_1d(value).tolist() if not isinstance(v, bool)}
         if bad:
             raise ConfigError(f"trainable: rules map a pattern to True or False, got {sorted(map(repr, bad))}")
@@ -81,15 +82,17 @@ class Split:
         """Bottom layers of each stack that need no backward pass: {"frozen_encoder": k, "frozen_decoder": k}.
 
         A layer needs none when it is frozen and nothing below it trains: its own embeddings and bias, the token
-        table, and for a decoder the encoder whose output it reads.
+        table, and for a decoder the encoder whose output it reads. LoRA's factors count as the parameter they adapt;
+        networks that compute prefixes or prompts reach down to the first layer.
         """
+        masks = [(name.removeprefix("lora/"), mask) for name, mask in self.mask.items()]
 
         def trains(*prefixes):
-            return any(m.any() for name, m in self.mask.items() if name.startswith(prefixes))
+            return any(m.any() for name, m in masks if name.startswith(prefixes))
 
         def bottom(stack):
-            layers = [mask for name, mask in self.mask.items() if name.startswith(f"{stack}/layers/")]
-            if not layers or trains("token/", f"{stack}_"):
+            layers = [mask for name, mask in masks if name.startswith(f"{stack}/layers/")]
+            if not layers or trains("token/", f"{stack}_", "prefix/", "prompt/"):
                 return 0
             any_trains = np.logical_or.reduce(layers)
             return int(np.argmax(any_trains)) if any_trains.any() else len(any_trains)

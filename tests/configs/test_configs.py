@@ -23,13 +23,15 @@ from data import tokenizers
 from errors import ConfigError
 from models import names
 from parallel import mesh as meshes
-from training import initial, trainable
+from training import initial, resolve, trainable
 from training.durations import to_steps
 from training.optimizer import make_optimizer
 from training.schedules import make_schedule
 
 ROOT = pathlib.Path(__file__).parents[2]
-SHARED = ("__init__", "base", "families", "baselines", "composites", "encoders", "decoders", "encoder_decoders")
+SHARED = (
+    "__init__", "base", "families", "baselines", "composites", "encoders", "decoders", "encoder_decoders", "finetuning",
+)  # fmt: skip
 STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in SHARED)
 SIZES = {
     "gpt3": decoders.GPT3_SIZES,
@@ -117,9 +119,9 @@ def teacher_run(name):
 
 def model_of(config):
     """The model as a run builds it: with the heads that the objective scores."""
+    config = resolve.resolve(config)
     model_config = models.resolve(config.model)
     if config.objective.teacher.startswith("runs/"):
-        config = config.copy_and_resolve_references()
         config.objective.teacher = teacher_run(config.objective.teacher.removeprefix("runs/")).name
     objective = objectives.build(config, tables(config), model_config)
     return objective.model(dataclasses.replace(model_config, heads_out=tuple(objective.outputs)))
@@ -367,9 +369,10 @@ def test_classifiers_take_what_was_learned_before(before, after, taken, of, tmp_
     tokenizer = tokenizers.train(["a few words of text"] * 20, first.tokenizer.kind, 300, first.tokenizer.lowercase, 0)
     tokenizer.save(tmp_path / "tokenizer")
     (tmp_path / "config.json").write_text(json.dumps(base.to_dict(first)))
-    shapes = models.parameters(model_of(second)).shapes
-    plan = initial.Source(tmp_path, second.init.rules, tokenizer).plan(shapes)
-    assert (len(plan), len(shapes)) == (taken, of)
+    parameters = models.parameters(model_of(second))
+    source = initial.Source(tmp_path, second.init.rules, tokenizer)
+    plan = source.plan(parameters.shapes, parameters.axis_names)
+    assert (len(plan), len(parameters.shapes)) == (taken, of)
 
 
 @pytest.mark.parametrize(

@@ -1,87 +1,103 @@
-"""Examples are tokenised once, split by their text, and framed as the tokenizer wants."""
+"""Examples are made into features once, subsets of them are nested, and their labels are known to who asks."""
 
-import hypothesis
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
-from data import corpus_files, examples
+from configs.base import get_base
+from data import examples, pipeline
 from errors import ConfigError, DataError
+from objectives.base import Layout, Rows
 from tests.data import fakes
+from tests.data.features import features, layout
+
+LAYOUT = Layout("class", "encoder", length=16, start=(1,), separator=(2,), end=(2,))
 
 
 class Numbers:
     """Text i is the number 10 + i several times, its label the last digit of i."""
 
-    name = "numbers"
+    name, kind = "numbers", "class"
 
-    def __init__(self, sizes):
-        self.sizes = sizes
+    def __init__(self, sizes, name="numbers"):
+        self.sizes, self.name = sizes, name
 
     def fingerprint(self):
-        return str(self.sizes)
+        return f"{self.name} {self.sizes}"
 
     def labels(self):
         return tuple("0123456789")
 
-    def examples(self):
-        for i, size in enumerate(self.sizes):
-            yield f"{10 + i} " * size + ".", i % 10
+    def examples(self, split):
+        for i, size in enumerate(self.sizes if split == "train" else self.sizes[:3]):
+            yield {"text": f"{10 + i} " * size, "label": i % 10}
 
 
-def opened(sizes, directory, share=0.3, report=lambda line: None):
-    return examples.Examples(Numbers(sizes), fakes.Tokenizer(), directory, validation_share=share, report=report)
+def prepared(sizes, directory, split="train", made=LAYOUT, lines=None):
+    report = [].append if lines is None else lines.append
+    return examples.prepare(Numbers(sizes), fakes.Tokenizer(), made, split, directory, report)
 
 
-def test_every_text_is_in_the_split_that_its_hash_says(tmp_path):
-    made = opened([1] * 50, tmp_path)
-    assert made.labels == tuple("0123456789")
-    for split in corpus_files.SPLITS:
-        part = made.split(split)
-        expected = [
-            (10 + i, i % 10)
-            for i, (text, _) in enumerate(Numbers([1] * 50).examples())
-            if corpus_files.is_held_out(text, 0.3) == (split == "validation")
-        ]
-        assert list(zip(part.ids.tolist(), part.labels.tolist(), strict=True)) == expected
-        assert part.counts.sum() == len(expected) and part.counts[expected[0][0]] == 1
-        assert part.majority == max(np.bincount(part.labels)) / len(expected)
+def opened(tmp_path, tasks, kind="class", split="train", **changes):
+    config = get_base()
+    config.data.cache_dir, config.train.batch_size = str(tmp_path), 4
+    config.task.update(changes)
+    wanted = Rows("examples", 16, pad=0, layout=Layout(kind, "encoder", length=16, start=(1,), end=(2,)))
+    return pipeline.open_batches(config, fakes.Tokenizer(), wanted, split, tasks, report=lambda line: None)
 
 
-@hypothesis.given(
-    st.lists(st.integers(1, 12), min_size=1, max_size=12), st.sampled_from([((), ()), ((1,), (2,)), ((), (3,))])
-)
-@hypothesis.settings(deadline=None, max_examples=40)
-def test_rows_are_framed_cut_and_filled(sizes, frame):
-    start, end = frame
-    ids = np.concatenate([np.full(size, 10 + i) for i, size in enumerate(sizes)]).astype(np.int32)
-    arrays = {
-        "ids": ids,
-        "offsets": np.concatenate([[0], np.cumsum(sizes)]),
-        "labels": np.arange(len(sizes), dtype=np.int32),
-    }
-    source = examples.Rows(examples.Split("train", arrays, 99), 8, start, end, pad=7)
-    order = np.arange(len(sizes))[::-1]
-    rows = source.rows(order, np.zeros(len(sizes)))
-    for row, i in enumerate(order.tolist()):
-        kept = min(sizes[i], 8 - len(start) - len(end))
-        text = [*start, *[10 + i] * kept, *end]
-        assert rows["tokens"][row].tolist() == text + [7] * (8 - len(text))
-        assert rows["segments"][row].tolist() == [1] * len(text) + [0] * (8 - len(text))
-        assert rows["labels"][row] == i
-    assert all(array.dtype == np.int32 for array in rows.values())
-
-
-def test_are_tokenised_once(tmp_path):
+def test_examples_are_tokenised_once_for_each_layout_and_split(tmp_path):
     lines = []
-    for _ in range(2):
-        opened([2] * 20, tmp_path, report=lines.append)
-    assert lines == ["tokenising the examples of the task numbers"]
+    for made in (LAYOUT, LAYOUT, Layout("class", "encoder", length=8, start=(1,), end=(2,))):
+        for split in ("train", "validation"):
+            found = prepared([3, 4, 1, 2], tmp_path, split, made, lines)
+            size = 4 if split == "train" else 3
+            assert len(found.sizes) == found.num_examples == size and found.labels == tuple("0123456789")
+            assert found.sizes.tolist() == [5, 6, 3, 4][:size]
+    tokenised = [line for line in lines if line.startswith("tokenising")]
+    assert (
+        tokenised == [f"tokenising the {split} examples of the task numbers" for split in ("train", "validation")] * 2
+    )
 
 
-def test_errors_name_the_cause(tmp_path):
-    with pytest.raises(DataError, match="data.validation_share=0.0"):
-        opened([1] * 5, tmp_path, share=0.0)
-    made = opened([1] * 50, tmp_path)
-    with pytest.raises(ConfigError, match="raise data.sequence_length"):
-        examples.Rows(made.split("train"), 2, (1,), (2,))
+def test_subsets_are_nested_and_keep_all_windows_of_an_example():
+    whole = features([[4]] * 40, layout("class"))
+    whole.arrays["example"] = np.repeat(np.arange(20), 2)
+    whole.num_examples = 20
+    parts = [set(whole.limited(limit, seed=7).used.tolist()) for limit in (1, 5, 12, 20)]
+    assert [len(part) for part in parts] == [2, 10, 24, 40]
+    assert parts[0] < parts[1] < parts[2] < parts[3] == set(whole.used.tolist())
+    assert all({2 * (f // 2), 2 * (f // 2) + 1} <= part for part in parts for f in part)
+    assert whole.limited(5, seed=8).used.tolist() != whole.limited(5, seed=7).used.tolist()
+    assert whole.limited(5, seed=7).num_used == 5 and len(whole.limited(0, seed=7).used) == 40
+    with pytest.raises(ConfigError, match="task.limit=-1"):
+        whole.limited(-1, seed=7)
+
+
+def test_the_most_frequent_class_is_known_of_the_labels_that_are():
+    made = features([[3]] * 6, layout("class"))
+    made.arrays["labels"] = np.array([-1, 2, 1, 2, -1, -1], np.int32)
+    assert made.majority == ("c", 2 / 3)
+    made.arrays["labels"][:] = -1
+    assert made.majority is None and features([[3]], layout("regression")).majority is None
+
+
+def test_a_run_sees_what_its_task_holds(tmp_path):
+    data = opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])])
+    assert data.labels == tuple("0123456789") and data.features.num_examples == 7 and data.steps_per_epoch == 7 / 4
+    assert "7 train examples of 10 labels, 14.3% of them 0" in data.description
+    assert data.counts[10:17].tolist() == [1, 2, 3, 2, 1, 5, 1] and data.counts[1] == 7
+    rows = data(0)
+    assert data.size(0) == 4 and rows["tokens"].shape == (4, 8)  # the bucket that holds 5 tokens and two special ones
+    other = opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])], limit=4)
+    assert other.fingerprint != data.fingerprint and "4 train examples" in other.description
+    held = opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])], split="validation", limit=1)
+    assert held.steps_per_epoch == 1 and held(0)["row_id"].tolist() == [0, 1, 2, -1]
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="only texts can be mixed"):
+        opened(tmp_path, [Numbers([1]), Numbers([1], "more")])
+    with pytest.raises(ConfigError, match="task.largest_share=0"):
+        opened(tmp_path, [Numbers([1])], largest_share=0)
+    with pytest.raises(DataError, match="has no train examples"):
+        prepared([], tmp_path)

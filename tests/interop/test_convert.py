@@ -17,8 +17,8 @@ from errors import CheckpointError, ConfigError
 from models import names
 from tests.interop import fakes
 from tests.training import tiny_run
-from training import experiment as experiments
 from training import restore
+from training.build import build
 from training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def root(tmp_path_factory):
 def test_training_goes_on_from_it_with_a_fresh_optimizer(converted, root):
     path = converted[0]
     config = tiny_config(path / "run", root)
-    experiment = experiments.build(config, path / "run" / "tokenizer", report=quiet)
+    experiment = build(config, path / "run" / "tokenizer", report=quiet)
     checkpoints = Checkpoints(path / "run" / "checkpoints")
     assert checkpoints.latest_whole() == 0 and not checkpoints.has_optimizer(0)
     state = experiment.restore(checkpoints, 0)
@@ -131,7 +131,7 @@ def test_heads_that_no_objective_scores_stay(tmp_path, root):
     assert any("initialised at random" in line and "mlm_head" in line for line in lines)
     trained = restore.load(tmp_path / "run")
     assert set(trained.model.config.heads_out) == {"mlm", "pooler"}
-    experiment = experiments.build(tiny_config(tmp_path / "run", root), tmp_path / "run" / "tokenizer", report=quiet)
+    experiment = build(tiny_config(tmp_path / "run", root), tmp_path / "run" / "tokenizer", report=quiet)
     assert not any(mask.any() for name, mask in experiment.split.mask.items() if name.startswith("pooler/"))
     assert all(mask.all() for name, mask in experiment.split.mask.items() if not name.startswith("pooler/"))
     convert.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)

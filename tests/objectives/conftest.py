@@ -12,11 +12,13 @@ from tests.objectives import teachers
 
 VOCAB = 40
 STUDENT = models.resolve(dict(family="bert", preset="base", **teachers.SIZE | dict(layers=2)))
+TASKS = {"responses": "text", "supervised": "class"}  # task.kind of objectives that read examples
 NEEDS = {  # what a model must be for objectives that are not for any of their architecture
-    "classification": dict(num_labels=3),
     "distillation": dict(vars(STUDENT), padded_vocab=STUDENT.padded_vocab),
     "glove": dict(use_bias=True),
     "permutation_lm": dict(positions="transformer_xl", longest_row=None),
+    "responses": dict(pooling="last"),
+    "supervised": dict(num_labels=3, pooling="first"),
     "unilm": dict(token_types=6),
 }
 
@@ -35,6 +37,7 @@ def make(name, *, tables=None, model=None, **options):
     """The objective `name` with options given as objective__mask_rate=0.2."""
     config = get_base()
     config.objective.name = name
+    config.task.kind = TASKS.get(name, "")
     if name == "distillation":
         config.objective.teacher = teachers.workdir()
     with config.unlocked():

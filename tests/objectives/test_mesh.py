@@ -20,6 +20,7 @@ def test_corruption_is_the_same_on_any_mesh_and_stays_local(build, name, sizes):
     rows = {"tokens": tokens, **dict.fromkeys(("row", "row_id"), np.arange(8, dtype=np.int32))}
     if objective.rows.kind == "examples":
         rows |= {"segments": np.ones_like(tokens), "labels": np.arange(8, dtype=np.int32) % 3}
+        rows |= {"decoder_tokens": tokens, "targets": tokens, "target_weights": np.ones(shape, np.float32)}
     if objective.rows.kind == "cooccurrences":
         rows |= {"contexts": tokens[:, ::-1].copy(), "counts": tokens.astype(np.float32)}
     if objective.rows.kind == "pairs":

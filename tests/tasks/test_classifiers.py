@@ -9,7 +9,7 @@ from errors import ConfigError
 from tests.training import tiny_run
 
 SETTINGS = dict(
-    objective__name="classification", objective__pairs="none", task__name="package", model__num_labels=10,
+    objective__name="supervised", objective__pairs="none", task__name="package", model__num_labels=10,
     data__sequence_length=16, tokenizer__kind="word", model__preset="base",
 )  # fmt: skip
 RECURRENT = dict(SETTINGS, model__ffn=32, model__heads=1)
@@ -24,7 +24,7 @@ def root(tmp_path):
 def test_an_lstm_learns_over_frozen_vectors(documents, root):
     rules = ((r"token/.*", False), (r".*", True))
     experiment = tiny_run.build(tiny_run.config("lstm", root, trainable=rules, **RECURRENT))
-    assert "the most frequent of which is" in experiment.batches.description
+    assert "examples of 10 labels, " in experiment.batches.description
     before = experiment.new_state(lambda line: None)
     vectors = np.asarray(before.frozen["token"]["embedding"])
     state, history = tiny_run.run(experiment, 12, before)
@@ -68,8 +68,8 @@ def test_a_classifier_reads_elmo_and_leaves_it_as_it_is(documents, root):
 
 
 @pytest.mark.parametrize("changes, message", [
-    (dict(model__num_labels=2), "the task has 10 labels, model.num_labels=2: set model.num_labels=10"),
-    (dict(task__name=""), "set task.name to one of package"),
+    (dict(model__num_labels=2), "package has 10 labels, model.num_labels=2: leave model.num_labels unset"),
+    (dict(task__name=""), "set task.name to a task, such as package"),
     (dict(objective__name="causal_lm"), "reads text, not labelled examples"),
 ])  # fmt: skip
 def test_what_does_not_fit_the_task_is_refused(documents, root, changes, message):

@@ -15,8 +15,8 @@ from configs import base
 from errors import ConfigError
 from models import names
 from tests.training import tiny_run
-from training import experiment as experiments
 from training import initial, restore
+from training.build import build
 from training.checkpoint import Checkpoints
 
 LAYERS = 4
@@ -251,14 +251,14 @@ def test_a_source_is_cut_over_the_mesh_of_the_run(root, electra, monkeypatch):
     """Also where a part that is not taken does not divide: the generator's width is 8, its one head is not cut."""
     changes = dict(objective__pairs="none", init__checkpoint=electra[0], mesh__data=1, mesh__fsdp=2, mesh__tensor=2)
     experiment = tiny_run.build(tiny_run.config("bert", root, **changes), devices=4)
-    read, tree = restore.load_parameters, {}
+    read, tree = initial.load_parameters, {}
 
     def spy(*arguments):
         params, step = read(*arguments)
         tree.update(names.flatten(params))
         return params, step
 
-    monkeypatch.setattr(restore, "load_parameters", spy)
+    monkeypatch.setattr(initial, "load_parameters", spy)
     start = parameters(experiment, experiment.new_state(lambda line: None))
     np.testing.assert_array_equal(start["token/embedding"], electra[1]["discriminator/token/embedding"])
     name = "encoder/layers/ffn/up/kernel"
@@ -278,7 +278,7 @@ def test_a_run_goes_on_without_what_it_began_from(root, teacher, tmp_path):
     state = experiment.new_state(lambda line: None)
     workdir = save(experiment, state, tmp_path / "run")
     shutil.rmtree(moved)
-    again = experiments.build(config, pathlib.Path(workdir) / "tokenizer", jax.devices()[:1], report=lambda line: None)
+    again = build(config, pathlib.Path(workdir) / "tokenizer", jax.devices()[:1], report=lambda line: None)
     checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
     resumed = parameters(again, again.restore(checkpoints, 3))
     checkpoints.close()
@@ -310,6 +310,6 @@ def test_half_of_twelve_layers_begin_as_published(root, tmp_path):
     tiny_run.build(teacher).tokenizer.save(workdir / "tokenizer")
     experiment = student(root, str(workdir), model__layers=6)
     (source,) = experiment.sources
-    taken = source.plan(experiment.shapes)["student/encoder/layers/ffn/up/kernel"]
+    taken = source.plan(experiment.shapes, experiment.axis_names)["student/encoder/layers/ffn/up/kernel"]
     assert [layer for _, _, layer in taken] == [0, 2, 4, 7, 9, 11]
     assert {name for _, name, _ in taken} == {"encoder/layers/ffn/up/kernel"}

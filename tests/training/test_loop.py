@@ -21,14 +21,12 @@ def train(experiment, workdir, start=0, state=None, every_line=lambda line: None
     if start:
         state = experiment.restore(checkpoints, start)
     state = experiment.new_state() if state is None else state
-    with experiment.context():
-        step = experiment.trace_train_step().lower().compile()
     writer = MetricWriter(workdir, start)
     try:
         return fit(
-            experiment, state, step, start=start, checkpoints=checkpoints, writer=writer,
-            progress=Progress(1e9, 1e12, experiment.durations["steps"]), meta={}, report=every_line,
-        )  # fmt: skip
+            experiment, state, start=start, checkpoints=checkpoints, writer=writer,
+            progress=Progress(1e12, experiment.durations["steps"]), meta={}, report=every_line,
+        )[1]  # fmt: skip
     finally:
         writer.close()
         checkpoints.close()

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from configs import base
-from training import experiment as experiments
+from training.build import build as build_experiment
 
 WORDS = (
     "the a one this of in to and or is was runs sees reads writes returns value array list file name number small "
@@ -68,7 +68,7 @@ def config(family, root, **changes):
 
 def build(configuration, devices=1):
     with contextlib.redirect_stdout(io.StringIO()):
-        return experiments.build(configuration, devices=jax.devices()[:devices], report=lambda line: None)
+        return build_experiment(configuration, devices=jax.devices()[:devices], report=lambda line: None)
 
 
 def run(experiment, steps, state=None, start=0):

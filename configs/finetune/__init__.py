@@ -1,0 +1,1 @@
+"""Finetuning experiments, one file for each form of task."""

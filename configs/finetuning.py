@@ -1,0 +1,91 @@
+"""Finetuning experiments: a model that was trained before, a task, and a strategy.
+
+The model's shape and the tokenizer are those of `init.checkpoint`; without one, the model of the configuration is
+trained from scratch. The argument `method` is one of base.METHODS, with the rate that it needs; `limit` is the number
+of labelled examples that are used.
+"""
+
+from configs import base
+
+# Rates for models of published sizes, and for small ones as `tiny` experiments pretrain. Full: Devlin et al. 2019,
+# appendix A.3; LoRA: Hu et al. 2022, table 11; adapters: Houlsby et al. 2019, section 3.1; prompts: Lester et al. 2021,
+# section 3; biases: Ben-Zaken et al. 2022, table 2.
+RATES = {
+    "full": 3e-5, "linear_probe": 1e-3, "freeze": 3e-5, "last_layers": 5e-5, "gradual": 5e-5, "lp_ft": 2e-5,
+    "bitfit": 1e-3, "lora": 4e-4, "adapters": 3e-4, "prefix": 5e-3, "prompt": 0.3, "p_tuning": 1e-3,
+}  # fmt: skip
+TINY_RATES = {
+    "full": 5e-4, "linear_probe": 1e-2, "freeze": 5e-4, "last_layers": 1e-3, "gradual": 1e-3, "lp_ft": 3e-4,
+    "bitfit": 3e-3, "lora": 3e-3, "adapters": 2e-3, "prefix": 1e-2, "prompt": 0.3, "p_tuning": 3e-3,
+}  # fmt: skip
+TINY = dict(
+    data=dict(sequence_length=64),
+    train=dict(log_every=20),
+    optimizer=dict(warmup_steps="0.2 epochs"),
+)
+LIMITS = "0"
+
+
+def experiment(name, arguments, *, task, objective, tiny=None, **known):
+    """A configuration of finetuning.
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config.
+        task: the default of the argument `task`.
+        objective: objective.name.
+        tiny: what the small version changes beside TINY.
+        **known: further arguments, see `base.parse_arguments`.
+
+    Returns:
+        (the configuration, dict of the arguments' values).
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, task=task, method=base.METHODS, limit=LIMITS, **known)
+    method = options["method"]
+    c.task.name = options["task"]
+    c.task.limit = base.whole_number("limit", options["limit"])
+    c.init.inherit = True
+    c.objective.update(name=objective, pairs="none")
+    c.finetune.method = method
+    c.data.sequence_length = 128
+    c.train.update(batch_size=32, log_every=50, eval_every="1 epochs", eval_batches=10_000)
+    lasts(c, "3 epochs")
+    c.checkpoint.update(every="1 epochs", keep=1)
+    c.optimizer.update(
+        name="adamw", learning_rate=RATES[method], schedule="linear", warmup_steps="0.3 epochs", beta2=0.999,
+        epsilon=1e-8, weight_decay=0.01, clip_norm=1.0,
+    )  # fmt: skip
+    if options["tiny"]:
+        c.model.scan = False  # unrolled, as the small models are pretrained
+        c.update(TINY)
+        lasts(c, "2 epochs")
+        c.update(tiny or {})
+        c.optimizer.learning_rate = TINY_RATES[method]
+    _settle(c, method)
+    return c, options
+
+
+def lasts(c, steps):
+    """Sets the length of a run, and that of its schedule."""
+    c.train.steps = c.optimizer.decay_steps = steps
+
+
+def _settle(c, method):
+    """What a method has beside its rate."""
+    if method in ("linear_probe", "bitfit", "prompt"):
+        c.optimizer.weight_decay = 0.0
+    if method in ("linear_probe", "lp_ft"):
+        c.finetune.probe_learning_rate = 1e-3 if c.optimizer.learning_rate < 1e-4 else 1e-2
+    if method == "lp_ft":
+        c.finetune.probe_steps = "1 epochs"
+    if method in ("freeze", "last_layers"):
+        c.finetune.layers = 1
+    if method == "gradual":  # Howard and Ruder 2018, sections 3.2 and 3.3
+        c.optimizer.update(schedule="slanted_triangular", final_fraction=1 / 32, layer_decay=1 / 2.6)
+        c.finetune.unfreeze_every = "0.25 epochs"
+    if method == "prompt":  # Lester et al. 2021, section 3: Adafactor at a constant rate
+        c.optimizer.update(name="adafactor", schedule="constant", warmup_steps=0, clip_norm=0.0)
+        c.finetune.prompt_length = 100

@@ -1,0 +1,97 @@
+"""Scores a run on tasks, beside what knows nothing of the input.
+
+    python eval.py --workdir=runs/classify-tiny-task=package --task=package --split=test
+    python eval.py --workdir=runs/t5 --task=rte,cola --files=GLUE --output=scores.json --predictions=predictions/
+
+A model that was finetuned with a head answers with it; one that writes answers with text, of which the most probable
+label counts where it was never finetuned; of plain text the perplexity is given. --output holds {task: {metric:
+value}}, baselines as "majority/accuracy". Exit codes: 0 done, 2 bad usage, 3 bad or missing data, 5 checkpoint corrupt.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+import cli
+
+WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run.")
+TASK = flags.DEFINE_list("task", [], "Names of tasks; several are separated by commas.")
+SPLIT = flags.DEFINE_enum("split", "validation", ["train", "validation", "test"], "Which examples are scored.")
+FILES = flags.DEFINE_string(
+    "files", "", "Folder of the task's files, of several tasks with a folder for each; default: the run's, or tfds."
+)
+LIMIT = flags.DEFINE_integer("limit", 0, "Examples that are scored, from the first; 0: all.", lower_bound=0)
+MAX_TOKENS = flags.DEFINE_integer("max_tokens", 64, "Tokens that a written answer may have.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Rows that are run at once.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores.")
+PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with every prediction.")
+
+
+def main():
+    """Loads the run, scores it on every task, prints a table, writes what is asked for."""
+    cli.start_jax("~/.cache/cloze/compiled")
+    from training import evaluation, restore
+
+    trained = restore.load(WORKDIR.value)
+    found = {}
+    for name in TASK.value:
+        files = FILES.value
+        if files and len(TASK.value) > 1:
+            files = str(pathlib.Path(files) / name)
+        result = evaluation.evaluate(
+            trained, name, split=SPLIT.value, files=files, limit=LIMIT.value, max_tokens=MAX_TOKENS.value,
+            batch_size=BATCH_SIZE.value, report=print,
+        )  # fmt: skip
+        found[name] = scores_of(result)
+        print_table(name, result)
+        if PREDICTIONS.value:
+            write_predictions(pathlib.Path(PREDICTIONS.value) / f"{name.replace(':', '-')}.jsonl", result)
+    if OUTPUT.value:
+        path = pathlib.Path(OUTPUT.value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"Scores: {path}")
+
+
+def scores_of(result):
+    """{metric: number or None}, baselines behind their names."""
+    from training.evaluation import finite
+
+    found = {metric: finite(value) for metric, value in (result.scores or {}).items()}
+    for name, scores in result.baselines.items():
+        found |= {f"{name}/{metric}": finite(value) for metric, value in scores.items()}
+    return found
+
+
+def print_table(name, result):
+    """The scores of a task, the model's first."""
+    rows = {"model": result.scores, **result.baselines} if result.scores else result.baselines
+    if not rows:
+        return
+    metrics = list(next(iter(rows.values())))
+    width = max(map(len, (*rows, name)))
+    print(f"\n{name}, {SPLIT.value}, {len(result.examples):,} examples")
+    print(f"  {'':<{width}}  " + "  ".join(f"{metric:>12}" for metric in metrics))
+    for row, scores in rows.items():
+        print(f"  {row:<{width}}  " + "  ".join(f"{scores[metric]:>12.4f}" for metric in metrics))
+
+
+def write_predictions(path, result):
+    """A line for each example: its number, its id if it has one, and the prediction."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = result.task.labels()
+    with path.open("w") as file:
+        for number, (example, prediction) in enumerate(zip(result.examples, result.predictions, strict=True)):
+            line = {"number": number} | ({"id": example["id"]} if "id" in example else {})
+            if result.task.kind == "lm":
+                prediction = {"nats": prediction.nats, "last_word": prediction.last_word}
+            line["prediction"] = prediction
+            if result.task.kind == "class" and prediction is not None:
+                line["label"] = names[prediction]
+            file.write(json.dumps(line) + "\n")
+    print(f"Predictions: {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__, required=("workdir", "task"))

@@ -1,0 +1,324 @@
+"""LoRA's factors in the directories of the `peft` package: adapter_config.json and adapter_model.safetensors.
+
+Its factors are those of torch's modules: lora_A [rank, in] and lora_B [out, rank], also for the Conv1D of GPT models.
+Where such a module holds several of our kernels (GPT's c_attn: query, key and value), it is written with a block of
+ranks for each of them, which is the same map exactly; and a fused module that was trained in one piece is read as
+kernels that each have a copy of its lora_A, which compute the same but train apart.
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+
+import numpy as np
+
+from errors import ConfigError, DataError
+from interop import files, formats
+from interop import plan as plans
+from models import names
+from models.adapted import Lora, adapted_kernels, factors_of
+
+CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+PREFIX = "base_model.model."
+# Keys of adapter_config.json that change what is computed, where they are anything but this.
+PLAIN = {
+    "bias": "none", "use_dora": False, "lora_bias": False, "use_qalora": False, "use_bdlora": None,
+    "layer_replication": None, "trainable_token_indices": None, "alora_invocation_tokens": None,
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """One layer's kernel within a module of theirs.
+
+    Attributes:
+        kernel: name of our parameter.
+        layer: its place in a stacked parameter, or None.
+        shape: of the kernel without the rows that pad the vocabulary.
+        rows: int [out], which outputs of the module are the kernel's.
+    """
+
+    kernel: str
+    layer: int | None
+    shape: tuple[int, int]
+    rows: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class _Module:
+    """A linear map of theirs: the number of its outputs, whether it keeps [in, out], and our kernels in it."""
+
+    outputs: int
+    fan_in_fan_out: bool
+    pieces: list
+
+
+def save_lora(directory, config, params, lora, class_name=None, modules=(), base="", report=print):
+    """Writes the factors of an adapted model for `peft`; the directory appears when it is complete.
+
+    Args:
+        directory: must not exist, or be empty.
+        config: ModelConfig.
+        params: stored tree of models.adapted.Adapted.
+        lora: its Lora.
+        class_name: class of transformers that the adapter goes with; None: the one with just our heads.
+        modules: names at the top level of parameters that have trained as well ("classifier"), written whole.
+        base: what users load the model itself from, for adapter_config.json.
+        report: called with a line.
+
+    Raises:
+        ConfigError: a kernel that is no linear map of that class, or a directory that is not empty.
+    """
+    target = pathlib.Path(directory).expanduser()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} is there already and not empty: name another directory, or remove it")
+    flat = {name: np.asarray(leaf) for name, leaf in names.flatten(params).items()}
+    class_name, parts = _parts(config, class_name)
+    tensors, settings = _their_factors(flat, lora, _modules(parts), class_name)
+    whole = [part for part in parts if part.ours.split("/")[0] in modules]
+    if lacking := set(modules) - {part.ours.split("/")[0] for part in whole}:
+        raise ConfigError(f"transformers' {class_name} has no place for {', '.join(sorted(lacking))}")
+    for part in whole:
+        array = tensors.setdefault(PREFIX + part.theirs, np.zeros(part.theirs_shape, np.float32))
+        part.write(array, flat[part.ours] if part.layer is None else flat[part.ours][part.layer])
+    settings["modules_to_save"] = sorted({part.theirs.rpartition(".")[0] for part in whole}) or None
+    settings["base_model_name_or_path"] = base or None
+
+    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        (partial / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        shapes = {name: array.shape for name, array in sorted(tensors.items())}
+        files.write_file(partial / TENSORS, shapes, np.dtype(np.float32), tensors.__getitem__)
+        if target.exists():
+            target.rmdir()
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    report(f"{target}: LoRA of rank {lora.rank} for {class_name}, {len(tensors)} tensors")
+
+
+def load_lora(directory, config, class_name=None):
+    """Reads a directory of `peft`.
+
+    Args:
+        directory: with adapter_config.json and adapter_model.safetensors.
+        config: ModelConfig of the model that is adapted.
+        class_name: class of transformers that the adapter was made for; None: the first that has all of its modules,
+            those with just our heads first.
+
+    Returns:
+        (Lora, tree of numpy f32 arrays): the factors under "lora", of layers that are not adapted zeros, and the
+        parameters of modules that were saved whole. Ranks that differ are filled up with zeros.
+
+    Raises:
+        DataError: files that are missing or damaged.
+        ConfigError: an adapter that we cannot compute, or of another model.
+    """
+    path = pathlib.Path(directory).expanduser()
+    settings = files.read_json(path / CONFIG)
+    _check_plain(path, settings)
+    if not (path / TENSORS).exists() and (path / PICKLE).exists():
+        raise DataError(f"{path} holds only {PICKLE}, a pickle, which can run any code when read: save it again with "
+                        "peft's save_pretrained(safe_serialization=True)")  # fmt: skip
+    header = files.read_header(path / TENSORS)
+    factors, whole = collections.defaultdict(dict), {}
+    for name, tensor in header.items():
+        found = re.fullmatch(re.escape(PREFIX) + r"(.*)\.lora_([AB])(?:\.default)?\.weight", name)
+        if found:
+            factors[found[1]][found[2]] = np.asarray(tensor.map(name), np.float32)
+        else:
+            whole[name.removeprefix(PREFIX)] = tensor
+    class_name, parts = _class_with(path, config, class_name, factors, whole)
+    wanted = plans.parameters(_with_heads(config, class_name)).shapes
+    lora, flat = _our_factors(path, settings, factors, _modules(parts), wanted)
+    for part in parts:
+        if part.theirs in whole:
+            index = tuple(slice(None) for _ in wanted[part.ours])
+            mapped = whole[part.theirs].map(part.theirs)
+            flat[part.ours] = part.read(mapped, index, wanted[part.ours], np.float32)
+    return lora, names.unflatten(flat)
+
+
+def _candidates(config):
+    """{class name: Format} of a family, those with just the model's heads first."""
+    found = {name: known for known in formats.of_family(config.family) for name in known.classes}
+    exact = {n: known for n, known in found.items() if set(known.classes[n].heads) == set(config.heads_out)}
+    return exact | found
+
+
+def _with_heads(config, class_name):
+    heads = _candidates(config)[class_name].classes[class_name].heads
+    return dataclasses.replace(config, heads_out=heads)
+
+
+def _parts(config, class_name):
+    """(class name, [interop.plan.Part] of its parameters)."""
+    known = _candidates(config)
+    class_name = class_name or next(iter(known), None)
+    if class_name not in known:
+        raise ConfigError(
+            f"model.family={config.family} has no class {class_name!r} in transformers; known: {', '.join(known)}"
+        )
+    config = _with_heads(config, class_name)
+    rows, base = known[class_name].rows(class_name), known[class_name].base_of(class_name)
+    return class_name, plans.plan(rows, base, config, plans.parameters(config))
+
+
+def _modules(parts):
+    """{path of a module: _Module} of all linear maps."""
+    found = {}
+    for part in parts:
+        if not part.ours.endswith("/kernel") or len(part.theirs_shape) != 2:
+            continue
+        # What each of our elements is in their array: whichever axis follows our inputs is theirs.
+        first, second = (
+            part.view(np.broadcast_to(x, part.theirs_shape)) for x in np.indices(part.theirs_shape, sparse=True)
+        )
+        fan_in_fan_out = bool((second[:, 0] == second[0, 0]).all() and part.cut[0] > 1)
+        rows = second[0] if fan_in_fan_out else first[0]
+        path = part.theirs.removesuffix(".weight")
+        outputs = part.theirs_shape[1 if fan_in_fan_out else 0]
+        module = found.setdefault(path, _Module(outputs, fan_in_fan_out, []))
+        module.pieces.append(_Piece(part.ours, part.layer, part.cut, np.array(rows)))
+    return found
+
+
+def _their_factors(flat, lora, modules, class_name):
+    """({name: array}, adapter_config.json)."""
+    chosen = adapted_kernels(lora.targets, {name: leaf.shape for name, leaf in flat.items()})
+    chosen = {kernel: layers for kernel, layers in chosen.items() if layers.any()}
+    held = {piece.kernel for module in modules.values() for piece in module.pieces}
+    if lacking := sorted(set(chosen) - held):
+        raise ConfigError(
+            f"{', '.join(lacking)}: transformers' {class_name} has no linear map for it that peft could adapt; "
+            "merge the model instead"
+        )
+
+    def counts(piece):  # what adds nothing is left out, if it was not to be adapted
+        if piece.kernel not in chosen:
+            return False
+        b = flat[factors_of(piece.kernel)[1]]
+        return chosen[piece.kernel][piece.layer or 0] or b[piece.layer or 0].any()
+
+    tensors, ranks = {}, {}
+    for path, module in modules.items():
+        pieces = [piece for piece in module.pieces if counts(piece)]
+        if not pieces:
+            continue
+        a_RD = np.zeros((len(pieces) * lora.rank, pieces[0].shape[0]), np.float32)
+        b_OR = np.zeros((module.outputs, len(a_RD)), np.float32)
+        for number, piece in enumerate(pieces):
+            block = slice(number * lora.rank, (number + 1) * lora.rank)
+            a, b = (flat[n] if piece.layer is None else flat[n][piece.layer] for n in factors_of(piece.kernel))
+            a_RD[block] = a[: piece.shape[0]].T
+            b_OR[piece.rows, block] = b[:, : piece.shape[1]].T
+        tensors[f"{PREFIX}{path}.lora_A.weight"], tensors[f"{PREFIX}{path}.lora_B.weight"] = a_RD, b_OR
+        ranks[path] = len(a_RD)
+    other = {path: rank for path, rank in ranks.items() if rank != lora.rank}
+    return tensors, {
+        **PLAIN,
+        "peft_type": "LORA",
+        "task_type": None,
+        "inference_mode": True,
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "use_rslora": False,
+        "fan_in_fan_out": any(modules[path].fan_in_fan_out for path in ranks),
+        "target_modules": sorted(ranks),
+        "rank_pattern": {re.escape(path): rank for path, rank in other.items()},
+        "alpha_pattern": {re.escape(path): lora.alpha * rank / lora.rank for path, rank in other.items()},
+    }
+
+
+def _check_plain(path, settings):
+    if settings.get("peft_type") != "LORA":
+        raise ConfigError(f"{path / CONFIG}: peft_type={settings.get('peft_type')!r} cannot be read, only LORA can")
+    for key, plain in PLAIN.items():
+        if settings.get(key) not in (plain, None):
+            raise ConfigError(f"{path / CONFIG}: {key}={settings[key]!r} is not supported, expected {plain!r}")
+
+
+def _class_with(path, config, class_name, factors, whole):
+    """(class name, its parts): the class that has every module of a file."""
+    lacking = {}
+    for name in [class_name] if class_name else _candidates(config):
+        name, parts = _parts(config, name)
+        missing = (set(factors) - set(_modules(parts))) | (set(whole) - {part.theirs for part in parts})
+        if not missing:
+            return name, parts
+        lacking[name] = sorted(missing)
+    if not lacking:
+        raise ConfigError(f"models of model.family={config.family} have no class in transformers")
+    name, missing = min(lacking.items(), key=lambda item: len(item[1]))
+    raise ConfigError(
+        f"{path / TENSORS}: {missing[0]} is no linear map of transformers' {name}, the closest class of model.family="
+        f"{config.family}: the adapter is of another model"
+    )
+
+
+def _our_factors(path, settings, factors, modules, wanted):
+    """(Lora, {name: array}) of all kernels that are adapted."""
+    found, scales = collections.defaultdict(dict), {}
+    for module_path, both in factors.items():
+        module = modules[module_path]
+        wide = module.pieces[0].shape[0]
+        if (
+            set(both) != {"A", "B"}
+            or both["A"].shape[1:] != (wide,)
+            or both["B"].shape != (module.outputs, len(both["A"]))
+        ):
+            raise ConfigError(
+                f"{path / TENSORS}: the factors of {module_path} are of shapes "
+                f"{ {key: list(x.shape) for key, x in both.items()} }, expected A [rank, {wide}] and B "
+                f"[{module.outputs}, rank]"
+            )
+        scale = _scale(settings, module_path, len(both["A"]))
+        for piece in module.pieces:
+            b_OR = both["B"][piece.rows]
+            # In a fused module, ranks that write to other kernels only are theirs.
+            own = b_OR.any(axis=0) if len(module.pieces) > 1 else np.ones(len(both["A"]), bool)
+            if own.any():
+                found[piece.kernel][piece.layer or 0] = both["A"][own].T, b_OR[:, own].T, scale
+                scales[scale] = scales.get(scale, 0) + 1
+    if not found:
+        raise ConfigError(f"{path / TENSORS} adapts nothing: all of its factors are zero, or there are none")
+    common = max(scales, key=scales.get)
+    rank = max(a.shape[1] for layers in found.values() for a, _, _ in layers.values())
+    flat, targets = {}, []
+    for kernel, layers in found.items():
+        *stack, wide, out = wanted[kernel]
+        a_DR, b_RO = (
+            np.zeros(shape, np.float32) for shape in ((*(stack or [1]), wide, rank), (*(stack or [1]), rank, out))
+        )
+        for layer, (a, b, scale) in layers.items():
+            a_DR[layer, : a.shape[0], : a.shape[1]] = a
+            b_RO[layer, : b.shape[0], : b.shape[1]] = b if scale == common else b * np.float32(scale / common)
+        for name, array in zip(factors_of(kernel), (a_DR, b_RO), strict=True):
+            flat[name] = array if stack else array[0]
+        targets += _rules(kernel, layers, stack)
+    return Lora(rank, common * rank, (*targets, (r".*", False))), flat
+
+
+def _rules(kernel, layers, stack):
+    """Rules of lora_targets for the layers of one kernel."""
+    if not stack:
+        return [(re.escape(kernel), True)]
+    before, after = (re.escape(part) for part in kernel.split("/layers/"))
+    numbers = r"\d+" if len(layers) == stack[0] else f"({'|'.join(map(str, sorted(layers)))})"
+    return [(f"{before}/layers/{numbers}/{after}", True)]
+
+
+def _scale(settings, module_path, rank):
+    """alpha / rank of a module, or alpha / sqrt(rank) as use_rslora has it."""
+    patterns = settings.get("alpha_pattern") or {}
+    alpha = next(
+        (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module_path)),
+        settings.get("lora_alpha", 8),
+    )
+    return alpha / (rank**0.5 if settings.get("use_rslora") else rank)

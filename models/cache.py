@@ -1,0 +1,111 @@
+"""Keys and values of places that a decoder has read, so that the next token costs one place and not the whole row.
+
+Shapes: L layers, B rows, S places that there is room for, M places of the encoder, K key/value heads, E head size.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from models import axes
+from models.inputs import Visibility
+
+OWN, ACROSS = "attention", "cross_attention"  # the modules of a layer whose keys and values are kept
+AXES = (axes.BATCH, axes.LAYERS, None, axes.ACT_HEADS, None)
+
+
+@struct.dataclass
+class Cache:
+    """What the layers of a decoder keep. A model takes a cache and gives the next one; nothing is changed in place.
+
+    Rows may stand at different places. What follows a started cache is causal: all places before a query are seen,
+    whatever these saw of each other (a prefix language model). What lies at or beyond `index` is not valid, and needs
+    no mask of its own, as its place is greater than that of every query before it.
+
+    Attributes:
+        kept: {OWN: (keys, values) [B, L, S, K, E]} in the compute dtype, and in an encoder-decoder also
+            {ACROSS: (keys, values) [B, L, M, K, E]}. Keys are kept as they are multiplied, that is rotated.
+        index: int32 [B], the next place of each row.
+        layer: int32 scalar, the layer whose turn it is; the stack sets it.
+        memory_segments: int32 [B, M], segments of the encoder; None: its rows are whole.
+        started: static; False until the first tokens are in.
+    """
+
+    kept: Any
+    index: Any
+    layer: Any
+    memory_segments: Any = None
+    started: bool = struct.field(pytree_node=False, default=False)
+
+    @property
+    def length(self):
+        """S, the places that there is room for."""
+        return self.kept[OWN][0].shape[2]
+
+    def places(self, count):
+        """int32 [B, count], the places of the next tokens."""
+        return self.index[:, None] + jnp.arange(count)
+
+    def visibility(self, count, window):
+        """Who sees whom when the next `count` tokens are the queries and all places the keys."""
+        places_BT = self.places(count)
+        return Visibility(
+            window=window,
+            query_ranks=places_BT,
+            key_ranks=jnp.arange(self.length)[None],
+            query_places=places_BT if window else None,
+        )
+
+    def write(self, name, k_BTKE, v_BTKE):
+        """The cache with new keys and values of the layer whose turn it is: at the first places, or at the next ones.
+
+        What does not fit is not written.
+        """
+        places_BT = self.places(k_BTKE.shape[1])
+
+        @jax.vmap  # not an index of rows, for which devices would exchange what they write
+        def scatter(all_LSKE, places_T, new_TKE):
+            return all_LSKE.at[self.layer, places_T].set(new_TKE, mode="drop")
+
+        def put(all_BLSKE, new_BTKE):
+            if self.started:
+                filled = scatter(all_BLSKE, places_BT, new_BTKE)
+            else:
+                filled = jax.lax.dynamic_update_slice(all_BLSKE, new_BTKE[:, None], (0, self.layer, 0, 0, 0))
+            return axes.constrain(filled, *AXES)
+
+        keys, values = self.kept[name]
+        return self.replace(kept={**self.kept, name: (put(keys, k_BTKE), put(values, v_BTKE))})
+
+    def advance(self, count):
+        """The cache after `count` tokens of every row."""
+        return self.replace(index=self.index + count, started=True)
+
+    def read(self, name):
+        """(keys, values) [B, S or M, K, E] of the layer whose turn it is."""
+        return tuple(
+            jax.lax.dynamic_index_in_dim(array, self.layer, axis=1, keepdims=False) for array in self.kept[name]
+        )
+
+
+def new_cache(config, rows, length, *, memory_length=0):
+    """An empty cache.
+
+    Args:
+        config: ModelConfig of a decoder or an encoder-decoder.
+        rows: B.
+        length: S, places that there is to be room for.
+        memory_length: M, tokens of the encoder's rows; 0 for a decoder alone.
+    """
+    layers = config.decoder_layers or config.layers
+
+    def empty(places):
+        zeros = jnp.zeros((rows, layers, places, config.kv_heads, config.head_dim), config.dtype)
+        return (axes.constrain(zeros, *AXES),) * 2
+
+    kept = {OWN: empty(length)}
+    if memory_length:
+        kept[ACROSS] = empty(memory_length)
+    return Cache(kept, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32))

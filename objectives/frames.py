@@ -1,0 +1,137 @@
+"""What stands around the texts of labelled examples, and how they become rows: from tokenizer, model and options."""
+
+import dataclasses
+
+from errors import ConfigError
+from objectives.base import Layout, Rows, check_positions, check_special_tokens, check_unread, padding
+
+MARKERS = ("START", "DELIM", "EXTRACT")
+LEFT_TO_RIGHT = ("decoder", "recurrent")
+# Pretrained on pairs that two separators stand between (Liu et al. 2019; as in fairseq's and transformers' tokenizers).
+DOUBLE_SEPARATOR = ("roberta", "bart", "coco_lm")
+
+
+def rows(config, tables, model_config, **options):
+    """The Rows of labelled examples.
+
+    Args:
+        config: the whole configuration; task.kind is set.
+        tables: the tokenizer's tables.
+        model_config: models.ModelConfig.
+        **options: fields of Layout beyond what all kinds have.
+
+    Raises:
+        ConfigError: options that do not go together, or a tokenizer or model without room for what they need.
+    """
+    check_unread(config, data__packing="windows", data__validation_source="", objective__pairs="none")
+    task, length, architecture = config.task, config.data.sequence_length, model_config.architecture
+    check_positions(model_config, length, "data.sequence_length")
+    layout = Layout(
+        kind=task.kind,
+        architecture=architecture,
+        length=length,
+        types=model_config.token_types > 1,
+        pool=model_config.pooling if model_config.pooling in ("first", "last") else "all",
+        both_orders=task.both_orders,
+        stride=task.stride,
+        max_question=task.max_question,
+        decoder_start=decoder_start(config, tables) if architecture == "encoder_decoder" else 0,
+    )
+    frame = _markers(config, tables, model_config) if task.markers else _specials(config, tables, model_config)
+    layout = dataclasses.replace(layout, **(frame | options))
+    longest = len(layout.start) + len(layout.end) + 1
+    if length < longest:
+        raise ConfigError(
+            f"data.sequence_length={length} is too short for objective.name={config.objective.name}: it must be at "
+            f"least {longest}, for special tokens and one of text"
+        )
+    _check_batching(task, layout)
+    return Rows(
+        "examples", length, layout.start, layout.end, pad=padding(tables), layout=layout, batching=task.batching
+    )
+
+
+def check_kind(config, kinds, otherwise):
+    """Refuses examples of a kind that the objective does not learn.
+
+    Args:
+        config: the whole configuration.
+        kinds: values of task.kind.
+        otherwise: the objective that learns others, and what of.
+
+    Raises:
+        ConfigError: names the kinds, or task.name where that is missing.
+    """
+    name, task = config.objective.name, config.task
+    if task.kind in kinds:
+        return
+    if not task.name:
+        raise ConfigError(f"objective.name={name} reads labelled examples: set task.name to a task, such as package")
+    raise ConfigError(
+        f"objective.name={name} does not learn task.kind={task.kind!r}: set task.kind to one of {', '.join(kinds)} "
+        f"that goes with task.name={task.name}, or objective.name={otherwise}"
+    )
+
+
+def decoder_start(config, tables):
+    """The id that the decoder of an encoder-decoder reads first: BART's is the end of a text, T5's padding."""
+    return tables.eos if config.model.family == "bart" else tables.pad
+
+
+def text_start(config, tables):
+    """Ids before the texts that an encoder-decoder reads and writes: BART was trained on whole texts, T5 on none."""
+    return (tables.cls,) if config.model.family == "bart" and tables.cls is not None else ()
+
+
+def _specials(config, tables, model_config):
+    """{"start", "separator", "end"} of the tokenizer's special tokens, as the families were pretrained."""
+    times = 2 if config.model.family in DOUBLE_SEPARATOR else 1
+    if model_config.architecture == "encoder":
+        check_special_tokens(config, tables, ("cls", "sep", "pad"), "use tokenizer.kind=wordpiece")
+        if model_config.pooling == "last":  # XLNet
+            return dict(start=(), separator=(tables.sep,), end=(tables.sep, tables.cls))
+        return dict(start=(tables.cls,), separator=(tables.sep,) * times, end=(tables.sep,))
+    end = tables.sep if tables.eos is None else tables.eos
+    if end is None:
+        check_special_tokens(
+            config, tables, ("eos",), "use a tokenizer with an end of text, as tokenizer.kind=byte_bpe"
+        )
+    if model_config.architecture == "encoder_decoder":
+        check_special_tokens(config, tables, ("eos", "pad"), "use tokenizer.kind=unigram")
+        start = text_start(config, tables)
+    else:  # what pretraining began texts with, where that does not end them too (GPT-2)
+        start = () if tables.bos is None or tables.bos == tables.eos else (tables.bos,)
+    return dict(start=start, separator=(end,) * times, end=(end,))
+
+
+def _markers(config, tables, model_config):
+    """The same of GPT-1's three new tokens, whose ids follow the tokenizer's (Radford et al. 2018, section 3.3)."""
+    if model_config.architecture not in LEFT_TO_RIGHT or config.task.kind == "text":
+        raise ConfigError(
+            f"task.markers are for classifiers that read from left to right, not for model.family="
+            f"{config.model.family} with task.kind={config.task.kind}: set task.markers=False"
+        )
+    needed = tables.vocab_size + len(MARKERS)
+    if model_config.vocab_size < needed:
+        raise ConfigError(
+            f"task.markers adds {', '.join(MARKERS)} behind the {tables.vocab_size} ids of the tokenizer, the model "
+            f"has room for {model_config.vocab_size}: set model.vocab_size={needed}"
+        )
+    start, delimiter, extract = range(tables.vocab_size, needed)
+    return dict(start=(start,), separator=(delimiter,), end=(extract,))
+
+
+def _check_batching(task, layout):
+    """Refuses to pack what needs rows of its own. Unknown words are refused by data.example_batches."""
+    reasons = {
+        "task.kind=choice": layout.kind == "choice",
+        "task.both_orders": layout.both_orders,
+        "an encoder-decoder": layout.architecture == "encoder_decoder",
+        "model.pooling=max or mean": layout.pool == "all" and layout.kind in ("class", "regression"),
+    }
+    for reason, holds in reasons.items():
+        if task.batching == "pack" and holds:
+            raise ConfigError(
+                f"task.batching=pack puts several examples into a row, which does not go with {reason}: set "
+                "task.batching=buckets"
+            )

@@ -1,0 +1,65 @@
+"""Learning to answer texts with texts: prompts and responses, questions and answers, dialogues.
+
+An encoder-decoder reads the prompt and writes the response (Raffel et al. 2020, section 2.4; Lewis et al. 2020, section
+3.4). A decoder reads both as one text, whose response it learns.
+"""
+
+import dataclasses
+
+from errors import ConfigError
+from objectives import frames
+from objectives.base import Objective, check_loss_options, check_positions, check_unread
+from objectives.losses import token_terms
+from objectives.text_to_text import check_decoder
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Responses(Objective):
+    """The tokens of responses and what ends them. Rows are batches already: nothing is hidden or drawn.
+
+    Attributes:
+        label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
+    """
+
+    architectures = ("encoder_decoder", "decoder")
+    label_smoothing: float
+    z_loss: float
+
+    @classmethod
+    def build(cls, config, tables, model_config):
+        """Reads examples of kind text; a decoder's prompts as objective.prefix says."""
+        check_loss_options(config)
+        objective, data = config.objective, config.data
+        frames.check_kind(config, ("text",), "supervised for labels")
+        check_unread(config, task__both_orders=False)
+        if model_config.architecture == "decoder":
+            check_decoder(config, model_config)
+            check_unread(config, "a decoder", data__target_length=None)
+            options = dict(
+                separator=(), loss_on_inputs=objective.loss_on_inputs, full_prefix=objective.prefix == "full"
+            )
+        else:
+            target_length = data.sequence_length if data.target_length is None else data.target_length
+            check_positions(model_config, target_length, "data.target_length")
+            start = frames.text_start(config, tables)
+            if target_length < len(start) + 2:
+                raise ConfigError(
+                    f"data.target_length={target_length} is too short for a token of text and what stands around it: "
+                    f"it must be at least {len(start) + 2}"
+                )
+            options = dict(target_length=target_length - len(start), target_start=start)
+        return cls(
+            rows=frames.rows(config, tables, model_config, **options),
+            outputs=("lm",),
+            label_smoothing=objective.label_smoothing,
+            z_loss=objective.z_loss,
+        )
+
+    def corrupt_row(self, key, row):
+        """The row as it is."""
+        del key  # nothing is drawn
+        return dict(row)
+
+    def loss(self, outputs, batch):
+        """Terms "loss" (nats a token of responses) and "accuracy"."""
+        return token_terms(outputs, batch, label_smoothing=self.label_smoothing, z_loss=self.z_loss)

@@ -1,0 +1,164 @@
+"""Supervised learning from labelled examples, with a language model's loss beside it where asked.
+
+Heads as in Devlin et al. 2019, section 4, and Radford et al. 2018, sections 3.2 and 3.3. Additional dimensions in names
+of arrays: E examples of a packed row, C choices.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from errors import ConfigError
+from objectives import frames
+from objectives.base import Objective, Term, check_loss_options, check_unread
+from objectives.losses import classification_terms, is_top, masked_cross_entropy
+
+HEADS = {  # task.kind: the head that answers it
+    "class": "class",
+    "regression": "class",
+    "tag": "tag",
+    "span": "span",
+    "choice": "choice",
+}
+FEWEST_LABELS = {"class": 2, "tag": 2}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Supervised(Objective):
+    """The labels of a task's examples. Rows are batches already: nothing is hidden or drawn.
+
+    Attributes:
+        kind: one of HEADS.
+        num_labels: labels that the model tells apart, to hold against those of the task.
+        lm_weight: coefficient of the next-token loss; 0: the model has no vocabulary head.
+        label_smoothing: of the labels.
+        z_loss: of the labels, see `objectives.losses.cross_entropy`.
+    """
+
+    architectures = ("encoder", "decoder", "encoder_decoder", "recurrent", "bidirectional_recurrent")
+    kind: str
+    num_labels: Any
+    lm_weight: float
+    label_smoothing: float
+    z_loss: float
+
+    @classmethod
+    def build(cls, config, tables, model_config):
+        """Reads examples of task.kind, which must be set; see `objectives.frames`."""
+        check_loss_options(config)
+        kind, weight = config.task.kind, config.objective.lm_weight
+        frames.check_kind(config, tuple(HEADS), "responses for text")
+        _check_model(config, model_config)
+        if kind == "regression":
+            check_unread(config, "task.kind=regression", objective__label_smoothing=0.0, objective__z_loss=0.0)
+        return cls(
+            rows=frames.rows(config, tables, model_config),
+            outputs=(HEADS[kind], "lm") if weight else (HEADS[kind],),
+            kind=kind,
+            num_labels=model_config.num_labels,
+            lm_weight=weight,
+            label_smoothing=config.objective.label_smoothing,
+            z_loss=config.objective.z_loss,
+        )
+
+    def corrupt_row(self, key, row):
+        """The row as it is, and with a language model `targets` and `target_weights` [T]: the next token of a text."""
+        del key  # nothing is drawn
+        batch = dict(row)
+        if "lm" in self.outputs:
+            after = [(0, 0)] * (row["tokens"].ndim - 1) + [(0, 1)]
+            ahead = {name: jnp.pad(row[name][..., 1:], after) for name in ("tokens", "segments")}
+            same = (ahead["segments"] == row["segments"]) & (row["segments"] > 0)
+            batch |= {"targets": ahead["tokens"], "target_weights": same.astype(jnp.float32)}
+        return batch
+
+    def loss(self, outputs, batch):
+        """A term of the kind's name and a metric: "accuracy" over examples, or tokens of kind tag (of spans, both ends
+        are right). Of numbers "regression" is the squared error, and there is no metric. With a language model "lm" and
+        "lm_accuracy" over tokens, too."""
+        smooth = dict(label_smoothing=self.label_smoothing, z_loss=self.z_loss)
+        if self.kind == "regression":
+            terms = _squared_error(outputs.class_logits[..., 0], batch)
+        elif self.kind == "span":
+            terms = _span_terms(outputs.span_logits, batch, **smooth)
+        elif self.kind == "choice":
+            terms = _choice_terms(outputs.class_logits, batch, **smooth)
+        else:
+            logits = outputs.tag_logits if self.kind == "tag" else outputs.class_logits
+            names = (self.kind, "accuracy")
+            terms = classification_terms(logits, batch["labels"], batch["label_weights"], names, **smooth)
+        if "lm" in self.outputs:
+            lm = classification_terms(outputs.logits, batch["targets"], batch["target_weights"], ("lm", "lm_accuracy"))
+            terms |= {name: term._replace(coefficient=self.lm_weight * term.coefficient) for name, term in lm.items()}
+        return terms
+
+
+def _check_model(config, model_config):
+    """Refuses a model without the heads, the direction or the number of labels that the examples need."""
+    task, weight, architecture = config.task, config.objective.lm_weight, model_config.architecture
+    found = f"model.family={config.model.family} is of architecture {architecture}"
+    if architecture.endswith("recurrent") and HEADS[task.kind] != "class":
+        raise ConfigError(
+            f"task.kind={task.kind} needs a transformer, but {found}: set model.family to one, or task.kind=class"
+        )
+    if not weight >= 0:
+        raise ConfigError(f"objective.lm_weight={weight} must be 0 or more (GPT-1: 0.5)")
+    if weight and architecture not in frames.LEFT_TO_RIGHT:
+        raise ConfigError(
+            f"objective.lm_weight={weight} needs a model that reads from left to right, but {found}: set "
+            "objective.lm_weight=0"
+        )
+    if task.both_orders and task.kind not in ("class", "regression"):
+        raise ConfigError(f"task.both_orders is for pairs with one label, not for task.kind={task.kind}: set it False")
+    if HEADS[task.kind] in ("class", "choice") and architecture in ("decoder", "recurrent", "encoder_decoder"):
+        if model_config.pooling == "first":
+            raise ConfigError(f"model.pooling=first: {found}, whose first token has read nothing; set it to last")
+    fewest = FEWEST_LABELS.get(task.kind, 1)
+    if model_config.num_labels < fewest or (task.kind == "regression" and model_config.num_labels > 1):
+        wanted = "must be at least 2 to classify" if fewest == 2 else "must be 1, the number that is learned"
+        raise ConfigError(f"model.num_labels={model_config.num_labels} {wanted} (task.kind={task.kind})")
+
+
+def _squared_error(numbers, batch):
+    weights = batch["label_weights"]
+    error = jnp.square(numbers.astype(jnp.float32) - batch["labels"])
+    return {"regression": Term(jnp.sum(error * weights), jnp.sum(weights), 1.0)}
+
+
+def _span_terms(logits_BT2, batch, **smooth):
+    """The mean of the cross-entropies of start and end over the tokens of the example (Devlin et al. 2019, 4.2)."""
+    labels, weights, segments_BT = batch["labels"], batch["label_weights"], batch["segments"]
+    if labels.ndim == 2:  # an example a row
+        labels, weights = labels[:, None], weights[:, None]
+    number_E = jnp.arange(1, labels.shape[1] + 1)
+    own_BET = segments_BT[:, None, :] == number_E[None, :, None]
+    total, right = 0.0, True
+    for end in range(2):
+        logits_BET = jnp.broadcast_to(logits_BT2[:, None, :, end], own_BET.shape)
+        losses, top = _among(logits_BET, own_BET, labels[..., end], **smooth)
+        total, right = total + losses / 2, right & top
+    return _terms("span", total, right, weights)
+
+
+def _choice_terms(logits_BC, batch, **smooth):
+    """The cross-entropy over the choices that an example has."""
+    weights_BC = batch.get("choice_weights", jnp.ones_like(logits_BC))
+    losses, right = _among(logits_BC, weights_BC > 0, batch["labels"], **smooth)
+    return _terms("choice", losses, right, batch["label_weights"])
+
+
+def _among(logits_V, valid_V, targets, **smooth):
+    """(cross-entropy f32 [...], whether the target is the highest bool [...]) of targets among what is valid."""
+    losses = masked_cross_entropy(logits_V, valid_V, targets, **smooth)
+    lowest = jnp.finfo(logits_V.dtype).min
+    return losses, is_top(jax.lax.stop_gradient(jnp.where(valid_V, logits_V, lowest)), targets)
+
+
+def _terms(name, losses, right, weights):
+    weight = jnp.sum(weights)
+    return {
+        name: Term(jnp.sum(losses * weights), weight, 1.0),
+        "accuracy": Term(jnp.sum(right * weights), weight, 0.0),
+    }

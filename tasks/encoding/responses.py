@@ -1,0 +1,130 @@
+"""Examples that are answered with text: a prompt and a response, or a dialogue in which one side is learned.
+
+A decoder reads prompt and response as one text. Of a dialogue it learns every turn of the assistant, each turn being
+followed by the token that ends texts (Zhang et al. 2020, DialoGPT, section 3.1); an encoder-decoder reads all turns
+before the assistant's last one, which it learns.
+
+Where there is too little room prompts are cut: texts at their end, dialogues at their beginning, whole turns first.
+Responses are cut where they have too little room of their own, and then at their end; the token that ends them follows.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from errors import ConfigError, DataError
+from tasks.encoding.features import known, name
+
+LEARNED = "assistant"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Turn:
+    """A piece of text: `ids` int32 [n], None of a response that is not known; `learned`, whether it is a response."""
+
+    ids: Any
+    learned: bool
+
+    def __len__(self):
+        return 0 if self.ids is None else len(self.ids)
+
+
+def add(features, examples, tokenizer, labels, training):
+    """Adds examples of kind text; arguments as of `tasks.encoding.encode`, examples numbered."""
+    del labels
+    layout = features.layout
+    parts = [_parts(example, number, training) for number, example in examples]
+    encoded = iter(tokenizer.encode_batch([text for some in parts for _, text in some if text is not None]))
+    for (number, example), some in zip(examples, parts, strict=True):
+        turns = [_Turn(None if text is None else next(encoded), learned) for learned, text in some]
+        dialogue = "turns" in example
+        between = np.array(layout.end if dialogue else layout.separator, np.int32)
+        add_turns = _add_two_streams if features.two_streams else _add_one_stream
+        features.feature(number, lost=add_turns(features, turns, between, dialogue))
+
+
+def _parts(example, number, training):
+    """The texts of an example, as a list of (whether it is learned, text); the last one is learned."""
+    if "turns" not in example:
+        return [(False, example["inputs"]), (True, known(example, number, "targets", training))]
+    turns = [(role == LEARNED, text) for role, text in example["turns"]]
+    while turns and not turns[-1][0]:
+        turns.pop()  # nothing is learned of what comes after the last answer
+    if not turns:
+        raise DataError(f"{name(example, number)} has no turn of {LEARNED!r}, so that there is nothing to learn")
+    if training and any(text is None for _, text in turns):
+        raise DataError(f"{name(example, number)} has a turn without text: remove the example, or fill it in")
+    return turns
+
+
+def _add_two_streams(features, turns, between, dialogue):
+    """Adds an example for an encoder-decoder; returns how many tokens of the response found no room."""
+    layout, room = features.layout, features.room(1)
+    target_room = layout.target_length - len(layout.end)
+    if target_room < 1:
+        raise ConfigError(
+            f"targets of {layout.target_length} tokens have no room for an answer and its end: raise data.target_length"
+        )
+    *prompt, response = turns
+    cut = 0
+    while len(prompt) > 1 and _size(prompt, between) > room:
+        cut += len(prompt[0])
+        prompt = prompt[1:]
+    text = _joined(prompt, between)
+    over = max(len(text) - room, 0)
+    features.text(text[over:] if dialogue else text[:room], cut=cut + over)
+    features.targets(None if response.ids is None else response.ids[:target_room])
+    return max(len(response) - target_room, 0)
+
+
+def _add_one_stream(features, turns, between, dialogue):
+    """Adds an example for a decoder; returns how many tokens of the last response found no room."""
+    room, cut, lost = features.room(1), 0, 0
+    while len(turns) > 2 and _size(turns, between) > room:
+        cut += len(turns[0])
+        # What the next turn answers has gone: it is read, and not learned.
+        turns = [_Turn(turns[1].ids, False), *turns[2:]]
+    if _size(turns, between) > room:
+        *prompt, response = turns
+        text, left = _joined(prompt, between), features.room(2, between) if prompt else room
+        kept = min(len(response), left - min(len(text), 1))  # a token of the prompt stays
+        over, lost = len(text) - (left - kept), len(response) - kept
+        cut += over
+        text = _Turn(text[over:] if dialogue else text[: len(text) - over], False)
+        turns = [text] * len(prompt) + [_Turn(None if response.ids is None else response.ids[:kept], True)]
+    _write(features, turns, between, cut)
+    return lost
+
+
+def _write(features, turns, between, cut):
+    """Writes turns as one text, and which of its tokens are learned."""
+    answered = turns[-1].ids is not None
+    size, (place,) = features.text(_joined(turns, between), cut=cut, ended=answered)
+    scored, prefix = np.zeros(size, np.uint8), None
+    for turn in turns:
+        end = place + len(turn) + len(between)
+        if turn.learned and prefix is None:
+            prefix = place
+        if turn.learned and turn.ids is not None:
+            scored[place:end] = 1
+        place = end
+    if answered:
+        scored[place - len(between) :] = 1  # the end of the text
+    if features.layout.loss_on_inputs:
+        scored[:] = 1
+    scored[:1] = 0  # nothing stands before it to predict it from
+    features.per_token("scored", scored)
+    features.prefix(prefix)
+
+
+def _size(turns, between):
+    return sum(map(len, turns)) + max(len(turns) - 1, 0) * len(between)
+
+
+def _joined(turns, between):
+    """The tokens of turns with others between them, int32."""
+    pieces = [np.zeros(0, np.int32)]
+    for number, turn in enumerate(turns):
+        pieces += ([between] if number else []) + ([] if turn.ids is None else [turn.ids])
+    return np.concatenate(pieces)

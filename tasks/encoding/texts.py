@@ -1,0 +1,95 @@
+"""Examples that are answered with a class, a number or a choice: one text, a pair, or several pairs."""
+
+import numbers
+
+import numpy as np
+
+from errors import ConfigError, DataError
+from tasks.encoding.features import check_number, known, name
+
+
+def longest_first(first, second, room):
+    """Sizes of a pair that is cut token by token, always from the longer text, and from the second if they are equal.
+
+    Devlin et al. 2019, reference implementation.
+
+    Args:
+        first, second: tokens of the texts.
+        room: tokens of both together, at most.
+
+    Returns:
+        (tokens of the first, tokens of the second) that are kept.
+    """
+    if first + second > room:
+        first = min(first, max(room - second, (room + 1) // 2))
+        second = room - first
+    return first, second
+
+
+def add_classes(features, examples, tokenizer, labels, training):
+    """Adds examples of kind class; arguments as of `tasks.encoding.encode`, examples numbered."""
+
+    def label(example, number):
+        value = known(example, number, "label", training)
+        return -1 if value is None else check_number(example, number, value, len(labels), "label", labels)
+
+    _add_texts(features, examples, tokenizer, label)
+
+
+def add_numbers(features, examples, tokenizer, labels, training):
+    """Adds examples of kind regression; see `add_classes`."""
+    del labels
+
+    def label(example, number):
+        value = known(example, number, "label", training)
+        if value is None:
+            return np.nan
+        if not isinstance(value, (numbers.Real, np.number)) or not np.isfinite(value):
+            raise DataError(
+                f"{name(example, number)} has the label {value!r}, which is not a finite number: correct the example"
+            )
+        return float(value)
+
+    _add_texts(features, examples, tokenizer, label)
+
+
+def add_choices(features, examples, tokenizer, labels, training):
+    """Adds examples of kind choice, each choice behind the context, as many as an example has; see `add_classes`."""
+    del labels
+    contexts = tokenizer.encode_batch([example["context"] for _, example in examples])
+    choices = iter(tokenizer.encode_batch([choice for _, example in examples for choice in example["choices"]]))
+    for (number, example), context in zip(examples, contexts, strict=True):
+        count = len(example["choices"])
+        if not count:
+            raise DataError(f"{name(example, number)} has no choices: remove it")
+        label = known(example, number, "label", training)
+        for _ in range(count):
+            _add_pair(features, context, next(choices))
+        label = -1 if label is None else check_number(example, number, label, count, "label")
+        features.feature(number, count, labels=label)
+
+
+def _add_texts(features, examples, tokenizer, label):
+    firsts = tokenizer.encode_batch([example["text"] for _, example in examples])
+    paired = [example["text_b"] for _, example in examples if "text_b" in example]
+    seconds = iter(tokenizer.encode_batch(paired))
+    both = features.layout.both_orders
+    for (number, example), first in zip(examples, firsts, strict=True):
+        if "text_b" in example:
+            second = next(seconds)
+            _add_pair(features, first, second)
+            if both:
+                _add_pair(features, second, first)
+        elif both:
+            raise ConfigError(
+                f"task.both_orders is for pairs, and {name(example, number)} has one text: set task.both_orders=False"
+            )
+        else:
+            kept = first[: features.room(1)]
+            features.text(kept, cut=len(first) - len(kept))
+        features.feature(number, 2 if both else 1, labels=label(example, number))
+
+
+def _add_pair(features, first, second):
+    sizes = longest_first(len(first), len(second), features.room(2))
+    features.text(first[: sizes[0]], second[: sizes[1]], cut=len(first) + len(second) - sum(sizes))

@@ -1,0 +1,322 @@
+"""What predictions are worth: every metric of the benchmarks, by name, from the library that defines it.
+
+Shares (accuracy, F1, exact match) and correlations are fractions, as their libraries give them: 0 to 1, -1 to 1. ROUGE
+and BLEU are 0 to 100, as papers print them.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import math
+import warnings
+
+import numpy as np
+import sacrebleu
+import scipy.stats
+import seqeval.metrics
+import sklearn.metrics
+from rouge_score import rouge_scorer
+
+from data import sentences
+from errors import DataError
+from tasks import squad
+
+ROUGES = ("rouge1", "rouge2", "rougeLsum")
+UNKNOWN_NUMBER = -1.0  # what counts for an answer that is no number (T5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """A prediction for a text (kind lm).
+
+    Attributes:
+        nats: negative log-likelihood of the whole text (or of what the task counts, see `units`), summed.
+        last_word: the word that a model ends the text with, where it is asked to.
+    """
+
+    nats: float
+    last_word: str | None = None
+
+
+def accuracy(predictions, references):
+    """Share of equal pairs."""
+    return {"accuracy": float(np.mean([p == r for p, r in zip(predictions, references, strict=True)]))}
+
+
+def f1(predictions, references):
+    """F1 of class 1; 0 where nothing is of that class."""
+    predictions = _known(predictions, references, 2)
+    return {"f1": float(sklearn.metrics.f1_score(references, predictions, zero_division=0.0))}
+
+
+def f1_macro(predictions, references):
+    """Mean of the classes' F1, over all classes that are predicted or right somewhere."""
+    known = [f"{prediction}" for prediction in predictions]  # an unknown answer is a class that is never right
+    names = [f"{reference}" for reference in references]
+    labels = sorted({*known, *names} - {"None"})
+    value = sklearn.metrics.f1_score(names, known, labels=labels, average="macro", zero_division=0.0)
+    return {"f1_macro": float(value)}
+
+
+def matthews(predictions, references):
+    """Matthews' correlation; 0 where all predictions are the same."""
+    predictions = _known(predictions, references, max(references) + 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of a table that has one class: the value is 0
+        return {"matthews": float(sklearn.metrics.matthews_corrcoef(references, predictions))}
+
+
+def _known(predictions, references, classes):
+    """Predictions in which a wrong class stands for None, so that it counts as wrong."""
+    return [
+        (reference + 1) % max(2, classes) if prediction is None else prediction
+        for prediction, reference in zip(predictions, references, strict=True)
+    ]
+
+
+def pearson(predictions, references):
+    """Pearson's correlation; NaN where one side is constant."""
+    return {"pearson": _correlation(scipy.stats.pearsonr, predictions, references)}
+
+
+def spearman(predictions, references):
+    """Spearman's rank correlation; NaN where one side is constant."""
+    return {"spearman": _correlation(scipy.stats.spearmanr, predictions, references)}
+
+
+def _correlation(function, predictions, references):
+    predictions = [UNKNOWN_NUMBER if prediction is None else prediction for prediction in predictions]
+    if len(references) < 2:
+        return math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)
+        return float(function(predictions, references).statistic)
+
+
+def entity_f1(predictions, references):
+    """F1 of entities by their types and ends: seqeval's default reading of BIO tags, which is conlleval's.
+
+    Args:
+        predictions, references: lists of lists of tags ("B-PER", "I-PER", "O"), as long.
+    """
+    return {"entity_f1": float(seqeval.metrics.f1_score(references, predictions, zero_division=0))}
+
+
+def rouge(predictions, references):
+    """Mean F-measures of ROUGE-1, ROUGE-2 and ROUGE-Lsum with Porter's stemmer, times 100 (Lin 2004).
+
+    ROUGE-Lsum compares sentence by sentence: texts are cut at line breaks and where sentences end.
+
+    Args:
+        predictions: strings.
+        references: a sequence of strings for each; the best counts, for each measure alone.
+    """
+    scorer, totals = rouge_scorer.RougeScorer(ROUGES, use_stemmer=True), collections.Counter()
+    for prediction, mine in zip(predictions, references, strict=True):
+        found = scorer.score_multi([_lines(reference) for reference in mine], _lines(prediction))
+        totals.update({name: 100.0 * found[name].fmeasure for name in ROUGES})
+    return {name: totals[name] / len(predictions) for name in ROUGES}
+
+
+def _lines(text):
+    return "\n".join(piece.strip() for piece in sentences.split(text))
+
+
+def bleu(predictions, references, tokenize="13a"):
+    """Corpus BLEU with sacrebleu's settings, 0 to 100 (Post 2018).
+
+    Args:
+        predictions: strings.
+        references: a sequence of strings for each.
+        tokenize: "13a" (mteval-v13a, WMT's) or "intl" (mteval-v14's international one, which T5 reports).
+    """
+    most = max(map(len, references))
+    streams = [[mine[number] if number < len(mine) else None for mine in references] for number in range(most)]
+    return {"bleu": float(sacrebleu.corpus_bleu(list(predictions), streams, tokenize=tokenize).score)}
+
+
+def exact_match(predictions, references, normalize=squad.normalize):
+    """Share of answers that one of their references equals when both are normalised.
+
+    Args:
+        predictions: strings.
+        references: a sequence of strings for each.
+        normalize: squad.normalize (Natural Questions and WebQuestions, as Lee et al. 2019 score them) or
+            squad.normalize_trivia_qa.
+    """
+    right = [
+        normalize(prediction) in map(normalize, mine) for prediction, mine in zip(predictions, references, strict=True)
+    ]
+    return {"exact_match": float(np.mean(right))}
+
+
+def answers(predictions, references):
+    """Exact match and F1 of SQuAD's script (1.1 and 2.0); also ReCoRD's, which is the same over entities.
+
+    Args:
+        predictions: strings, "" for no answer.
+        references: a sequence of strings for each, empty where there is no answer.
+    """
+    scores = [squad.score_answer(*pair) for pair in zip(predictions, references, strict=True)]
+    exact, score = np.mean(scores, axis=0)
+    return {"f1": float(score), "exact_match": float(exact)}
+
+
+def multirc(predictions, references, groups):
+    """F1 over all answers (F1a), and the share of questions all of whose answers are judged rightly (SuperGLUE).
+
+    Args:
+        predictions, references: 0 or 1 for each answer.
+        groups: which question each answer belongs to.
+    """
+    questions = collections.defaultdict(list)
+    for prediction, reference, group in zip(predictions, references, groups, strict=True):
+        questions[group].append(prediction == reference)
+    exact = float(np.mean([all(right) for right in questions.values()]))
+    return {"f1a": f1(predictions, references)["f1"], "exact_match": exact}
+
+
+def perplexity(predictions, references):
+    """exp(nats / words), whatever the tokens of a model are.
+
+    Args:
+        predictions: Likelihoods.
+        references: how many words each text counts for (see `units`).
+    """
+    return {"perplexity": math.exp(sum(prediction.nats for prediction in predictions) / sum(references))}
+
+
+def bits_per_character(predictions, references):
+    """Negative log-likelihood to the base of 2 per character; arguments as those of `perplexity`."""
+    nats = sum(prediction.nats for prediction in predictions)
+    return {"bits_per_character": nats / math.log(2.0) / sum(references)}
+
+
+def last_word_accuracy(predictions, references):
+    """Share of texts whose last word is predicted (LAMBADA, Paperno et al. 2016).
+
+    Args:
+        predictions: Likelihoods.
+        references: texts.
+    """
+    right = [p.last_word == last_word(text)[1] for p, text in zip(predictions, references, strict=True)]
+    return {"last_word_accuracy": float(np.mean(right))}
+
+
+def last_word(text):
+    """Cuts a text into (what stands before its last word, that word)."""
+    pieces = text.strip().rsplit(None, 1)
+    return ("", *pieces)[-2:] if pieces else ("", "")
+
+
+def units(text, kind):
+    """What a likelihood is divided by the number of.
+
+    Args:
+        text: str.
+        kind: "words" (between white space, and one end of each line, blank lines too: WikiText, Penn Treebank, 1B
+            Words), "characters" (bytes of UTF-8: enwik8, text8) or "last_word" (that alone: LAMBADA).
+
+    Returns:
+        a sequence of str or int.
+    """
+    if kind == "words":
+        return text.split() + ["\n"] * max(1, len(text.splitlines()))
+    return [last_word(text)[1]] if kind == "last_word" else text.encode()
+
+
+METRICS = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "f1_macro": f1_macro,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+    "entity_f1": entity_f1,
+    "rouge": rouge,
+    "bleu": bleu,
+    "bleu_intl": functools.partial(bleu, tokenize="intl"),
+    "exact_match": exact_match,
+    "trivia_qa": functools.partial(exact_match, normalize=squad.normalize_trivia_qa),
+    "squad": answers,
+    "multirc": multirc,
+    "record": answers,
+    "perplexity": perplexity,
+    "bits_per_character": bits_per_character,
+    "last_word_accuracy": last_word_accuracy,
+}
+
+
+def score(task, predictions, examples):
+    """Every metric of a task.
+
+    Args:
+        task: a Task.
+        predictions: one for each example, by kind: class and choice int; regression float; tag a list of names of
+            labels, as long as `words`; span and text str ("": no answer); lm Likelihood. None: an answer that could
+            not be understood, which is wrong (class, choice, regression).
+        examples: the examples, raw, in the same order.
+
+    Returns:
+        {metric: float}, the main one first.
+
+    Raises:
+        DataError: there are no examples, or their labels are not known.
+    """
+    predictions, examples = list(predictions), list(examples)
+    if not examples:
+        raise DataError(f"there is nothing to score: the split of task {task.name} is empty")
+    found = {}
+    for name in task.metrics:
+        if name == "multirc":
+            groups = [example["group"] for example in examples]
+            found |= multirc(predictions, _references(task, examples, name), groups)
+        else:
+            mine = _comparable(task, predictions, examples, name)
+            found |= METRICS[name](mine, _references(task, examples, name))
+    return found
+
+
+def references(task, example):
+    """What an answer in words may be: a tuple of str (kinds span, text; choice and class with `references`)."""
+    if task.kind == "span":
+        return tuple(text for text, _ in example["answers"])
+    if "references" in example:
+        return tuple(example["references"])
+    if "turns" in example:
+        return (next(text for role, text in reversed(example["turns"]) if role == "assistant"),)
+    return (example["targets"],)
+
+
+def _references(task, examples, metric):
+    """What a metric compares the predictions with: one for each example, or each word where words are counted."""
+    if task.kind == "lm":
+        texts = [example["text"] for example in examples]
+        return texts if metric == "last_word_accuracy" else [len(units(text, task.units)) for text in texts]
+    if task.kind == "tag":
+        names = task.labels()
+        tags = [[names[tag] for tag in example["tags"]] for example in examples]
+        return tags if metric == "entity_f1" else list(itertools.chain.from_iterable(tags))
+    if task.kind in ("span", "text") or metric == "record":
+        return [references(task, example) for example in examples]
+    labels = [example["label"] for example in examples]
+    if None in labels:
+        raise DataError(
+            f"task {task.name} cannot be scored here: example {labels.index(None)} of the split has no label (the test "
+            "labels of public benchmarks are often kept back). Use the validation split"
+        )
+    return labels
+
+
+def _comparable(task, predictions, examples, metric):
+    """Predictions in the form of `_references`."""
+    if task.kind == "tag" and metric != "entity_f1":
+        for number, (tags, example) in enumerate(zip(predictions, examples, strict=True)):
+            if len(tags) != len(example["words"]):
+                raise ValueError(f"example {number} has {len(example['words'])} words but {len(tags)} predicted tags")
+        return list(itertools.chain.from_iterable(predictions))
+    if task.kind == "choice" and metric == "record":
+        pairs = zip(predictions, examples, strict=True)
+        return ["" if place is None else example["choices"][place] for place, example in pairs]
+    return predictions

@@ -1,0 +1,122 @@
+"""A user's own labelled files as a task: `jsonl:class`, `tsv:span` and the like, from the folder `task.files`.
+
+The folder holds train, validation and test with the ending .jsonl or .tsv, those that are read. A line is an example,
+with the fields of tasks.base.Task:
+
+    class, regression   text, text_b (pairs), label
+    tag                 words, tags: lists; in .tsv, separated by spaces
+    span                question, context, answers: a list of {"text": ..., "start": ...}; in .tsv, answer and start,
+                        both empty where there is no answer
+    choice              context, choices, label (the place of the right choice, from 0); in .tsv, choice0, choice1, ...
+    text                inputs, targets, references (optional, a list); or turns, a list of {"role": ..., "text": ...}
+                        (.jsonl only)
+    lm                  text
+
+Classes and tags are the words in the training split, sorted.
+"""
+
+import functools
+
+from errors import DataError
+from tasks import readers
+from tasks.base import SPLITS
+from tasks.benchmarks import Files, Spec
+
+FORMATS = ("jsonl", "tsv")
+METRICS = {
+    "class": ("accuracy", "f1_macro"),
+    "regression": ("pearson", "spearman"),
+    "tag": ("entity_f1", "accuracy"),
+    "span": ("squad",),
+    "choice": ("accuracy",),
+    "text": ("rouge", "exact_match"),
+    "lm": ("perplexity",),
+}
+
+
+def spec(name):
+    """The Spec of FORMAT:KIND; None for other names."""
+    form, _, kind = name.partition(":")
+    if form not in FORMATS or kind not in METRICS:
+        return None
+    read = readers.json_lines if form == "jsonl" else readers.tsv
+    return Spec(
+        name=name,
+        kind=kind,
+        metrics=METRICS[kind],
+        files={split: Files(read, (f"{split}.{form}",)) for split in SPLITS},
+        labels=None if kind in ("class", "tag") else (),
+        example=functools.partial(_EXAMPLES[kind], form == "jsonl"),
+        units="words" if kind == "lm" else "",
+    )
+
+
+def _texts(is_json, record):
+    pair = {"text_b": _text(record, "text_b")} if "text_b" in record else {}
+    return {"text": _text(record, "text")} | pair
+
+
+def _tag(is_json, record):
+    return {key: _strings(record, key) if is_json else record[key].split() for key in ("words", "tags")}
+
+
+def _span(is_json, record):
+    if is_json:
+        found = [(_text(answer, "text"), answer["start"]) for answer in record.each("answers")]
+    else:
+        found = [(record["answer"], record["start"])] if record["answer"] else []
+    try:
+        answers = tuple((text, int(start)) for text, start in found)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{record.where}: an answer begins at {[start for _, start in found]}, where the number of its first "
+            "character in the context is expected"
+        ) from None
+    return {"question": _text(record, "question"), "context": _text(record, "context"), "answers": answers}
+
+
+def _choice(is_json, record):
+    if is_json:
+        choices = tuple(_strings(record, "choices"))
+    else:
+        choices = tuple(record[f"choice{n}"] for n in range(sum(key.startswith("choice") for key in record)))
+        choices = choices or (record["choice0"],)  # which says that there is none
+    return {"context": _text(record, "context"), "choices": choices}
+
+
+def _sides(is_json, record):
+    if "turns" in record:
+        return {"turns": tuple((_text(turn, "role"), _text(turn, "text")) for turn in record.each("turns"))}
+    references = {"references": tuple(_strings(record, "references"))} if "references" in record else {}
+    return {key: _text(record, key) for key in ("inputs", "targets")} | references
+
+
+def _document(is_json, record):
+    return {"text": _text(record, "text")}
+
+
+_EXAMPLES = {
+    "class": _texts,
+    "regression": _texts,
+    "tag": _tag,
+    "span": _span,
+    "choice": _choice,
+    "text": _sides,
+    "lm": _document,
+}
+
+
+def _text(record, field):
+    """A field that must hold text."""
+    if not isinstance(record[field], str):
+        raise DataError(
+            f"{record.where}: field {field!r} holds a {type(record[field]).__name__}, where text is expected"
+        )
+    return record[field]
+
+
+def _strings(record, field):
+    values = record[field]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise DataError(f'{record.where}: field {field!r} must hold a list of strings, such as ["a", "b"]')
+    return values

@@ -1,0 +1,120 @@
+"""Greedy decoding against a loop that runs the whole rows again for every token."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+import decoding
+from parallel import mesh as meshes
+from tests.decoding import models as tiny
+
+CASES = {"gpt2": ("gpt2", "small"), "t5": ("t5", "small")}
+PAD = tiny.VOCAB - 1
+
+
+@functools.cache
+def searched(name):
+    """The tokens that the loop writes, [ROWS, WRITTEN], without an end."""
+    model, params = tiny.build(*CASES[name])
+    given = tiny.batch(model.config)
+    run = jax.jit(lambda params, batch: model.apply({"params": params}, batch).logits)
+    written = np.zeros((tiny.ROWS, tiny.WRITTEN), np.int32)
+    for number in range(tiny.WRITTEN):
+        logits = run(params, tiny.whole(model.config, given, written))
+        written[:, number] = np.argmax(logits[np.arange(tiny.ROWS), tiny.PROMPT_LENGTHS - 1 + number], axis=-1)
+    return written
+
+
+def write(name, lengths=tiny.PROMPT_LENGTHS, end_id=PAD, model=None, max_tokens=tiny.WRITTEN):
+    built, params = tiny.build(*CASES[name])
+    tokens, counts = decoding.greedy(
+        model or built, params, tiny.batch(built.config), lengths, max_tokens=max_tokens, end_id=end_id, pad_id=PAD
+    )
+    return np.asarray(tokens), np.asarray(counts)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_an_end_it_is_the_loop(name):
+    expected = searched(name)
+    assert len(set(expected.ravel().tolist())) > 4 and PAD not in expected
+    tokens, counts = write(name)
+    np.testing.assert_array_equal(tokens, expected)
+    np.testing.assert_array_equal(counts, tiny.WRITTEN)
+
+
+class Counted:
+    """A model that is no Flax module, and counts how often it is run."""
+
+    def __init__(self, model):
+        self.config, self.runs, self._model = model.config, 0, model
+
+    def apply(self, *args, **kwargs):
+        jax.debug.callback(lambda: setattr(self, "runs", self.runs + 1))
+        return self._model.apply(*args, **kwargs)
+
+
+def test_rows_end_at_their_end():
+    whole = searched("gpt2")
+    end = int(whole[0, 1])  # the second token of the first row, wherever else it stands
+    model = Counted(tiny.build(*CASES["gpt2"])[0])
+    tokens, counts = write("gpt2", end_id=end, model=model)
+    lengths = []
+    for row in whole:
+        stops = np.flatnonzero(row == end)
+        lengths.append(stops[0] if len(stops) else tiny.WRITTEN)
+        np.testing.assert_array_equal(tokens[len(lengths) - 1, : lengths[-1] + 1], row[: lengths[-1] + 1])
+        assert (tokens[len(lengths) - 1, lengths[-1] + 1 :] == PAD).all()
+    np.testing.assert_array_equal(counts, lengths)
+    assert counts[0] <= 1 and len(set(lengths)) > 1
+    jax.effects_barrier()
+    assert model.runs == min(max(lengths) + 1, tiny.WRITTEN)
+
+
+def test_filler_rows_get_nothing_and_keep_nobody_waiting():
+    model = Counted(tiny.build(*CASES["gpt2"])[0])
+    first = int(searched("gpt2")[0, 0])
+    tokens, counts = write("gpt2", lengths=np.array([6, 0, 0, 0], np.int32), end_id=first, model=model)
+    np.testing.assert_array_equal(counts, 0)
+    np.testing.assert_array_equal(tokens[0], [first] + [PAD] * (tiny.WRITTEN - 1))
+    np.testing.assert_array_equal(tokens[1:], PAD)
+    jax.effects_barrier()
+    assert model.runs == 1
+
+
+def test_one_token_needs_no_step():
+    tokens, counts = write("t5", max_tokens=1)
+    np.testing.assert_array_equal(tokens, searched("t5")[:, :1])
+    np.testing.assert_array_equal(counts, 1)
+
+
+@pytest.mark.parametrize("name, sizes", [("gpt2", (2, 2, 2, 1)), ("t5", (2, 1, 2, 2))])
+def test_a_mesh_writes_the_same(name, sizes):
+    model, params = tiny.build(*CASES[name])
+    mesh = meshes.make_mesh(dict(zip(meshes.MESH_AXES, sizes, strict=True)), jax.devices()[:8])
+    batch, lengths = jax.device_put((tiny.batch(model.config), tiny.PROMPT_LENGTHS), meshes.row_sharding(mesh))
+    with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
+        tokens, _ = decoding.greedy(
+            model, jax.device_put(params, meshes.replicated(mesh)), batch, lengths, max_tokens=tiny.WRITTEN,
+            end_id=PAD, pad_id=PAD,
+        )  # fmt: skip
+    np.testing.assert_array_equal(tokens, searched(name))
+
+
+def test_rows_stay_where_they_are():
+    """On a mesh that cuts nothing but rows, a step needs no talk between devices."""
+    model, params = tiny.build(*CASES["gpt2"])
+    mesh = meshes.make_mesh(dict(data=4, fsdp=1, tensor=1, sequence=1), jax.devices()[:4])
+    rows, everywhere = meshes.row_sharding(mesh), meshes.replicated(mesh)
+    batch, lengths = jax.device_put((tiny.batch(model.config), tiny.PROMPT_LENGTHS), rows)
+    with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
+
+        def second(params, tokens, lengths):
+            _, cache = decoding.prefill(model, params, {"tokens": tokens}, lengths, tiny.PROMPT + 1)
+            return decoding.step(model, params, tokens[:, 0], cache)
+
+        run = jax.jit(second)
+        program = run.lower(jax.device_put(params, everywhere), batch["tokens"], lengths).compile().as_text()
+    assert "all-gather" not in program and "all-reduce" not in program and "collective-permute" not in program

@@ -1,0 +1,118 @@
+"""What classifiers read: places, means, several texts a row, and states that were kept from an earlier run."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.core import meta
+
+import models
+from models.heads import pool
+from tests.models import tiny
+
+RNG = np.random.default_rng(0)
+
+
+def config(pooling):
+    return tiny.config("bert", pooling=pooling)
+
+
+@pytest.mark.parametrize("pooling", ["first", "last", "max", "mean"])
+def test_padding_is_not_pooled(pooling):
+    hidden = RNG.normal(size=(3, 6, 4)).astype(np.float32) - 3
+    sizes = [6, 2, 4]
+    segments = (np.arange(6) < np.array(sizes)[:, None]).astype(np.int32)
+    how = {"first": lambda x: x[0], "last": lambda x: x[-1], "max": lambda x: x.max(0), "mean": lambda x: x.mean(0)}
+    expected = [how[pooling](hidden[b, :size]) for b, size in enumerate(sizes)]
+    np.testing.assert_allclose(pool(jnp.array(hidden), config(pooling), segments, None), expected, rtol=1e-6)
+    whole = pool(jnp.array(hidden), config(pooling), None, None)
+    np.testing.assert_allclose(whole, [how[pooling](x) for x in hidden], rtol=1e-6)
+    empty = pool(jnp.array(hidden), config(pooling), np.zeros_like(segments), None)
+    assert np.abs(empty).max() < 10  # finite all through what comes next
+
+
+def test_places_win_over_the_rule():
+    hidden = jnp.array(RNG.normal(size=(2, 5, 4)))
+    np.testing.assert_array_equal(
+        pool(hidden, config("max"), None, np.array([3, 0])), [hidden[0, 3], hidden[1, 0]]
+    )  # fmt: skip
+    places = np.array([[1, 4, 0], [2, 2, 3]])
+    found = pool(hidden, config("mean"), None, places)
+    np.testing.assert_array_equal(found, np.stack([hidden[row, places[row]] for row in range(2)]))
+
+
+MODELS = {
+    "bert": dict(family="bert", preset="base", max_positions=64, num_labels=3, layers=1),
+    "t5": dict(family="t5", preset="small", layers=1, decoder_layers=1, num_labels=3),
+    "lstm": dict(family="lstm", preset="base", layers=1, num_labels=3),
+}
+SMALL = dict(vocab_size=tiny.VOCAB, vocab_multiple=8, width=16, heads=2, ffn=32, dropout=0.0, attention_dropout=0.0)
+
+
+@functools.cache
+def made(name, *heads):
+    """(parameters from N(0, 0.3), jitted function of parameters and batch to outputs)."""
+    model = models.build(models.resolve(MODELS[name] | SMALL, heads_out=heads))
+    init = jax.jit(lambda: meta.unbox(model.init(jax.random.key(0), models.example_batch()))["params"])
+    leaves, structure = jax.tree.flatten(init())
+    rng = np.random.default_rng(1)
+    params = jax.tree.unflatten(structure, [jnp.array(rng.normal(0, 0.3, x.shape), jnp.float32) for x in leaves])
+    return params, jax.jit(lambda p, b: model.apply({"params": p}, b))
+
+
+def texts(name, rows=2, length=7):
+    """A batch of ragged rows of two texts."""
+    tokens = RNG.integers(5, tiny.VOCAB, (rows, 2, length)).astype(np.int32)
+    sizes = RNG.integers(2, length + 1, (rows, 2, 1))
+    batch = {"tokens": tokens, "segments": (np.arange(length) < sizes).astype(np.int32)}
+    batch["pool_positions"] = sizes[..., 0].astype(np.int32) - 1
+    if name == "t5":
+        batch |= {"decoder_tokens": np.roll(tokens, 1, -1), "decoder_segments": batch["segments"]}
+    return batch
+
+
+@pytest.mark.parametrize("name, head", [("bert", "choice"), ("t5", "class"), ("lstm", "class")])
+def test_several_texts_are_scored_each_or_added(name, head):
+    batch = texts(name)
+    params, apply = made(name, head)
+    found = apply(params, batch)
+    alone = [apply(params, {key: array[:, c] for key, array in batch.items()}) for c in range(2)]
+    if head == "choice":
+        expected = np.concatenate([outputs.class_logits for outputs in alone], axis=1)
+        assert found.class_logits.shape == (2, 2) and found.features.shape == (2, 2, 16)
+    else:
+        expected = apply(params, {"features": alone[0].features + alone[1].features}).class_logits
+        assert found.features.shape == (2, 16)
+    np.testing.assert_allclose(found.class_logits, expected, atol=1e-5)
+    assert found.hidden.shape == (2, 2, 7, 16)
+    np.testing.assert_allclose(apply(params, {"features": found.features}).class_logits, expected, atol=1e-5)
+
+
+def test_heads_of_tokens_read_kept_states():
+    batch = {key: array[:, 0] for key, array in texts("bert").items()}
+    params, apply = made("bert", "tag", "span")
+    found = apply(params, batch)
+    kept = apply(params, {"features": found.features})
+    np.testing.assert_allclose(kept.tag_logits, found.tag_logits, atol=1e-6)
+    np.testing.assert_allclose(kept.span_logits, found.span_logits, atol=1e-6)
+    assert found.features.shape == (2, 7, 16) and kept.hidden is None
+
+
+def test_texts_packed_into_a_row_are_scored_as_alone():
+    params, apply = made("bert", "class")
+    tokens = RNG.integers(5, tiny.VOCAB, 7).astype(np.int32)
+    packed = {
+        "tokens": tokens[None], "segments": np.array([[1, 1, 1, 2, 2, 2, 2]], np.int32),
+        "positions": np.array([[0, 1, 2, 0, 1, 2, 3]], np.int32), "pool_positions": np.array([[0, 3, 0]], np.int32),
+    }  # fmt: skip
+    found = apply(params, packed).class_logits
+    assert found.shape == (1, 3, 3)
+    for slot, own in enumerate((slice(0, 3), slice(3, 7))):
+        alone = np.zeros((1, 7), np.int32)
+        alone[0, : own.stop - own.start] = 1
+        row = np.zeros((1, 7), np.int32)
+        row[0, : own.stop - own.start] = tokens[own]
+        outputs = apply(params, {"tokens": row, "segments": alone, "pool_positions": np.zeros((1, 1), np.int32)})
+        np.testing.assert_allclose(found[0, slot], outputs.class_logits[0, 0], atol=1e-5)

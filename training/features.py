@@ -1,0 +1,298 @@
+"""What a frozen body gives for each example, computed once and kept: an epoch of a linear probe takes seconds."""
+
+import dataclasses
+import hashlib
+import math
+import pathlib
+
+import jax
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import Normalizer, StandardScaler
+
+from data import artifacts
+from data.batches import Order
+from data.poisson import PoissonBatches
+from errors import ConfigError
+from models import names
+from models.features import has_transform
+from training import methods
+
+KEPT = ("labels", "label_weights", "choice_weights")  # of a batch where they are, beside its features
+
+
+def compute(features_of_batch, batches, count, directory, report):
+    """The features of all examples of a split, computed by the first who asks for them.
+
+    One process computes and others on the same machine wait for its files, so `features_of_batch` must not need them.
+
+    Args:
+        features_of_batch: function (usually jitted): a batch -> array [B, ...], or [R, E, ...] of packed rows.
+        batches: iterable of host batches with `row_id`, `labels` and `label_weights`; each example is in one of them at
+            least. It is not read where the features are there.
+        count: examples in the split; `row_id` lies in [0, count), and is -1 for what fills a batch up.
+        directory: path; its name must stand for the parameters and the data that decide the features.
+        report: called with progress messages.
+
+    Returns:
+        Features.
+
+    Raises:
+        ConfigError: the features of two batches differ in shape.
+        DataError: a file is missing or has changed.
+    """
+    directory = pathlib.Path(directory)
+
+    def make():
+        report(f"computing the features of {count} examples")
+        scratch = directory.with_name(f"{directory.name}.features.npy")
+        return _collect(features_of_batch, batches, count, scratch), {}
+
+    arrays, _ = artifacts.prepare(directory, make, report)
+    return Features(arrays)
+
+
+class Features:
+    """A row source over kept features, for `data.batches`.
+
+    `rows(indices [n], epochs [n])` gives `features` f32 [n, ...], `labels` and `label_weights` as the examples had
+    them, and int32 `row_id` and `epoch` [n].
+
+    Attributes:
+        num_rows: examples.
+        features: f32 [num_rows, ...], mapped from its file.
+    """
+
+    def __init__(self, arrays):
+        self._arrays = arrays
+        self.features = arrays["features"]
+        self.num_rows = len(self.features)
+
+    def rows(self, indices, epochs):
+        rows = {name: array[indices] for name, array in self._arrays.items()}
+        return rows | {"row_id": np.asarray(indices, np.int32), "epoch": np.asarray(epochs, np.int32)}
+
+
+def _collect(features_of_batch, batches, count, scratch):
+    """{"features", and what is in KEPT}, each [count, ...]; the features are mapped from a file, not in memory."""
+    arrays, seen = {}, np.zeros(count, bool)
+    for batch in batches:
+        row_id = np.asarray(batch["row_id"])
+        found = {"features": np.asarray(features_of_batch(batch), np.float32)}
+        found |= {name: np.asarray(batch[name]) for name in KEPT if name in batch}
+        present, shapes = row_id >= 0, {name: value.shape[row_id.ndim :] for name, value in found.items()}
+        if not arrays:
+            arrays = {name: np.zeros((count, *shapes[name]), found[name].dtype) for name in found if name != "features"}
+            arrays["features"] = _mapped(scratch, (count, *shapes["features"]))
+        for name, value in found.items():
+            if shapes[name] != arrays[name].shape[1:]:
+                raise ConfigError(
+                    f"the {name} of examples have shapes {arrays[name].shape[1:]} and {shapes[name]}, which cannot be "
+                    "kept in one array: set task.batching=pad, or finetune.cache_features=false"
+                )
+            arrays[name][row_id[present]] = value[present]
+        seen[row_id[present]] = True
+    if not seen.all():
+        raise ValueError(f"{np.sum(~seen)} of {count} examples are in no batch, the first is {np.argmin(seen)}")
+    return arrays
+
+
+def _mapped(path, shape):
+    """Zeros f32 in a file without a name, which is gone as soon as the array is, however the process ends."""
+    path.unlink(missing_ok=True)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    path.unlink()
+    return array
+
+
+def fit(features, norm, size):
+    """The parameters of `models.features.FeatureTransform` for the features of the training examples.
+
+    Args:
+        features: f32 [n, D].
+        norm: "none"; "standard", mean 0 and deviation 1 over the examples (a feature that never changes is only
+            centred); "unit", each example to length 1.
+        size: principal components that are kept, of the features after `norm`; 0: no projection.
+
+    Returns:
+        {"mean" f32 [D], "scale" f32 [D], "components" f32 [D, size]}, the last only with `size`.
+
+    Raises:
+        ConfigError: there are not so many components.
+    """
+    features = np.asarray(features, np.float32)
+    count, width = features.shape
+    if size > min(count, width):
+        raise ConfigError(
+            f"finetune.feature_size={size} exceeds what {count} examples of {width} features have: lower it"
+        )
+    if norm == "unit":
+        features = Normalizer().fit_transform(features)
+    scaler = StandardScaler(with_std=norm == "standard").fit(features)
+    # Lengths alone are changed where there is neither a standardisation nor a projection.
+    mean = scaler.mean_ if norm == "standard" or size else np.zeros(width)
+    scale = np.ones(width) if scaler.scale_ is None else 1 / scaler.scale_
+    fitted = {"mean": mean, "scale": scale}
+    if size:
+        # Centred first: on its way over the covariance, in f32, PCA would lose what is small against the mean.
+        fitted["components"] = PCA(size, random_state=0).fit(scaler.transform(features)).components_.T
+    return {name: np.ascontiguousarray(array, np.float32) for name, array in fitted.items()}
+
+
+class KeptBatches:
+    """The batches of a split over kept features: those that the split's own batches would have had.
+
+    Args:
+        source: Features.
+        used: int64 [m], the numbers of the examples that are read.
+        seed, batch_size: as of data.batches.Batches.
+        shuffle: epoch after epoch, each in a new order; False: once, in order, the last batch being filled up with rows
+            whose weights are 0 and whose `row_id` is -1.
+    """
+
+    def __init__(self, source, used, *, seed, batch_size, shuffle):
+        self._source, self._used, self._batch_size = source, used, batch_size
+        self._order = Order([len(used)], [1.0], seed=seed, shuffle=True) if shuffle else None
+        self.steps_per_epoch = len(used) / batch_size if shuffle else math.ceil(len(used) / batch_size)
+
+    def size(self, step):
+        """Rows of a step over all processes: always as many."""
+        del step
+        return self._batch_size
+
+    def batches(self, step, places=None):
+        """The rows of a step at some places of the global batch (None: all)."""
+        places = np.arange(self._batch_size) if places is None else np.asarray(places, np.int64)
+        elements, epochs = step * self._batch_size + places, np.zeros(len(places), np.int64)
+        there = np.ones(len(places), bool)
+        if self._order is not None:
+            _, elements, epochs = self._order(elements)
+        else:
+            there = elements < len(self._used)
+        rows = self._source.rows(self._used[np.where(there, elements, 0)], epochs)
+        rows["row_id"] = np.where(there, rows["row_id"], -1).astype(np.int32)
+        weights = rows["label_weights"]
+        rows["label_weights"] = np.where(there.reshape(-1, *[1] * (weights.ndim - 1)), weights, 0)
+        return rows | {"row": places.astype(np.int32)}
+
+
+class DrawnFeatures:
+    """The rows of the examples that are used, for `data.poisson`."""
+
+    def __init__(self, source, used):
+        self._source, self._used, self.num_rows = source, used, len(used)
+
+    def rows(self, indices, epochs):
+        return self._source.rows(self._used[indices], epochs)
+
+
+def with_features(experiment, state, fresh, report):
+    """The experiment on kept features where nothing below the heads trains, and the state with what is fitted on them.
+
+    Args:
+        experiment: training.experiment.Experiment.
+        state: TrainState.
+        fresh: whether `state` is at its first step: finetune.feature_norm and feature_size are fitted then.
+        report: called with progress messages.
+
+    Returns:
+        (the experiment, the state): the same where features are not kept.
+
+    Raises:
+        ConfigError: features are to be fitted but not kept.
+    """
+    f = experiment.config.finetune
+    if f.method != "linear_probe":
+        return experiment, state
+    reason = _hindrance(experiment)
+    if reason and (f.feature_norm == "standard" or f.feature_size):
+        raise ConfigError(f"finetune.feature_norm and feature_size are fitted on kept features, but {reason}")
+    if reason:
+        report(f"Features are not kept: {reason}")
+        return experiment, state
+    kept = {split: _keep(experiment, state, data, report) for split, data in _splits(experiment).items()}
+    if fresh and has_transform(experiment.model.config):
+        state = _fitted(experiment, state, kept["train"][1])
+    data = {split: batches for split, (batches, _) in kept.items()}
+    return dataclasses.replace(experiment, batches=data["train"], validation=data["validation"]), state
+
+
+def _splits(experiment):
+    return {"train": experiment.batches, "validation": experiment.validation}
+
+
+def _hindrance(experiment):
+    """Why features cannot be kept, or None."""
+    config = experiment.config
+    below = [
+        name
+        for name, depth in methods.depths(experiment.shapes).items()
+        if np.any(experiment.split.mask[name] & (np.atleast_1d(depth) > 0))
+    ]
+    if not config.finetune.cache_features:
+        return "finetune.cache_features=False"
+    if below:
+        return f"{below[0]} trains (finetune.also)"
+    if config.objective.name != "supervised" or config.objective.lm_weight:
+        return "the vocabulary head needs every token's state"
+    if config.task.kind in ("tag", "span") and config.task.batching != "pad":
+        return f"the states of tokens have one length with task.batching=pad only, not {config.task.batching}"
+    if config.task.batching == "pack":
+        return "packed rows hold several examples; set task.batching=buckets"
+    return "this run has several processes" if jax.process_count() > 1 else None
+
+
+def _keep(experiment, state, data, report):
+    """(data.pipeline.Data over kept features, the features of the examples that are used) of a split."""
+    config, train = experiment.config, data.split == "train"
+    full = experiment.full_parameters(state)
+    directory = pathlib.Path(config.data.cache_dir).expanduser() / "features" / _name(full, data)
+
+    @jax.jit
+    def states(params, rows):
+        return experiment.model.apply({"params": params}, rows, deterministic=True).features
+
+    once = dataclasses.replace(data, batches=data.batches.once())
+    used = data.features.used
+    places = np.full(len(data.features.arrays["example"]), -1)
+    places[used] = np.arange(len(used))
+
+    def batches():
+        for step in range(int(once.steps_per_epoch)):
+            rows = once(step)
+            yield rows | {"row_id": np.where(rows["row_id"] >= 0, places[rows["row_id"]], -1), "step": step}
+
+    def features_of_batch(batch):
+        with experiment.context():
+            return states(full, experiment.rows(once, batch["step"]))
+
+    source = compute(features_of_batch, batches(), len(used), directory, report)
+    numbers = np.arange(len(used))
+    if train and experiment.privacy is not None:
+        drawn = DrawnFeatures(source, numbers)
+        size = experiment.config.train.batch_size
+        rows = PoissonBatches(drawn, seed=config.seed, batch_size=size, multiple=data.batches.multiple)
+    else:
+        rows = KeptBatches(source, numbers, seed=config.seed, batch_size=config.train.batch_size, shuffle=train)
+    return dataclasses.replace(data, batches=rows), source.features
+
+
+def _name(params, data):
+    """A name that stands for the parameters and the data that decide the features."""
+    found = hashlib.sha256(data.fingerprint.encode())
+    for name, leaf in names.flatten(params).items():
+        if name.split("/")[0] not in (*methods.HEADS, "feature_transform"):
+            found.update(name.encode())
+            found.update(np.asarray(leaf).tobytes())
+    return found.hexdigest()[:32]
+
+
+def _fitted(experiment, state, features):
+    """The state with the transform of features that is fitted on those of the training examples."""
+    f = experiment.config.finetune
+    wide = np.asarray(features).reshape(-1, features.shape[-1])
+    flat = names.flatten(state.frozen)
+    for name, array in fit(wide, f.feature_norm, f.feature_size).items():
+        name = f"feature_transform/{name}"
+        flat[name] = jax.device_put(array, flat[name].sharding)
+    return state.replace(frozen=names.unflatten(flat))

@@ -1,0 +1,205 @@
+"""Strategies of finetuning: what of a model trains, and from when on, as rules over names of parameters.
+
+A depth is counted from above: 0 for heads, 1 for the top layer of each stack (with the norm on top of it), and one more
+than the deepest stack has for what lies below all layers.
+"""
+
+import dataclasses
+
+import numpy as np
+
+import models
+from configs.base import METHODS, get_base, suggest
+from errors import ConfigError
+from models import adapted, names
+
+SMALL = ("bitfit", "lora", "adapters", "prefix", "prompt", "p_tuning")  # what trains is saved without the rest
+HEADS = "pooler classifier tagger span_head lm_head mlm_head nsp_head rtd_head copy_head sbo_head".split()
+HEAD = f"({'|'.join(HEADS)})/.*"
+BIASES = r".*/bias"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a run in which the same parameters train.
+
+    Attributes:
+        rules: ordered (pattern, trains or not) over the names of all parameters.
+        start: step at which it begins; None: when the validation loss stops improving in the stage before.
+        learning_rate: constant rate in it; None: the schedule's, counted from the stage's start.
+        fresh: the optimizer begins anew; else what has trained before keeps its state.
+    """
+
+    rules: tuple[tuple[str, bool], ...]
+    start: int | None = 0
+    learning_rate: float | None = None
+    fresh: bool = False
+
+
+def check(config):
+    """Refuses an unknown method, and options that contradict each other.
+
+    Raises:
+        ConfigError: what is wrong and how to mend it.
+    """
+    f = config.finetune
+    if f.method not in METHODS:
+        raise ConfigError(
+            f"finetune.method={f.method!r} is unknown{suggest(f.method, METHODS) or '.'} Known: {', '.join(METHODS)}"
+        )
+    if f.method != "full" and tuple(config.trainable) != tuple(get_base().trainable):
+        raise ConfigError(
+            f"finetune.method={f.method} decides itself what trains: leave `trainable` alone, or set finetune.method="
+            "full; finetune.also names more that trains"
+        )
+    for option, choices in (
+        ("unfreeze", ("epochs", "plateau")), ("save", ("auto", "all", "trainable")),
+        ("prompt_init", ("vocabulary", "random")),
+    ):  # fmt: skip
+        if f[option] not in choices:
+            raise ConfigError(f"finetune.{option}={f[option]!r} is not one of {', '.join(choices)}")
+    if f.method in ("freeze", "last_layers") and f.layers < 1:
+        raise ConfigError(f"finetune.method={f.method} needs the number of layers: set finetune.layers to 1 or more")
+    if f.method not in ("freeze", "last_layers") and f.layers:
+        raise ConfigError(f"finetune.layers={f.layers} is of freeze and last_layers, not of finetune.method={f.method}")
+    if f.patience < 1:
+        raise ConfigError(f"finetune.patience={f.patience} must be at least 1")
+    shaped = f.feature_norm != "none" or f.feature_size
+    if shaped and f.method != "linear_probe":
+        raise ConfigError(
+            f"finetune.feature_norm={f.feature_norm} and feature_size={f.feature_size} are fitted on the states of a "
+            f"frozen body: set finetune.method=linear_probe, not {f.method}"
+        )
+    if f.method == "lp_ft" and not f.probe_learning_rate > 0:
+        raise ConfigError(f"finetune.probe_learning_rate={f.probe_learning_rate} must be greater than 0")
+
+
+def model_config(config):
+    """The ModelConfig of a run: config.model, with the small new parts that the method adds."""
+    made = models.resolve(config.model)
+    if config.finetune.method in ("linear_probe", "lp_ft"):  # the head is linear in the body's states
+        made = dataclasses.replace(made, pooler_activation="none")
+    if config.finetune.method == "linear_probe":
+        made = dataclasses.replace(
+            made, feature_norm=config.finetune.feature_norm, feature_size=config.finetune.feature_size
+        )
+    return adapted.adapt(made, config.finetune)[0]
+
+
+def make_model(config, objective, made, **frozen_layers):
+    """The module of a run, with the trees that some of its parameters are computed from.
+
+    Args:
+        config: the configuration.
+        objective: its objective.
+        made: what `model_config` gives, with `heads_out` set.
+        **frozen_layers: see `models.build`.
+    """
+    model = objective.model(made, **frozen_layers)
+    _, parts = adapted.adapt(made, config.finetune)
+    return adapted.Adapted(model, parts) if parts else model
+
+
+def saves_all(config):
+    """Whether checkpoints hold all parameters, or those alone that train."""
+    save = config.finetune.save
+    return save == "all" or (save == "auto" and config.finetune.method not in SMALL)
+
+
+def stages(config, shapes, steps=lambda option: 0):
+    """The Stages of a run, in order.
+
+    Args:
+        config: the configuration.
+        shapes: {name: shape} of all parameters.
+        steps: option -> its duration in steps.
+
+    Raises:
+        ConfigError: more layers are asked for than there are.
+    """
+    f, depth = config.finetune, max(_stacks(shapes).values(), default=0)
+    method = f.method
+    if method == "full":
+        return (Stage((*_also(config), *config.trainable)),)
+    if method == "linear_probe":
+        return (Stage(_top(config, shapes, 0)),)
+    if method == "lp_ft":
+        probe = Stage(_top(config, shapes, 0), learning_rate=f.probe_learning_rate)
+        return probe, Stage(((r".*", True),), start=steps("finetune.probe_steps"), fresh=True)
+    if method in ("freeze", "last_layers"):
+        if f.layers > depth:
+            raise ConfigError(f"finetune.layers={f.layers}: the model has {depth} layers")
+        return (Stage(_top(config, shapes, f.layers, counted_from_below=method == "freeze")),)
+    if method == "gradual":
+        every = steps("finetune.unfreeze_every") if f.unfreeze == "epochs" else 0  # 0: on a plateau
+        tied = not any(name.split("/")[0] in HEADS for name in shapes)
+        above = ((r"token/.*", True),) if tied else ()  # the head is the token table
+        made = [(*above, *_top(config, shapes, top)) for top in range(depth + 1)] + [((r".*", True),)]
+        if tied:
+            made = made[1:]
+        return tuple(Stage(rules, start=k * every if k == 0 or every else None) for k, rules in enumerate(made))
+    patterns = (BIASES,) if method == "bitfit" else adapted.trainable_patterns(method)
+    rules = [(pattern, True) for pattern in (HEAD, *patterns)]
+    refused = adapted.frozen_rules(f, shapes) if method == "lora" else ()  # layers that LoRA's targets leave out
+    return (Stage((*_also(config), *refused, *rules, (r".*", False))),)
+
+
+def optional_patterns(config):
+    """Patterns of the stages' rules that may match nothing."""
+    return HEAD, _FINAL_NORM, BIASES, *adapted.trainable_patterns(config.finetune.method)
+
+
+def depths(shapes):
+    """{name: depth, or one for each layer} of all parameters; see the module."""
+    stacks = _stacks(shapes)
+    deepest = max(stacks.values(), default=0)
+    found = {}
+    for name, shape in shapes.items():
+        adapts = name.removeprefix("lora/")
+        if names.is_stacked(name):
+            found[name] = shape[0] - np.arange(shape[0])
+        elif adapts.split("/")[0] in HEADS:
+            found[name] = 0
+        else:
+            found[name] = 1 if adapts.endswith(("final_norm/scale", "final_norm/bias")) else deepest + 1
+    return found
+
+
+def multipliers(optimizer, shapes):
+    """{name: factor, or one for each layer} on the learning rate of all parameters.
+
+    With layer_decay d, a parameter of depth k > 0 has the factor d ** (k + 1), a head 1: the reference of ELECTRA
+    (Clark et al. 2020, appendix B) counts so.
+    """
+    if not 0 < optimizer.layer_decay <= 1:
+        raise ConfigError(f"optimizer.layer_decay={optimizer.layer_decay} must lie in (0, 1]")
+    factors = names.match(optimizer.multipliers, shapes, "optimizer.multipliers")
+    below = depths(shapes)
+    exponents = {name: np.where(np.asarray(below[name]) > 0, np.asarray(below[name]) + 1, 0) for name in shapes}
+    return {name: np.asarray(factors[name], np.float32) * optimizer.layer_decay ** exponents[name] for name in shapes}
+
+
+_FINAL_NORM = r".*/final_norm/.*"
+
+
+def _stacks(shapes):
+    """{path of a stack: its layers}, the base model's own."""
+    found = {name.split("/layers/")[0]: shape[0] for name, shape in shapes.items() if names.is_stacked(name)}
+    return {stack: layers for stack, layers in found.items() if not stack.startswith("lora/")}
+
+
+def _also(config):
+    return tuple((pattern, True) for pattern in config.finetune.also)
+
+
+def _top(config, shapes, layers, counted_from_below=False):
+    """Rules that train the heads and the top layers of each stack: `layers` of them, or all but so many."""
+    rules = [*_also(config), (HEAD, True)]
+    for stack, count in _stacks(shapes).items():
+        top = count - layers if counted_from_below else min(layers, count)
+        if top > 0:
+            numbers = "|".join(map(str, range(count - top, count)))
+            rules.append((f"{stack}/layers/({numbers})/.*", True))
+    if layers or counted_from_below:
+        rules.append((_FINAL_NORM, True))
+    return (*rules, (r".*", False))

@@ -1,0 +1,106 @@
+"""What a configuration leaves to the model that it begins with, and to its task."""
+
+import dataclasses
+import pathlib
+
+import ml_collections
+
+import data.pipeline
+import data.tokenizers
+import models
+import tasks
+from configs.base import get_base
+from errors import ConfigError
+from interop import files
+from interop import settings as hugging_face_settings
+from interop import tokenizers as hugging_face_tokenizers
+from training import initial, methods, runs
+
+OWN = ("heads_out", "num_labels")  # of `model`: what is scored is never inherited
+MARKERS = 3  # new tokens of task.markers
+
+
+def resolve(config):
+    """The configuration with everything filled in that init.inherit and the task decide; doing it twice is harmless.
+
+    Args:
+        config: a configuration; it stays as it is.
+
+    Raises:
+        ConfigError: there is nothing to inherit from, or no such task.
+    """
+    config = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    if config.task.name:
+        _fill_task(config)
+    if config.init.inherit and config.init.checkpoint:
+        _inherit(config)
+    return config
+
+
+def _fill_task(config):
+    if config.objective.name == "responses":
+        config.task.kind = config.task.kind or "text"
+    if config.task.kind == "text":
+        return
+    name, *others = tasks.expand(config.task.name)
+    if others:
+        return  # tasks.read_by refuses it
+    task = tasks.get(name, config.task.files, config.data.tfds_dir)
+    kind, labels = config.task.kind or task.kind, task.labels()
+    config.task.kind = kind
+    if kind in ("class", "tag") and config.model.num_labels is None:
+        config.model.num_labels = len(labels)
+    if kind in ("class", "tag") and config.model.num_labels != len(labels):
+        raise ConfigError(
+            f"task.name={config.task.name} has {len(labels)} labels, model.num_labels={config.model.num_labels}: leave "
+            "model.num_labels unset"
+        )
+    if kind == "regression":
+        config.model.num_labels = 1
+
+
+def _inherit(config):
+    """Fills what is at its default of `model`, and the tokenizer, from init.checkpoint."""
+    origin = pathlib.Path(config.init.checkpoint).expanduser()
+    theirs = _hugging_face(origin) if initial.is_hugging_face(origin) else _run(origin)
+    defaults = get_base().model
+    for field, value in theirs["model"].items():
+        if field not in OWN and config.model[field] == defaults[field]:
+            config.model[field] = value
+    config.tokenizer.update(theirs["tokenizer"])
+    if config.task.markers:
+        vocab_size = models.resolve(config.model).vocab_size
+        config.model.vocab_size = max(vocab_size, theirs["pieces"] + MARKERS)
+
+
+def _run(workdir):
+    theirs = runs.load_config(workdir)
+    model = dict(theirs.model.to_dict())
+    plain, made = models.resolve(theirs.model), methods.model_config(theirs)
+    for field in dataclasses.fields(made):  # parts that a method has added stay
+        value = getattr(made, field.name)
+        if value != getattr(plain, field.name):
+            model[field.name] = value
+    path = (workdir / "tokenizer").absolute()
+    pieces = data.tokenizers.load(path).vocab_size
+    return {"model": model, "tokenizer": {**theirs.tokenizer.to_dict(), "path": str(path)}, "pieces": pieces}
+
+
+def _hugging_face(directory):
+    opened = files.open_directory(directory)
+    _, _, made = hugging_face_settings.read(opened.settings, opened.tensors)
+    tokenizer = hugging_face_tokenizers.load_hf(directory)
+    model = {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+    told = {
+        "kind": tokenizer.kind, "path": str(directory.absolute()), "vocab_size": tokenizer.vocab_size,
+        "sentinels": len(tokenizer.tables.sentinels),
+    }  # fmt: skip
+    return {"model": model, "tokenizer": told, "pieces": tokenizer.vocab_size}
+
+
+def open_tokenizer(config, directory=None, report=print):
+    """The run's tokenizer: as data.pipeline.open_tokenizer, where tokenizer.path may be a Hugging Face directory."""
+    own = directory is not None and pathlib.Path(directory).is_dir()
+    if not own and config.tokenizer.path and initial.is_hugging_face(config.tokenizer.path):
+        return hugging_face_tokenizers.load_hf(config.tokenizer.path)
+    return data.pipeline.open_tokenizer(config, directory, report)
