@@ -2,6 +2,8 @@
 
     python eval.py --workdir=runs/classify-tiny-task=package --task=package --split=test
     python eval.py --workdir=runs/t5 --task=rte,cola --files=GLUE --output=scores.json --predictions=predictions/
+    python eval.py --workdir=runs/gpt2 --task=sst2 --num_shots=4 --limit=200
+    python eval.py --workdir=runs/gpt2 --task=wikitext2 --files=wikitext-2 --split=test
 
 A model that was finetuned with a head answers with it; one that writes answers with text, of which the most probable
 label counts where it was never finetuned; of plain text the perplexity is given. --output holds {task: {metric:
@@ -9,6 +11,7 @@ value}}, baselines as "majority/accuracy". Exit codes: 0 done, 2 bad usage, 3 ba
 """
 
 import json
+import math
 import pathlib
 
 from absl import flags
@@ -23,6 +26,12 @@ FILES = flags.DEFINE_string(
 )
 LIMIT = flags.DEFINE_integer("limit", 0, "Examples that are scored, from the first; 0: all.", lower_bound=0)
 MAX_TOKENS = flags.DEFINE_integer("max_tokens", 64, "Tokens that a written answer may have.", lower_bound=1)
+NUM_SHOTS = flags.DEFINE_integer(
+    "num_shots",
+    0,
+    "Training examples, the first ones, shown with their answers in front of each prompt.",
+    lower_bound=0,
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Rows that are run at once.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores.")
 PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with every prediction.")
@@ -30,18 +39,19 @@ PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with
 
 def main():
     """Loads the run, scores it on every task, prints a table, writes what is asked for."""
-    cli.start_jax("~/.cache/cloze/compiled")
-    from training import evaluation, restore
+    import tasks
+    from training import evaluation, restore, runs
 
+    cli.start_jax(runs.load_config(WORKDIR.value).train.compile_cache)
+    names, found = tasks.expand(",".join(TASK.value)), {}
     trained = restore.load(WORKDIR.value)
-    found = {}
-    for name in TASK.value:
+    for name in names:
         files = FILES.value
-        if files and len(TASK.value) > 1:
-            files = str(pathlib.Path(files) / name)
+        if files and len(names) > 1:
+            files = "" if name in tasks.TASKS else str(pathlib.Path(files) / name)
         result = evaluation.evaluate(
             trained, name, split=SPLIT.value, files=files, limit=LIMIT.value, max_tokens=MAX_TOKENS.value,
-            batch_size=BATCH_SIZE.value, report=print,
+            num_shots=NUM_SHOTS.value, batch_size=BATCH_SIZE.value, report=print,
         )  # fmt: skip
         found[name] = scores_of(result)
         print_table(name, result)
@@ -66,15 +76,22 @@ def scores_of(result):
 
 def print_table(name, result):
     """The scores of a task, the model's first."""
-    rows = {"model": result.scores, **result.baselines} if result.scores else result.baselines
-    if not rows:
-        return
-    metrics = list(next(iter(rows.values())))
-    width = max(map(len, (*rows, name)))
     print(f"\n{name}, {SPLIT.value}, {len(result.examples):,} examples")
-    print(f"  {'':<{width}}  " + "  ".join(f"{metric:>12}" for metric in metrics))
+    if not result.scores:
+        return
+    rows = {"model": result.scores, **result.baselines}
+    widths = {metric: max(12, len(metric)) for metric in result.scores}
+    first = max(map(len, (*rows, name)))
+    print(f"  {'':<{first}}  " + "  ".join(f"{metric:>{width}}" for metric, width in widths.items()))
     for row, scores in rows.items():
-        print(f"  {row:<{width}}  " + "  ".join(f"{scores[metric]:>12.4f}" for metric in metrics))
+        print(
+            f"  {row:<{first}}  " + "  ".join(f"{shown(scores[metric]):>{width}}" for metric, width in widths.items())
+        )
+
+
+def shown(value):
+    """A score as it is printed; correlations are not defined where all predictions are the same."""
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
 def write_predictions(path, result):

@@ -1,8 +1,10 @@
-"""Fills the blanks of a prompt with a trained masked language model.
+"""Fills the blanks of a prompt, or goes on from it, as the run has learned.
 
     python generate.py --workdir=runs/bert_base-tiny --prompt="Return the [MASK] of the array."
+    python generate.py --workdir=runs/gpt2_small-tiny --prompt="Return the number of"
 
-Each [MASK] is one piece of the vocabulary; the most probable candidates are printed for each.
+A masked language model fills blanks: each [MASK] is one piece of the vocabulary, and the most probable candidates are
+printed for each. A decoder or an encoder-decoder writes: always the most probable next token, up to --max_tokens.
 """
 
 from absl import flags
@@ -10,22 +12,42 @@ from absl import flags
 import cli
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run of train.py.")
-PROMPT = flags.DEFINE_multi_string("prompt", [], "Text with one or more [MASK]; may be given several times.")
+PROMPT = flags.DEFINE_multi_string("prompt", [], "Text, with [MASK] to be filled; may be given several times.")
+MAX_TOKENS = flags.DEFINE_integer("max_tokens", 64, "Tokens that are written at most.", lower_bound=1)
 CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each blank.", lower_bound=1)
 
 
 def main():
-    """Loads the run, fills the blanks of every prompt, prints candidates and the filled text."""
+    """Loads the run, and fills the blanks of every prompt or goes on from it."""
     cli.start_jax()
     from errors import ConfigError
     from training import restore
 
     trained = restore.load(WORKDIR.value, fills=True)
-    if "mlm" not in trained.model.config.heads_out:
+    heads, architecture = trained.model.config.heads_out, trained.model.config.architecture
+    if "mlm" in heads:
+        print_filled(trained)
+    elif "lm" in heads and architecture in ("decoder", "encoder_decoder"):
+        print_written(trained)
+    else:
         raise ConfigError(
-            f"--workdir={WORKDIR.value} holds a model trained with objective.name={trained.config.objective.name}; "
-            "generate.py fills the blanks of masked language models (objective.name=masked_lm)"
+            f"--workdir={WORKDIR.value} holds a model trained with objective.name={trained.config.objective.name}, "
+            "which neither fills blanks nor writes; eval.py scores it on tasks"
         )
+
+
+def print_written(trained):
+    """Prints every prompt and what the model writes behind it."""
+    from training import evaluation
+
+    writer = evaluation.writer(trained, batch_size=1)
+    for prompt in PROMPT.value:
+        (text,) = writer.write([{"inputs": prompt, "targets": None}], MAX_TOKENS.value)
+        print(f"\n{prompt}\n  {text}")
+
+
+def print_filled(trained):
+    """Prints the candidates for every blank, and the filled text."""
     for prompt in PROMPT.value:
         ids, blanks = encode(trained, prompt)
         answers = fill(trained, ids, blanks, CANDIDATES.value)

@@ -35,8 +35,9 @@ def main():
     from training.checkpoint import Checkpoints
     from training.workdir import Workdir
 
-    config = resolve.resolve(CONFIG.value)
-    directory = Workdir(WORKDIR.value or default_workdir(), base.to_dict(config))
+    path = pathlib.Path(WORKDIR.value or default_workdir())
+    config = resolve.resolve(CONFIG.value, kept=path / "config.json")
+    directory = Workdir(path, base.to_dict(config))
     decide(directory.open)
     log = cli.Log(directory.path / "log.txt", active=jax.process_index() == 0)
     devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device(s)"

@@ -7,7 +7,8 @@ import jax
 
 from training.build import build as build_experiment
 
-# Names of config files, with arguments after a colon. {runs} is where earlier ones of the list were trained.
+# Names of config files, dots for folders, with arguments after a colon. {runs} is where earlier ones of the list were
+# trained.
 ALL = (
     "bert_base", "bert_base:masking=whole_words,pairs=none", "bert_base:masking=ngrams,pairs=none",
     "bert_base:masking=spans,pairs=none", "bert_base:masking=entities,pairs=none", "bert_base:static=10,pairs=none",
@@ -17,7 +18,9 @@ ALL = (
     "t5_study:objective=lm", "t5_study:architecture=prefix_lm", "t5_study:architecture=lm,objective=lm",
     "t5_salient_spans", "bart_base", "ul2", "skip_gram", "glove", "lstm_lm", "elmo",
     "lstm_classifier --config.init.checkpoint={runs}/glove", "elmo_classifier --config.init.checkpoint={runs}/elmo",
-    "gpt1_classifier",
+    "gpt1_classifier", "finetune.classify --config.init.checkpoint={runs}/bert_base",
+    "finetune.respond --config.init.checkpoint={runs}/gpt2_small",
+    "finetune.text_to_text --config.init.checkpoint={runs}/t5_small",
 )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def train(name, workdir, seconds):
     """Trains as a user would for some seconds; the corpus is prepared first."""
     name, *more = name.split()
     stem, _, arguments = name.partition(":")
-    config = f"--config=configs/{stem}.py:{','.join(filter(None, ('tiny', arguments)))}"
+    config = f"--config=configs/{stem.replace('.', '/')}.py:{','.join(filter(None, ('tiny', arguments)))}"
     subprocess.run([sys.executable, "prepare.py", config, *more], check=True, stdout=subprocess.DEVNULL)
     command = [sys.executable, "train.py", config, f"--workdir={workdir}", *more]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

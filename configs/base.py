@@ -290,7 +290,7 @@ def _finetune():
     # What trains of a model that comes from elsewhere (training/methods.py): full (what `trainable` says), linear_probe
     # (the head), freeze (all but the bottom `layers`), last_layers (the head and the top `layers`), gradual (from the
     # top, one layer more at a time), lp_ft (the head, then everything), bitfit (biases), lora, adapters, prefix, prompt
-    # or p_tuning (small new parts); heads train always
+    # or p_tuning (small new parts). Heads train always, but of these last ones heads over the vocabulary
     c.method = "full"
     c.also = ()  # patterns over names of parameters that train besides
     c.layers = 0  # layers of freeze and last_layers

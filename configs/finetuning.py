@@ -16,7 +16,7 @@ RATES = {
 }  # fmt: skip
 TINY_RATES = {
     "full": 5e-4, "linear_probe": 1e-2, "freeze": 5e-4, "last_layers": 1e-3, "gradual": 1e-3, "lp_ft": 3e-4,
-    "bitfit": 3e-3, "lora": 3e-3, "adapters": 2e-3, "prefix": 1e-2, "prompt": 0.3, "p_tuning": 3e-3,
+    "bitfit": 3e-3, "lora": 3e-3, "adapters": 2e-3, "prefix": 1e-2, "prompt": 3e-2, "p_tuning": 3e-3,
 }  # fmt: skip
 TINY = dict(
     data=dict(sequence_length=64),
@@ -64,7 +64,7 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
         lasts(c, "2 epochs")
         c.update(tiny or {})
         c.optimizer.learning_rate = TINY_RATES[method]
-    _settle(c, method)
+    _settle(c, method, options["tiny"])
     return c, options
 
 
@@ -73,7 +73,7 @@ def lasts(c, steps):
     c.train.steps = c.optimizer.decay_steps = steps
 
 
-def _settle(c, method):
+def _settle(c, method, tiny):
     """What a method has beside its rate."""
     if method in ("linear_probe", "bitfit", "prompt"):
         c.optimizer.weight_decay = 0.0
@@ -86,6 +86,6 @@ def _settle(c, method):
     if method == "gradual":  # Howard and Ruder 2018, sections 3.2 and 3.3
         c.optimizer.update(schedule="slanted_triangular", final_fraction=1 / 32, layer_decay=1 / 2.6)
         c.finetune.unfreeze_every = "0.25 epochs"
-    if method == "prompt":  # Lester et al. 2021, section 3: Adafactor at a constant rate
+    if method == "prompt" and not tiny:  # Lester et al. 2021, section 3: Adafactor at a constant rate
         c.optimizer.update(name="adafactor", schedule="constant", warmup_steps=0, clip_norm=0.0)
         c.finetune.prompt_length = 100

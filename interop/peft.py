@@ -87,6 +87,7 @@ def save_lora(directory, config, params, lora, class_name=None, modules=(), base
         part.write(array, flat[part.ours] if part.layer is None else flat[part.ours][part.layer])
     settings["modules_to_save"] = sorted({part.theirs.rpartition(".")[0] for part in whole}) or None
     settings["base_model_name_or_path"] = base or None
+    settings["auto_mapping"] = {"base_model_class": class_name, "parent_library": "transformers"}
 
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
@@ -108,8 +109,8 @@ def load_lora(directory, config, class_name=None):
     Args:
         directory: with adapter_config.json and adapter_model.safetensors.
         config: ModelConfig of the model that is adapted.
-        class_name: class of transformers that the adapter was made for; None: the first that has all of its modules,
-            those with just our heads first.
+        class_name: class of transformers that the adapter was made for; None: the one that it names itself, or the
+            first that has all of its modules, those with just our heads first.
 
     Returns:
         (Lora, tree of numpy f32 arrays): the factors under "lora", of layers that are not adapted zeros, and the
@@ -119,29 +120,72 @@ def load_lora(directory, config, class_name=None):
         DataError: files that are missing or damaged.
         ConfigError: an adapter that we cannot compute, or of another model.
     """
+    path, settings, factors, whole = _read(directory)
+    class_name, parts = _class_with(path, config, class_name or _told(settings, config), factors, whole)
+    wanted = plans.parameters(_with_heads(config, class_name)).shapes
+    lora, flat = _our_factors(path, settings, factors, _modules(parts), wanted)
+    for part in parts:
+        if part.theirs in whole:
+            if part.layer is not None:
+                raise ConfigError(
+                    f"{path / TENSORS}: {part.theirs} was trained whole, which is not supported in a layer"
+                )
+            if whole[part.theirs].shape != part.theirs_shape:
+                raise ConfigError(
+                    f"{path / TENSORS}: {part.theirs} is of shape {whole[part.theirs].shape}, this model needs "
+                    f"{part.theirs_shape}: the adapter is of another model"
+                )
+            index = tuple(slice(None) for _ in wanted[part.ours])
+            mapped = whole[part.theirs].map(part.theirs)
+            flat[part.ours] = part.read(mapped, index, wanted[part.ours], np.float32)
+    return lora, names.unflatten(flat)
+
+
+def adapted_config(directory, config, class_name=None):
+    """The model that an adapter in a directory of `peft` was made for.
+
+    Args:
+        directory, class_name: see `load_lora`.
+        config: ModelConfig of the model that is adapted, with any heads.
+
+    Returns:
+        ModelConfig with the heads of that class, and as many labels as a classifier in the directory has.
+
+    Raises:
+        As `load_lora`.
+    """
+    path, settings, factors, whole = _read(directory)
+    class_name, parts = _class_with(path, config, class_name or _told(settings, config), factors, whole)
+    labels = {whole[p.theirs].shape[0] for p in parts if p.ours in _LABELS and p.theirs in whole}
+    config = _with_heads(config, class_name)
+    return dataclasses.replace(config, num_labels=labels.pop()) if labels else config
+
+
+_LABELS = ("classifier/kernel", "tagger/kernel")  # whose outputs are labels
+
+
+def _read(directory):
+    """(path, adapter_config.json, {module: {"A" or "B": array}}, {name: tensor} of what was saved whole)."""
     path = pathlib.Path(directory).expanduser()
     settings = files.read_json(path / CONFIG)
     _check_plain(path, settings)
     if not (path / TENSORS).exists() and (path / PICKLE).exists():
         raise DataError(f"{path} holds only {PICKLE}, a pickle, which can run any code when read: save it again with "
                         "peft's save_pretrained(safe_serialization=True)")  # fmt: skip
-    header = files.read_header(path / TENSORS)
     factors, whole = collections.defaultdict(dict), {}
-    for name, tensor in header.items():
+    for name, tensor in files.read_header(path / TENSORS).items():
         found = re.fullmatch(re.escape(PREFIX) + r"(.*)\.lora_([AB])(?:\.default)?\.weight", name)
         if found:
             factors[found[1]][found[2]] = np.asarray(tensor.map(name), np.float32)
         else:
             whole[name.removeprefix(PREFIX)] = tensor
-    class_name, parts = _class_with(path, config, class_name, factors, whole)
-    wanted = plans.parameters(_with_heads(config, class_name)).shapes
-    lora, flat = _our_factors(path, settings, factors, _modules(parts), wanted)
-    for part in parts:
-        if part.theirs in whole:
-            index = tuple(slice(None) for _ in wanted[part.ours])
-            mapped = whole[part.theirs].map(part.theirs)
-            flat[part.ours] = part.read(mapped, index, wanted[part.ours], np.float32)
-    return lora, names.unflatten(flat)
+    return path, settings, factors, whole
+
+
+def _told(settings, config):
+    """The class that a directory names, if it is one that this model can have; else None."""
+    told = (settings.get("auto_mapping") or {}).get("base_model_class")
+    return told if told in _candidates(config) else None
 
 
 def _candidates(config):

@@ -92,8 +92,9 @@ class Lora(Part):
                 continue
             (*layers, wide, out), (*stacked, from_axis, to_axis) = base.shapes[kernel], base.axis_names[kernel]
             a, b = factors_of(kernel)
-            made[a] = New((*layers, wide, self.rank), (*stacked, from_axis, axes.SMALL), _uniform(wide))
-            made[b] = New((*layers, self.rank, out), (*stacked, axes.SMALL, to_axis), nn.initializers.zeros)
+            rank_axis = None if axes.SMALL in (from_axis, to_axis) else axes.SMALL  # a name stands once in an array
+            made[a] = New((*layers, wide, self.rank), (*stacked, from_axis, rank_axis), _uniform(wide))
+            made[b] = New((*layers, self.rank, out), (*stacked, rank_axis, to_axis), nn.initializers.zeros)
         if not made:
             raise ConfigError(f"finetune.lora_targets={self.targets} adapt no kernel: name some, such as the default")
         return made
@@ -230,9 +231,9 @@ class PromptNetwork(Part):
             for way in ("forward", "backward"):
                 uniform = _uniform(cells)
                 made[f"{stack}/{way}/input_kernel"] = New((width, 4 * cells), (axes.EMBED, axes.SMALL), uniform)
-                made[f"{stack}/{way}/state_kernel"] = New((cells, 4 * cells), (axes.SMALL, axes.SMALL), uniform)
+                made[f"{stack}/{way}/state_kernel"] = New((cells, 4 * cells), (axes.SMALL, None), uniform)
                 made[f"{stack}/{way}/bias"] = New((4 * cells,), (axes.SMALL,), uniform)
-            made |= _linear(f"{stack}/hidden", (2 * cells, self.hidden), (axes.SMALL, axes.SMALL))
+            made |= _linear(f"{stack}/hidden", (2 * cells, self.hidden), (axes.SMALL, None))
             made |= _linear(f"{stack}/output", (self.hidden, width), (axes.SMALL, axes.EMBED))
         return made
 

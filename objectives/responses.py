@@ -35,9 +35,8 @@ class Responses(Objective):
         if model_config.architecture == "decoder":
             check_decoder(config, model_config)
             check_unread(config, "a decoder", data__target_length=None)
-            options = dict(
-                separator=(), loss_on_inputs=objective.loss_on_inputs, full_prefix=objective.prefix == "full"
-            )
+            # What ends a text stands between prompt and response, too: a decoder must see where it is to answer.
+            options = dict(loss_on_inputs=objective.loss_on_inputs, full_prefix=objective.prefix == "full")
         else:
             target_length = data.sequence_length if data.target_length is None else data.target_length
             check_positions(model_config, target_length, "data.target_length")

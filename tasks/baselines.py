@@ -33,13 +33,18 @@ def baselines(task, split):
     Raises:
         DataError: the task lacks the split, or the training split.
     """
-    return _BASELINES[task.kind](task, list(task.examples(split)))
+    return predictions(task, list(task.examples(split)))
+
+
+def predictions(task, examples):
+    """`baselines` for given examples of the task."""
+    return _BASELINES[task.kind](task, examples)
 
 
 def scores(task, split):
     """{name: {metric: value}} of the baselines on a split."""
     examples = list(task.examples(split))
-    return {name: metrics.score(task, predictions, examples) for name, predictions in baselines(task, split).items()}
+    return {name: metrics.score(task, found, examples) for name, found in predictions(task, examples).items()}
 
 
 def _most_frequent(values):

@@ -222,7 +222,8 @@ def units(text, kind):
         a sequence of str or int.
     """
     if kind == "words":
-        return text.split() + ["\n"] * max(1, len(text.splitlines()))
+        lines = text.split("\n")
+        return text.split() + ["\n"] * max(1, len(lines) - (not lines[-1]))
     return [last_word(text)[1]] if kind == "last_word" else text.encode()
 
 

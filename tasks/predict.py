@@ -1,39 +1,45 @@
 """What a model answers on the examples of a task, in the form that `tasks.metrics.score` reads."""
 
 import dataclasses
+import itertools
+import re
 
 import numpy as np
 
 import decoding
 from errors import ConfigError
-from tasks import answers, encoding, metrics
+from tasks import answers, encoding, metrics, shots
 
 HEAD_OF = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
+_LENGTHS = 32, 64, 128, 256, 512  # of rows of prompts: each is a program to compile
+_WORD = 8  # tokens of a word, and of what shows that it has ended
 
 
-def from_heads(task, examples, features, batches, run, settings):
+def from_heads(task, examples, features, scored, settings, unanswerable=None):
     """Predictions of a model with a head for the kind of the task.
 
     Args:
         task: tasks.Task.
         examples: its raw examples.
-        features: data.examples.Features of them, all read once and in order.
-        batches: data.pipeline.Data of these, rows of which hold one example each.
-        run: number of a batch -> (what the head gives, `row_id`) as numpy arrays [B, ...] and [B].
+        features: data.examples.Features of them, in order.
+        scored: batches of (what the head gives, f32 [B, ...], the numbers of the features, int [B], -1 for filler),
+            each feature once.
         settings: config.task.
+        unanswerable: of kind span, whether a question may have no answer; None: whether one of these has none.
 
     Returns:
         List of predictions, one for each example.
     """
-    kind, count = features.layout.kind, len(features.arrays["example"])
-    found = [None] * count
-    for step in range(int(batches.steps_per_epoch)):
-        scores, row_id = run(step)
-        for score, number in zip(scores, row_id.tolist(), strict=True):
+    kind, found = features.layout.kind, [None] * len(features.arrays["example"])
+    for scores, numbers in scored:
+        for score, number in zip(scores, numbers.tolist(), strict=True):
             if number >= 0:
                 found[number] = score
-    if kind in ("class", "choice"):
+    if kind == "class":
         return [int(np.argmax(scores)) for scores in found]
+    if kind == "choice":  # others in the batch may have had more choices
+        sizes = [len(example["choices"]) for example in examples]
+        return [int(np.argmax(scores[:size])) for scores, size in zip(found, sizes, strict=True)]
     if kind == "regression":
         return [float(scores[0]) for scores in found]
     if kind == "tag":
@@ -41,7 +47,8 @@ def from_heads(task, examples, features, batches, run, settings):
         default = names.index("O") if "O" in names else 0
         tags = answers.tags(features.arrays, [np.argmax(scores, axis=-1) for scores in found], examples, default)
         return [[names[tag] for tag in some] for some in tags]
-    unanswerable = any(not example["answers"] for example in examples)
+    if unanswerable is None:
+        unanswerable = any(not example["answers"] for example in examples)
     spans = answers.spans(
         features.arrays, [scores[:, 0] for scores in found], [scores[:, 1] for scores in found], examples,
         n_best=settings.n_best, max_answer=settings.max_answer,
@@ -66,6 +73,7 @@ class LanguageModel:
         pad: id that fills rows up.
         prefix: objective.prefix, of decoders.
         batch_size: rows that are run at once.
+        report: called with messages.
     """
 
     model: object
@@ -75,81 +83,150 @@ class LanguageModel:
     pad: int
     prefix: str
     batch_size: int
+    report: object = print
 
     @property
     def two_streams(self):
         return self.layout.architecture == "encoder_decoder"
 
-    def prompts(self, examples, room):
-        """[int32 array] of the tokens that each example is answered after; `room` is kept for the answer."""
-        layout = self.layout if self.two_streams else dataclasses.replace(self.layout, length=self.layout.length - room)
-        if layout.length < 2:
+    def room(self, answer):
+        """Tokens of a prompt at most, special ones included, beside an answer of so many."""
+        room = self.layout.length if self.two_streams else self.layout.length - answer
+        if room < 2 + len(self.layout.start) + len(self.layout.end):
             raise ConfigError(
-                f"rows of {self.layout.length} tokens have no room for a prompt beside answers of {room}: lower the "
-                "most tokens of an answer, or raise data.sequence_length"
+                f"rows of {self.layout.length} tokens have no room for a prompt beside answers of {answer}: lower "
+                "--max_tokens, or use a model that was trained with a greater data.sequence_length"
             )
+        return room
+
+    def prompts(self, examples, answer):
+        """[int32 array] of the tokens that each example is answered after, with room for `answer` tokens."""
+        layout = dataclasses.replace(self.layout, length=self.room(answer))
         arrays = encoding.encode([_unanswered(example) for example in examples], self.tokenizer, layout, ())
+        for line in encoding.describe(arrays, layout):
+            self.report(line)
         offsets = arrays["offsets"]
-        return [arrays["tokens"][a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        return [arrays["tokens"][a:b] for a, b in itertools.pairwise(offsets)]
+
+    def show(self, examples, name, training, count, answer):
+        """Examples with others in front; see tasks.shots.
+
+        Args:
+            examples: of kind text.
+            name: of the task.
+            training: iterable of examples of kind text, the first `count` of which are shown.
+            count: how many.
+            answer: tokens that an answer may have.
+        """
+        layout = self.layout
+        room = self.room(answer) - len(layout.start + layout.end + (() if self.two_streams else layout.separator))
+        given = shots.first(training, count, name)
+        shown = [shots.show(one, given, lambda text: len(self.tokenizer.encode(text)) <= room) for one in examples]
+        counts = [number for _, number in shown]
+        if min(counts) < count:
+            self.report(f"{name}: prompts have room for {np.mean(counts):.1f} of {count} examples in front, on average")
+        return [example for example, _ in shown]
+
+    def longest(self, words):
+        """Tokens of the longest of the answers that are chosen from."""
+        return max(len(self._answer(word)) for word in words)
 
     def write(self, examples, max_tokens):
         """[str]: the answers, greedily."""
-        end = self.layout.end[-1] if self.layout.end else self.pad
+        return self._continue(self.prompts(examples, max_tokens), max_tokens)
+
+    def choose(self, examples, words, per_token=False):
+        """The most probable answers.
+
+        Args:
+            examples: of kind text.
+            words: a sequence of str for each example: what it may be answered with.
+            per_token: compare means over tokens, not sums: for answers of different length (Brown et al. 2020, 2.4).
+
+        Returns:
+            [int], the place of the answer among the words.
+        """
+        ids = [[self._answer(word) for word in some] for some in words]
+        longest, widest = max(len(one) for some in ids for one in some), max(map(len, ids))
+        prompts, found = self.prompts(examples, longest), []
+        ids = [some + [some[-1]] * (widest - len(some)) for some in ids]  # of equal ones the first is the answer
+        for first in range(0, len(prompts), self.batch_size):
+            here = slice(first, first + self.batch_size)
+            filler = self.batch_size - len(prompts[here])  # one shape, one program
+            batch = decoding.continuations(
+                prompts[here] + [prompts[first]] * filler, ids[here] + [ids[first]] * filler,
+                architecture=self.layout.architecture, length=self.layout.length, pad_id=self.pad,
+                decoder_start=self.layout.decoder_start, prefix=self.prefix,
+            )  # fmt: skip
+            scores = np.asarray(decoding.log_probability(self.model, self.params, _widened(batch, longest)))
+            if per_token:
+                scores = scores / batch["target_weights"].sum(axis=-1)
+            found += np.argmax(scores, axis=-1).tolist()
+        return found[: len(prompts)]
+
+    def likelihoods(self, texts, units=""):
+        """[metrics.Likelihood] of texts: each token is predicted from half a row at least, where there is so much.
+
+        What stands before a text is the token that texts begin with, or else the one that ends them.
+
+        Args:
+            texts: list of str.
+            units: of the task; of "last_word" that alone counts.
+        """
+        length, nats = self.layout.length, np.zeros(len(texts))
+        rows, owners = [], []
+        for number, text in enumerate(texts):
+            ids = self._text(text)
+            counted = self._common(text, metrics.last_word(text)[0]) if units == "last_word" else 1
+            for first in range(0, max(len(ids) - 1, 1), length // 2):
+                known = 0 if first == 0 else length - length // 2  # targets that the window before has scored
+                rows.append((ids[first : first + length + 1], max(known, counted - 1 - first)))
+                owners.append(number)
+                if first + length + 1 >= len(ids):
+                    break
+        self.report(f"scoring {len(texts):,} texts in {len(rows):,} windows of {length} tokens")
+        for first in range(0, len(rows), self.batch_size):
+            some = rows[first : first + self.batch_size]
+            scored = -np.asarray(decoding.log_probability(self.model, self.params, self._windows(some)))
+            np.add.at(nats, owners[first : first + len(some)], scored[: len(some)])
+        return [metrics.Likelihood(float(value)) for value in nats]
+
+    def last_words(self, texts):
+        """[str]: the word that the model writes behind each text without its last one, without punctuation."""
+        room = self.room(_WORD)
+        prompts = [self._text(metrics.last_word(text)[0])[-room:] for text in texts]
+        found = [re.match(r"\w[\w'’-]*|\S*", text) for text in self._continue(prompts, _WORD)]
+        return [match.group() for match in found]
+
+    def _text(self, text):
+        """The ids of a text, behind what stands before texts."""
+        (*_, start) = self.layout.start or self.layout.end
+        return np.concatenate([[start], self.tokenizer.encode(text)]).astype(np.int32)
+
+    def _common(self, text, beginning):
+        """How many ids of `_text(text)` are those of its beginning, too."""
+        pairs = zip(self._text(text), self._text(beginning), strict=False)
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    def _answer(self, word):
+        """The ids of a word that follows a prompt: pieces of byte_bpe hold the space before."""
+        ids = self.tokenizer.encode(f" {word}" if self.tokenizer.kind == "byte_bpe" else word)
+        most = max(1, self.layout.length // 2)  # of a long answer, what is compared
+        return np.concatenate([np.array(self.layout.target_start, np.int32), ids[:most]])
+
+    def _continue(self, prompts, max_tokens):
+        """[str]: what is written behind prompts, lists of ids."""
+        *_, end = self.layout.end
         texts = []
-        for rows, lengths in self._batches(self.prompts(examples, max_tokens)):
+        for rows, lengths in self._batches(prompts, self.room(max_tokens)):
             batch, prompt_lengths = self._first(rows, lengths)
             tokens, sizes = decoding.greedy(
                 self.model, self.params, batch, prompt_lengths, max_tokens=max_tokens, end_id=end, pad_id=self.pad,
                 prefix=self.prefix,
             )  # fmt: skip
             tokens, sizes = np.asarray(tokens), np.asarray(sizes)
-            texts += [self.tokenizer.decode(row[:size]) for row, size in zip(tokens, sizes, strict=True)]
-        return [text.strip() for text in texts[: len(examples)]]
-
-    def choose(self, examples, words):
-        """[int]: of the words (for all, or a sequence for each example), the most probable answer to each."""
-        ids = [self.tokenizer.encode(word) for word in words]
-        prompts, found = self.prompts(examples, max(map(len, ids))), []
-        start = self.layout.target_start[0] if self.layout.target_start else None
-        for first in range(0, len(prompts), self.batch_size):
-            some = prompts[first : first + self.batch_size]
-            some += [some[-1]] * (self.batch_size - len(some))  # one shape, one program
-            batch = decoding.continuations(
-                some, [ids] * len(some), architecture=self.layout.architecture, length=self.layout.length,
-                pad_id=self.pad, decoder_start=start, prefix=self.prefix,
-            )  # fmt: skip
-            found += np.argmax(decoding.log_probability(self.model, self.params, batch), axis=-1).tolist()
-        return found[: len(prompts)]
-
-    def likelihoods(self, texts, report):
-        """[metrics.Likelihood] of texts: each token is predicted from half a row at least, where there is so much.
-
-        The token that ends texts, which stands before a text, is the first that is read.
-        """
-        length, start = self.layout.length, self.layout.end[-1] if self.layout.end else self.pad
-        nats = np.zeros(len(texts))
-        rows, owners = [], []
-        for number, text in enumerate(texts):
-            ids = np.concatenate([[start], self.tokenizer.encode(text)]).astype(np.int32)
-            for first in range(0, max(len(ids) - 1, 1), length // 2):
-                window = ids[first : first + length + 1]
-                known = 0 if first == 0 else length - length // 2  # targets that the window before has scored
-                rows.append((window, known))
-                owners.append(number)
-                if first + length + 1 >= len(ids):
-                    break
-        report(f"scoring {len(texts)} text(s) in {len(rows)} windows of {length} tokens")
-        for first in range(0, len(rows), self.batch_size):
-            some = rows[first : first + self.batch_size]
-            batch = self._windows(some)
-            scored = -np.asarray(decoding.log_probability(self.model, self.params, batch))
-            np.add.at(nats, owners[first : first + len(some)], scored[: len(some)])
-        return [metrics.Likelihood(float(value)) for value in nats]
-
-    def last_words(self, texts):
-        """[str]: the word that the model writes behind each text without its last one."""
-        prompts = [{"inputs": metrics.last_word(text)[0], "targets": None} for text in texts]
-        return [(text.split() or [""])[0] for text in self.write(prompts, max_tokens=8)]
+            texts += [self.tokenizer.decode(row[:size]).strip() for row, size in zip(tokens, sizes, strict=True)]
+        return texts[: len(prompts)]
 
     def _windows(self, some):
         length = self.layout.length
@@ -164,13 +241,13 @@ class LanguageModel:
             batch["target_weights"][row, known:size] = 1
         return batch
 
-    def _batches(self, prompts):
+    def _batches(self, prompts, room):
         """Yields prompts as (int32 [batch_size, T], lengths [batch_size]), T being one of a few."""
         for first in range(0, len(prompts), self.batch_size):
             some = prompts[first : first + self.batch_size]
             longest = max(map(len, some))
-            size = next(s for s in (32, 64, 128, 256, self.layout.length, longest) if s >= longest)
-            rows = np.full((self.batch_size, min(size, max(self.layout.length, longest))), self.pad, np.int32)
+            size = next(size for size in (*(s for s in _LENGTHS if s < room), room) if size >= longest)
+            rows = np.full((self.batch_size, size), self.pad, np.int32)
             lengths = np.zeros(self.batch_size, np.int32)
             for row, prompt in enumerate(some):
                 rows[row, : len(prompt)], lengths[row] = prompt, len(prompt)
@@ -180,13 +257,23 @@ class LanguageModel:
         """(what the model reads first, tokens of each prompt of the decoder)."""
         if not self.two_streams:
             return {"tokens": rows}, lengths
-        start = np.array(self.layout.target_start, np.int32)
+        start = np.array([self.layout.decoder_start, *self.layout.target_start], np.int32)
         batch = {
             "tokens": rows,
             "segments": (np.arange(rows.shape[1]) < lengths[:, None]).astype(np.int32),
             "decoder_tokens": np.tile(start, (len(rows), 1)),
         }
         return batch, np.where(lengths > 0, len(start), 0).astype(np.int32)
+
+
+def _widened(batch, count):
+    """A batch of decoding.continuations with `count` targets a row, the further ones without weight."""
+    made = dict(batch)
+    for name in ("targets", "target_weights", "prediction_positions", "decoder_tokens"):
+        if name in batch:
+            more = [(0, 0)] * (batch[name].ndim - 1) + [(0, count - batch[name].shape[-1])]
+            made[name] = np.pad(batch[name], more, mode="constant" if name == "target_weights" else "edge")
+    return made
 
 
 def _unanswered(example):

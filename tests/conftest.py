@@ -11,7 +11,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + FLAGS
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 
-LONG = ("test_processes.py", "test_verbs.py", "test_loop.py", "test_initial.py")  # start processes, or train
+# They start processes, or train.
+LONG = ("test_processes.py", "test_verbs.py", "test_loop.py", "test_initial.py", "test_stages.py")
 
 
 def pytest_collection_modifyitems(items):

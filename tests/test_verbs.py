@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.training import tiny_run
+from tests.training import tiny_run, tiny_task
 
 ROOT = pathlib.Path(__file__).parents[1]
 SMALL = (
@@ -44,6 +44,13 @@ def root(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def pretrained(root):
+    """(directory of a finished run, its process)."""
+    workdir = root / "run"
+    return workdir, run("train", *small(root), f"--workdir={workdir}")
+
+
 def small(root):
     source = [f"--config.data.source=text:{root}/text/*.txt", f"--config.data.cache_dir={root}/cache"]
     return ["--config=configs/bert_base.py:tiny", *[f"--config.{s}" for s in SMALL], *source]
@@ -58,11 +65,10 @@ def check_refused(done, code, *words):
         assert word in done.stderr, done.stderr
 
 
-def test_train_then_fill_blanks_then_everything_that_meets_the_workdir(root):
-    workdir = root / "run"
-    done = run("train", *small(root), f"--workdir={workdir}")
+def test_train_then_fill_blanks_then_everything_that_meets_the_workdir(root, pretrained):
+    workdir, done = pretrained
     assert done.returncode == 0, done.stderr
-    for word in ("where it differs", "parameters", "Data ", "Memory per device", "FLOP per step", "eta", "Done"):
+    for word in ("where it differs", "parameters", "Data ", "Compiled the step", "FLOP", "per device", "eta", "Done"):
         assert word in done.stdout, done.stdout
     for name in ("config.json", "metrics.jsonl", "tensorboard", "checkpoints/4", "tokenizer", "log.txt"):
         assert (workdir / name).exists(), name
@@ -78,8 +84,11 @@ def test_train_then_fill_blanks_then_everything_that_meets_the_workdir(root):
     check_refused(run("generate", f"--workdir={workdir}", "--prompt=No blank here."), 2, "[MASK]")
     check_refused(run("generate", f"--workdir={root}", "--prompt=[MASK]"), 2, "config.json")
 
-    (workdir / "tokenizer" / "tokenizer.json").write_text("{")
+    tokenizer = workdir / "tokenizer" / "tokenizer.json"
+    whole = tokenizer.read_text()
+    tokenizer.write_text("{")
     check_refused(run("train", *small(root), f"--workdir={workdir}", train__steps=6), 3, "tokenizer.json")
+    tokenizer.write_text(whole)
 
 
 def test_a_signal_saves_and_says_how_to_go_on(root):
@@ -156,8 +165,31 @@ def test_prepare_prepares_once(root, tmp_path):
     assert "validation: text:" in second.stdout
 
 
+def test_train_then_finetune_then_eval(root, pretrained):
+    tuned, files = root / "tuned", tiny_task.write(root / "task")
+    base, _ = pretrained
+    settings = dict(
+        init__checkpoint=base, task__files=files, data__cache_dir=root / "cache", data__sequence_length=16,
+        train__batch_size=8, train__steps=2, train__eval_every=2, train__compile_cache="", optimizer__warmup_steps=1,
+        optimizer__decay_steps=2,
+    )  # fmt: skip
+    config = "--config=configs/finetune/classify.py:tiny,task=jsonl:class"
+    done = run("train", config, f"--workdir={tuned}", **settings)
+    assert done.returncode == 0 and "not taken from it: classifier" in done.stdout, done.stderr
+
+    scores, predictions = root / "scores.json", root / "predictions"
+    asked = ["--task=jsonl:class", f"--output={scores}", f"--predictions={predictions}"]
+    done = run("eval", f"--workdir={tuned}", *asked)
+    assert done.returncode == 0 and "jsonl:class, validation, 12 examples" in done.stdout, done.stderr
+    found = json.loads(scores.read_text())["jsonl:class"]
+    lines = [json.loads(line) for line in (predictions / "jsonl-class.jsonl").read_text().splitlines()]
+    labels = [json.loads(line)["label"] for line in (files / "validation.jsonl").read_text().splitlines()]
+    assert found["accuracy"] == sum(one["label"] == label for one, label in zip(lines, labels, strict=True)) / 12
+    assert found["majority/accuracy"] == 0.5
+
+
 def test_help_shows_an_example_and_ends_with_0():
-    for verb in ("train", "generate", "prepare"):
+    for verb in ("train", "generate", "prepare", "eval"):
         done = run(verb, "--help")
         assert done.returncode == 0 and f"python {verb}.py --" in done.stdout
         assert ("--coordinator" in done.stdout) == (verb == "train")

@@ -1,7 +1,9 @@
 """A trained model on a task: predictions, their scores, and those of what knows nothing of the input."""
 
 import dataclasses
+import itertools
 import math
+import os
 from typing import Any
 
 import jax
@@ -9,16 +11,18 @@ import ml_collections
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-import data.pipeline
 import objectives
 import tasks
+from data.example_batches import ExampleBatches
+from data.examples import Features
 from errors import ConfigError, DataError
 from objectives.text_to_text import PREFIXES
 from parallel import mesh as meshes
-from tasks import AsText, baselines, metrics, predict
+from tasks import AsText, baselines, encoding, metrics, predict, shots
 from training import resolve
 
-HEADS = ("class", "choice", "tag", "span")
+# Objectives that train decoders to go on from a prompt, which they read as objective.prefix says
+PAIRS = ("span_corruption", "denoising", "prefix_lm", "bart", "ul2", "salient_spans")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,20 +44,21 @@ class Evaluation:
     baselines: dict
 
 
-def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, batch_size=32, report=print):
+def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shots=0, batch_size=32, report=print):
     """Scores a model on a split of a task.
 
     A model with a head for the task's kind answers with it. One that writes answers with text: a run that has learned
     to respond writes whatever it likes, of which a wrong word is a wrong answer; of one that was only pretrained, the
-    most probable of the words for labels counts. Of plain text it gives the likelihood.
+    most probable of the words for labels, or of the choices, counts. Of plain text it gives the likelihood.
 
     Args:
         trained: training.restore.Trained.
         name: of the task.
         split: one of tasks.base.SPLITS.
-        files: folder of the task's files; empty: those of the run, if it is the run's task.
-        limit: examples that are read, from the first; 0: all.
-        max_tokens: tokens that an answer may have.
+        files: folder of the task's files; empty: those of the run, if it has learned the task.
+        limit: examples that are scored, from the first; 0: all.
+        max_tokens: tokens that a written answer may have.
+        num_shots: training examples that are shown with their answers in front of each prompt.
         batch_size: rows that are run at once.
         report: called with messages.
 
@@ -64,30 +69,45 @@ def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, batch_si
     config = _config(trained.config, name, files)
     task = tasks.get(name, config.task.files, config.data.tfds_dir)
     examples = list(task.examples(split))
-    examples = examples[:limit] if limit else examples
-    heads = set(trained.model.config.heads_out)
-    if task.kind in predict.HEAD_OF and heads & set(HEADS):
-        predictions = _from_heads(trained, config, task, split, examples, batch_size, report)
-    elif "lm" in heads and trained.model.config.architecture in ("decoder", "encoder_decoder"):
-        task, examples, predictions = _from_text(trained, config, task, split, examples, max_tokens, batch_size, report)
-    else:
+    if not examples:
+        raise DataError(f"the {split} split of task {name} is empty: give a split with examples")
+    unanswerable = task.kind == "span" and any(not example["answers"] for example in examples)
+    examples = examples[: limit or None]
+    answers = _answers_with(trained.model.config, task)
+    if num_shots and (answers != "text" or task.kind == "lm"):
         raise ConfigError(
-            f"this run's model has the heads {', '.join(sorted(heads)) or 'none'}, which cannot answer the task {name} "
-            f"of kind {task.kind}: finetune it first (configs/finetune/), with --config.init.checkpoint set to the run"
+            f"--num_shots={num_shots} puts examples in front of prompts; this run answers {name} without a prompt"
         )
+    if answers == "head":
+        predictions = _from_heads(trained, config, task, examples, unanswerable, batch_size, report)
+    else:
+        writes = writer(trained, config, batch_size, report)
+        if task.kind == "lm":
+            predictions = _likelihoods(writes, task, examples)
+        else:
+            responds = trained.config.objective.name == "responses"
+            examples, predictions = _from_text(task, config, writes, split, examples, responds, max_tokens, num_shots)
+    if unclear := sum(prediction is None for prediction in predictions):
+        report(f"{name}: {unclear:,} of {len(predictions):,} answers are none that the task knows, and count as wrong")
     try:
         scores = metrics.score(task, predictions, examples)
     except DataError as error:
         report(str(error))
-        scores = None
-    return Evaluation(task, examples, predictions, scores, _baselines(task, split, examples, report))
+        return Evaluation(task, examples, predictions, None, {})
+    return Evaluation(task, examples, predictions, scores, _baselines(task, examples, report))
 
 
 def _config(config, name, files):
     """The run's configuration, with the task in place of its own."""
     config = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
-    files = files or (config.task.files if config.task.name == name else "")
+    learned = tasks.expand(config.task.name) if config.task.name else ()
+    several = len(learned) > 1
+    if not files and name in learned and config.task.files:
+        own = name in tasks.TASKS
+        files = "" if own else os.path.join(config.task.files, name) if several else config.task.files
     config.task.update(name=name, files=files, kind="", limit=0, batching="buckets")
+    config.task.instructions = config.task.instructions or several  # as tasks that are mixed always have them
+    config.model.num_labels = None
     config.init.inherit = False  # it is resolved
     config.data.update(packing="windows", validation_source="")
     config.objective.update(pairs="none", lm_weight=0.0)
@@ -95,78 +115,158 @@ def _config(config, name, files):
     return config
 
 
-def _from_heads(trained, config, task, split, examples, batch_size, report):
+def _answers_with(model, task):
+    """Whether a model answers a task with a "head" or with "text".
+
+    Raises:
+        ConfigError: with neither; what to do.
+    """
+    heads = set(model.heads_out)
+    writers = ("decoder",) if task.kind == "lm" else ("decoder", "encoder_decoder")
+    if task.kind in predict.HEAD_OF and heads & set(predict.HEAD_OF.values()):
+        return "head"
+    if "lm" in heads and model.architecture in writers and task.kind != "tag":
+        return "text"
+    advice = {
+        "lm": "that takes a decoder with the head lm, as configs/gpt2_small.py trains it",
+        "text": "finetune a decoder (configs/finetune/respond.py) or an encoder-decoder (text_to_text.py) for it",
+    }
+    raise ConfigError(
+        f"this run's model, of architecture {model.architecture} with the heads {', '.join(sorted(heads)) or 'none'}, "
+        f"cannot answer task {task.name} of kind {task.kind}: "
+        + advice.get(task.kind, "finetune it first (configs/finetune/), with --config.init.checkpoint set to the run")
+    )
+
+
+def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
+    _check_head(trained.model.config, task)
     config.objective.name = "supervised"
-    config.train.batch_size = batch_size
     config = resolve.resolve(config)
-    head = predict.HEAD_OF[config.task.kind]
-    if head not in trained.model.config.heads_out:
-        raise ConfigError(
-            f"task {task.name} is of kind {config.task.kind}, this run has learned another: its heads are "
-            f"{', '.join(trained.model.config.heads_out)}; finetune a model for the task (configs/finetune/)"
-        )
-    labels = trained.model.config.num_labels
-    if head in ("class", "tag") and labels != config.model.num_labels:
-        raise ConfigError(
-            f"task {task.name} has {config.model.num_labels} labels, this run's head tells {labels} apart: finetune a "
-            "model for the task (configs/finetune/)"
-        )
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
-    opened = data.pipeline.open_batches(config, trained.tokenizer, objective.rows, split, (task,), report=report)
+    layout = objective.rows.layout
+    arrays = encoding.encode(examples, trained.tokenizer, layout, task.labels())
+    for line in encoding.describe(arrays, layout):
+        report(f"{task.name}: {line}")
+    features = Features(arrays, layout, len(examples), task.labels())
+    batches = ExampleBatches(
+        [features], [1.0], batching="buckets", length=objective.rows.length, pad=objective.rows.pad, seed=0,
+        batch_size=batch_size, multiple=1, shuffle=False,
+    )  # fmt: skip
     mesh = meshes.make_mesh(dict(data=-1, fsdp=1, tensor=1, sequence=1))
     places = NamedSharding(mesh, PartitionSpec(meshes.ROW_AXES if batch_size % mesh.size == 0 else None))
     params = jax.device_put(trained.params, NamedSharding(mesh, PartitionSpec()))
 
     @jax.jit
-    def scores(params, batch):
-        return predict.head_scores(trained.model.apply({"params": params}, batch), config.task.kind)
+    def head(params, batch):
+        return predict.head_scores(trained.model.apply({"params": params}, batch), task.kind)
 
-    def run(step):
-        rows = opened(step)
-        return np.asarray(scores(params, jax.device_put(rows, places))), rows["row_id"]
+    def scored():
+        for step in range(batches.steps_per_epoch):
+            rows = batches.batches(step)
+            yield np.asarray(head(params, jax.device_put(rows, places))), rows["row_id"]
 
-    everything = examples if len(examples) == opened.features.num_examples else list(task.examples(split))
-    found = predict.from_heads(task, everything, opened.features, opened, run, config.task)
-    return found[: len(examples)]
-
-
-def _from_text(trained, config, task, split, examples, max_tokens, batch_size, report):
-    """(the task, its examples, predictions) of a model that writes."""
-    responds = config.objective.name == "responses"
-    config.objective.update(name="responses", prefix=config.objective.prefix if responds else PREFIXES[-1])
-    config.task.kind = "text"
-    objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
-    writer = predict.LanguageModel(
-        trained.model, trained.params, trained.tokenizer, objective.rows.layout, objective.rows.pad,
-        config.objective.prefix, batch_size,
-    )  # fmt: skip
-    if task.kind == "lm":
-        texts = [example["text"] for example in examples]
-        found = writer.likelihoods(texts, report)
-        if "last_word_accuracy" in task.metrics:
-            words = writer.last_words(texts)
-            found = [dataclasses.replace(one, last_word=word) for one, word in zip(found, words, strict=True)]
-        return task, examples, found
-    (read,) = tasks.read_by(config, objective.rows)
-    if not isinstance(read, AsText):
-        return read, examples, writer.write(examples, max_tokens)
-    written = list(read.examples(split))[: len(examples)]
-    originals = [example["example"] for example in written]
-    words = read.label_words()
-    if words and not responds:
-        report(f"{task.name}: the most probable of the words {', '.join(words)} counts, as the run was never finetuned")
-        return read.task, originals, writer.choose(written, words)
-    answers = writer.write(written, max_tokens)
-    parsed = [read.parse(text, example) for text, example in zip(answers, written, strict=True)]
-    return read.task, originals, parsed
+    return predict.from_heads(task, examples, features, scored(), config.task, unanswerable)
 
 
-def _baselines(task, split, examples, report):
+def _check_head(model, task):
+    """Refuses a head of another kind, or for other labels."""
+    head = predict.HEAD_OF[task.kind]
+    if head not in model.heads_out:
+        raise ConfigError(
+            f"task {task.name} is of kind {task.kind}, this run has learned another: its heads are "
+            f"{', '.join(model.heads_out)}; finetune a model for the task (configs/finetune/)"
+        )
+    labels = {"regression": 1}.get(task.kind, len(task.labels()))
+    if head in ("class", "tag") and model.num_labels != labels:
+        what = "a number" if labels == 1 else f"one of {labels} labels"
+        raise ConfigError(
+            f"task {task.name} asks for {what}, this run's head gives {model.num_labels} scores: finetune a model for "
+            "the task (configs/finetune/)"
+        )
+
+
+def writer(trained, config=None, batch_size=1, report=print):
+    """A model that writes, as tasks.predict.LanguageModel.
+
+    Args:
+        trained: training.restore.Trained, whose model has the head "lm".
+        config: the run's configuration with a task in place of its own, changed in place; None: there is no task.
+        batch_size: rows that are run at once.
+        report: called with messages.
+    """
+    config = _config(trained.config, "", "") if config is None else config
+    name = config.objective.name
+    decoder = trained.model.config.architecture == "decoder"
+    prefix = config.objective.prefix if decoder and name in ("responses", *PAIRS) else PREFIXES[-1]
+    config.objective.update(name="responses", prefix=prefix, loss_on_inputs=False)
+    config.task.update(kind="text", markers=False, both_orders=False)
+    if decoder:
+        config.data.target_length = None
+    rows = objectives.build(config, trained.tokenizer.tables, trained.model.config).rows
+    layout = rows.layout
+    if decoder and name != "responses":  # it has not learned that what ends texts stands before answers, too
+        layout = dataclasses.replace(layout, separator=())
+    return predict.LanguageModel(
+        trained.model, trained.params, trained.tokenizer, layout, rows.pad, prefix, batch_size, report
+    )
+
+
+def _likelihoods(writes, task, examples):
+    texts = [example["text"] for example in examples]
+    found = writes.likelihoods(texts, task.units)
+    if "last_word_accuracy" in task.metrics:
+        words = writes.last_words(texts)
+        found = [dataclasses.replace(one, last_word=word) for one, word in zip(found, words, strict=True)]
+    return found
+
+
+def _from_text(task, config, writes, split, examples, responds, max_tokens, num_shots):
+    """(the examples, predictions) of a model that writes; `responds`: it has learned to."""
+    if task.kind == "choice" and not responds:
+        return examples, _continued(task, writes, examples, num_shots)
+    as_text = task.kind != "text" or config.task.instructions
+    read = AsText(task) if as_text else task
+    written = list(itertools.islice(read.examples(split), len(examples))) if as_text else examples
+    words = read.label_words() if as_text and not responds else ()
+    room = writes.longest(words) if words else max_tokens
+    shown = writes.show(written, read.name, read.examples("train"), num_shots, room) if num_shots else written
+    if words:
+        writes.report(
+            f"{task.name}: the run was never finetuned; the most probable of {', '.join(words)} is its answer"
+        )
+        found = writes.choose(shown, [words] * len(shown))
+    else:
+        found = writes.write(shown, max_tokens)
+        found = [shots.cut(text) for text in found] if num_shots else found
+    if not as_text:
+        return examples, found
+    if not words:
+        found = [read.parse(text, example) for text, example in zip(found, written, strict=True)]
+    return [example["example"] for example in written], found
+
+
+def _continued(task, writes, examples, num_shots):
+    """The choices that a model goes on with most probably, token for token (Brown et al. 2020, section 2.4)."""
+    writes.report(f"{task.name}: the run was never finetuned; the choice with the most probable tokens is its answer")
+    prompts, choices = [_continuation(one) for one in examples], [one["choices"] for one in examples]
+    if num_shots:
+        room = max(map(writes.longest, choices))
+        prompts = writes.show(prompts, task.name, map(_continuation, task.examples("train")), num_shots, room)
+    return writes.choose(prompts, choices, per_token=True)
+
+
+def _continuation(example):
+    """An example of kind choice as one of kind text."""
+    label = example["label"]
+    return {"inputs": example["context"], "targets": None if label is None else example["choices"][label]}
+
+
+def _baselines(task, examples, report):
     """{name: {metric: value}} of what knows nothing of the input."""
     try:
-        trivial = baselines.baselines(task, split)
-        return {name: metrics.score(task, found[: len(examples)], examples) for name, found in trivial.items()}
+        trivial = baselines.predictions(task, examples)
+        return {name: metrics.score(task, found, examples) for name, found in trivial.items()}
     except DataError as error:
         report(f"{task.name} has no baselines: {error}")
         return {}

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import warnings
 from typing import Any
 
 import flax.linen as nn
@@ -41,6 +42,7 @@ class Experiment:
         parts_of: number of a stage -> {"model", "split", "optimizer"} in it.
         stage: the number of this one.
         privacy: training.private.Settings; None: training is not private.
+        known: what has been found out and holds in every stage: "sources", once they are opened.
     """
 
     config: Any
@@ -61,6 +63,7 @@ class Experiment:
     parts_of: Any
     stage: int = 0
     privacy: Any = None
+    known: dict = dataclasses.field(default_factory=dict)
 
     @property
     def row_sharding(self):
@@ -92,7 +95,9 @@ class Experiment:
             return TrainState(state.step, trainable_half, frozen_half, opt_state)
 
         shardings = jax.tree.map(lambda leaf: leaf.sharding, new.abstract_state)
-        with self.context():
+        with self.context(), warnings.catch_warnings():
+            # The two halves are cut anew: what changes its shape is copied.
+            warnings.filterwarnings("ignore", "Some donated buffers were not usable")
             return new, jax.jit(move, out_shardings=shardings, donate_argnums=0)(state)
 
     def context(self):
@@ -133,13 +138,16 @@ class Experiment:
         Raises:
             ConfigError: there is no such run, or it does not fit.
         """
-        sources = initial.sources(self.config, self.objective, self.tokenizer)
-        for source in sources:
+        if "sources" not in self.known:
+            self.known["sources"] = initial.sources(self.config, self.objective, self.tokenizer)
+        for source in self.known["sources"]:
             source.plan(self.shapes, self.axis_names)
-        return sources
+        return self.known["sources"]
 
     def new_state(self, report=print):
         """The state at step 0, every parameter born on its devices; then what comes from other runs is put in."""
+        if not methods.saves_all(self.config):
+            initial.describe_base(self.sources)  # checkpoints shall name what is read now, whatever becomes of it
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
         with self.context():
             state = jax.jit(self.state_function, out_shardings=shardings)()
@@ -196,12 +204,14 @@ class Experiment:
         Without an optimizer's state in it, a fresh one; what it lacks of the parameters is made again.
         """
         whole = methods.saves_all(self.config)
-        wanted = {"params": self.abstract_parameters() if whole else self.abstract_state.trainable}
+        abstract = self.abstract_state
+        wanted = {"params": self.abstract_parameters() if whole else abstract.trainable}
         if checkpoints.has_optimizer(step):
-            wanted["optimizer"] = self.abstract_state.opt_state
+            wanted["optimizer"] = abstract.opt_state
         frozen = None
         if not whole:
-            initial.check_base(checkpoints.read_seal(step)["base"], self.sources)
+            workdir, seal = checkpoints.directory.parent, checkpoints.read_seal(step)
+            self.known["sources"] = initial.base_of(workdir, seal, self.config, self.objective, self.tokenizer)
             frozen = self.new_state(report).frozen
         parts = checkpoints.restore(step, **wanted)
 
@@ -211,7 +221,7 @@ class Experiment:
                 opt_state = self.optimizer.init(trainable_half)
             return TrainState(jnp.asarray(step, jnp.int32), trainable_half, frozen_half, opt_state)
 
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
         with self.context():
             return jax.jit(assemble, out_shardings=shardings)(parts["params"], frozen, parts.get("optimizer"))
 
@@ -291,7 +301,7 @@ class Experiment:
             return {}
         task, examples = self.labelled
         features = self.validation.features
-        found = predict.from_heads(task, examples, features, self.validation, answers.__getitem__, self.config.task)
+        found = predict.from_heads(task, examples, features, answers, self.config.task)
         return metrics.score(task, found, examples)
 
     def parameter_counts(self):

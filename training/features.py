@@ -18,7 +18,8 @@ from models import names
 from models.features import has_transform
 from training import methods
 
-KEPT = ("labels", "label_weights", "choice_weights")  # of a batch where they are, beside its features
+# Of a batch where they are, beside its features; segments only of kind span, whose places are chosen among the text's.
+KEPT = ("labels", "label_weights", "choice_weights", "segments")
 
 
 def compute(features_of_batch, batches, count, directory, report):
@@ -260,6 +261,8 @@ def _keep(experiment, state, data, report):
     def batches():
         for step in range(int(once.steps_per_epoch)):
             rows = once(step)
+            if config.task.kind != "span":
+                del rows["segments"]
             yield rows | {"row_id": np.where(rows["row_id"] >= 0, places[rows["row_id"]], -1), "step": step}
 
     def features_of_batch(batch):

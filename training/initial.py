@@ -8,7 +8,6 @@ grown: then its first rows are taken.
 """
 
 import collections
-import functools
 import hashlib
 import json
 import pathlib
@@ -48,15 +47,24 @@ def sources(config, objective, tokenizer):
     Raises:
         ConfigError: there is no run, or it has another tokenizer.
     """
+    return _open(_wanted(config, objective), config, tokenizer)
+
+
+def _wanted(config, objective):
+    """[(directory, rules)]."""
     wanted = list(objective.initial())
     if config.init.checkpoint and config.init.parameters:
         wanted.append((config.init.checkpoint, config.init.rules))
+    return wanted
+
+
+def _open(wanted, config, tokenizer):
     vocab_size = models.resolve(config.model).vocab_size
     return [Source(workdir, rules, tokenizer, vocab_size) for workdir, rules in wanted]
 
 
 class Run:
-    """A run's directory that parameters are taken from; `offered` is {name: shape}."""
+    """A run's directory that parameters are taken from; `offered` is {name: shape}, `heads_out` the heads there."""
 
     def __init__(self, workdir):
         self.path = pathlib.Path(workdir).expanduser()
@@ -66,7 +74,7 @@ class Run:
         inner = self._model.model if isinstance(self._model, Adapted) else self._model
         self._prefix = f"{inner.main}/" if isinstance(inner, Composite) else ""
         self._inner = inner
-        self.vocab_size = self._model.config.vocab_size
+        self.vocab_size, self.heads_out = self._model.config.vocab_size, self._model.config.heads_out
         whole = models.parameters(inner).shapes
         tree = names.unflatten({n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in whole.items()})
         self.offered = {name: leaf.shape for name, leaf in jax.eval_shape(self._flat, tree).items()}
@@ -97,13 +105,13 @@ class Run:
 
 
 class HuggingFace:
-    """A Hugging Face directory that parameters are taken from; `offered` is {name: shape}."""
+    """A Hugging Face directory that parameters are taken from; see `Run`."""
 
     def __init__(self, directory):
         self.path = pathlib.Path(directory).expanduser()
         self.tokenizer = hugging_face_tokenizers.load_hf(self.path)
         model_config, self.offered = hugging_face.offered(self.path)
-        self.vocab_size = model_config.vocab_size
+        self.vocab_size, self.heads_out = model_config.vocab_size, model_config.heads_out
 
     def read(self, mesh, report):
         """({name: array}, what was read in words)."""
@@ -121,6 +129,15 @@ class HuggingFace:
         return found.hexdigest()[:32]
 
 
+def open_origin(directory):
+    """The Run or HuggingFace in a directory.
+
+    Raises:
+        ConfigError, DataError: there is none.
+    """
+    return HuggingFace(directory) if is_hugging_face(directory) else Run(directory)
+
+
 class Source:
     """What parameters are taken from; see the rules above.
 
@@ -136,15 +153,37 @@ class Source:
 
     def __init__(self, directory, rules, tokenizer, vocab_size=None):
         self.workdir, self.rules = pathlib.Path(directory), rules
-        self._origin = HuggingFace(directory) if is_hugging_face(directory) else Run(directory)
+        self._identity = None
+        self._origin = open_origin(directory)
         if self._origin.tokenizer.hash != tokenizer.hash:
             way_out = f"tokenizer.path={self.workdir / 'tokenizer'}" if isinstance(self._origin, Run) else ""
             raise ConfigError(
                 f"{directory} has another tokenizer than this run, so its parameters would stand for other tokens: set "
                 f"{way_out or 'init.inherit=True'}"
             )
-        self._grown = vocab_size is not None and vocab_size > self._origin.vocab_size
-        self.identity = self._origin.identity
+        self._vocab_size = self._origin.vocab_size if vocab_size is None else vocab_size
+        self._grown = self._vocab_size > self._origin.vocab_size
+
+    def identity(self):
+        """A hash (hex) of the parameters there, as they were when it was first asked for."""
+        if self._identity is None:
+            self._identity = self._origin.identity()
+        return self._identity
+
+    def replaces(self, shapes, axis_names):
+        """Names of the parameters of this run of which nothing stays as it was initialised; arguments as of `plan`."""
+        counts = {name: len(parts) for name, parts in self.plan(shapes, axis_names).items()}
+        return {
+            name
+            for name, count in counts.items()
+            if (not names.is_stacked(name) or count == shapes[name][0])
+            and not (self._grown and axes.VOCAB in axis_names[name])
+        }
+
+    def is_all_of(self, wanted, shapes, axis_names):
+        """Whether parameters of this run, of names `wanted`, are whole ones of the same names there."""
+        plan, replaced = self.plan(shapes, axis_names), self.replaces(shapes, axis_names)
+        return all(name in replaced and _is_same(plan[name], name) for name in wanted)
 
     def plan(self, shapes, axis_names):
         """Which parameter comes from which.
@@ -173,6 +212,11 @@ class Source:
                     continue
                 theirs, their_layer, their_shape = offered[wanted]
                 needed, along = (part[1:] if stacked else part for part in (shape, axis_names[name]))
+                if axes.VOCAB in along and self._vocab_size < self._origin.vocab_size:
+                    raise ConfigError(
+                        f"{self.workdir} has a vocabulary of {self._origin.vocab_size} rows, and model.vocab_size="
+                        f"{self._vocab_size} has fewer: raise it, or leave it unset with init.inherit=True"
+                    )
                 if not self._fits(their_shape, needed, along):
                     pattern = name.replace("/layers/", "/layers/.*/", 1)
                     raise ConfigError(
@@ -225,6 +269,9 @@ class Source:
             if layers[0] is None:
                 flat[name] = self._rows(flat[name], offered[theirs[0]], axis_names[name])
                 continue
+            if _is_same(parts, theirs[0]) and len(parts) == len(offered[theirs[0]]) == len(flat[name]):
+                flat[name] = offered[theirs[0]]
+                continue
             values = jnp.stack([offered[n][layer] for n, layer in zip(theirs, their_layers, strict=True)])
             flat[name] = values if len(layers) == len(flat[name]) else flat[name].at[jnp.array(layers)].set(values)
         return flat
@@ -235,6 +282,11 @@ class Source:
             return theirs
         place = tuple(slice(self._origin.vocab_size if axis == axes.VOCAB else None) for axis in along)
         return ours.at[place].set(theirs[place])
+
+
+def _is_same(parts, theirs):
+    """Whether all parts of a parameter (see Source.plan) are from one of theirs, each layer from the same place."""
+    return all(name == theirs and layer == their_layer for layer, name, their_layer in parts)
 
 
 def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None):
@@ -265,20 +317,54 @@ def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None):
         checkpoints.close()
         return params, step
     objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
-    origins = sources(config, objective, tokenizer)
-    check_base(seal["base"], origins)
-    stage = methods.stages(config, shapes)[seal["stage"]]
-    always = tuple((pattern, False) for pattern in objective.frozen)
-    split = Split((*always, *stage.rules), shapes, methods.optional_patterns(config))
+    origins = base_of(workdir, seal, config, objective, tokenizer)
+    split = split_at(config, objective, shapes, seal["stage"])
     held = checkpoints.restore(step, params=runs.abstract(split.trainable_shapes(), axis_names, mesh))["params"]
     checkpoints.close()
-    base = runs.abstract(shapes, axis_names, mesh)
-    places = jax.tree.map(lambda leaf: leaf.sharding, base)
-    flat = names.flatten(jax.jit(functools.partial(draw, config.seed, model), out_shardings=places)())
-    for source in origins:
-        flat = source.put(flat, source.read(shapes, axis_names, mesh, report), axis_names)
-    _, frozen = split(names.unflatten(flat))
-    return split.merge(held, frozen), step
+    frozen = {name for name, mask in split.mask.items() if not mask.all()}
+    flat = beginning(config, model, origins, frozen, report, mesh)
+    return split.merge(held, split(names.unflatten(flat))[1]), step
+
+
+def beginning(config, model, origins, wanted, report=print, mesh=None):
+    """{name: array} of parameters as a run begins with them: initialised by its seed, then taken from elsewhere.
+
+    Args:
+        config: the configuration.
+        model: what training.runs.make_model gives.
+        origins: Sources.
+        wanted: names of the parameters that are needed; what an origin replaces is not initialised first.
+        report, mesh: see `load_parameters`.
+    """
+    parameters = models.parameters(model)
+    shapes, axis_names = parameters.shapes, parameters.axis_names
+    flat = names.flatten(runs.abstract(shapes, axis_names, mesh))
+    replaced = set().union(*(origin.replaces(shapes, axis_names) for origin in origins))
+    touched = set(wanted).union(*(origin.plan(shapes, axis_names) for origin in origins))
+    drawn = sorted(touched - replaced)
+    if drawn:
+        draw_some = jax.jit(
+            lambda: {name: names.flatten(draw(config.seed, model))[name] for name in drawn},
+            out_shardings={name: flat[name].sharding for name in drawn},
+        )
+        flat |= draw_some()
+    for origin in origins:
+        flat = origin.put(flat, origin.read(shapes, axis_names, mesh, report), axis_names)
+    return {name: flat[name] for name in wanted}
+
+
+def split_at(config, objective, shapes, stage):
+    """The training.trainable.Split of a stage of a run.
+
+    Args:
+        config: the configuration.
+        objective: its objective.
+        shapes: {name: shape} of all parameters.
+        stage: number of the stage.
+    """
+    always = tuple((pattern, False) for pattern in objective.frozen)
+    rules = methods.stages(config, shapes)[stage].rules
+    return Split((*always, *rules), shapes, methods.optional_patterns(config))
 
 
 def draw(seed, model):
@@ -292,19 +378,34 @@ def describe_base(origins):
     return [[str(source.workdir.expanduser().absolute()), source.identity()] for source in origins]
 
 
-def check_base(told, origins):
-    """Refuses frozen parameters that are not those that a checkpoint was trained beside.
+def base_of(workdir, seal, config, objective, tokenizer):
+    """The Sources of the frozen parameters that a checkpoint was trained beside, which it does not hold.
 
     Args:
-        told: `describe_base`, as a checkpoint has it.
-        origins: the Sources now.
+        workdir: the run, for messages.
+        seal: that of the checkpoint.
+        config, objective, tokenizer: of the run. What is not where the configuration says, which may be relative to
+            another directory, is looked for where it was.
 
     Raises:
-        ConfigError: one has changed.
+        ConfigError: one is missing, or has changed.
     """
+    told, wanted = seal["base"], _wanted(config, objective)
+    held = f"the checkpoints of {workdir} hold only what trained on top of {' and '.join(place for place, _ in told)}"
+    file = pathlib.Path(workdir) / "config.json"
+    if len(told) != len(wanted):
+        raise ConfigError(f"{held}, but {file} names {len(wanted)} such origins: put init.checkpoint there right")
+    places = []
+    for (directory, _), (place, rules) in zip(told, wanted, strict=True):
+        there = [path for path in (place, directory) if pathlib.Path(path).expanduser().is_dir()]
+        if not there:
+            raise ConfigError(f"{held}, and {place} is missing: bring it back, or name its new place in {file}")
+        places.append((there[0], rules))
+    origins = _open(places, config, tokenizer)
     for (directory, identity), source in zip(told, origins, strict=True):
         if source.identity() != identity:
             raise ConfigError(
-                f"{source.workdir} has changed since this run was trained on top of {directory}, and its checkpoints "
-                "hold only what trained: bring the old parameters back, or train again"
+                f"{held}, and {source.workdir} has changed since: bring the parameters that {directory} had back, or "
+                "train again"
             )
+    return origins

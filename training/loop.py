@@ -191,10 +191,12 @@ def fit(experiment, state, *, start, checkpoints, writer, progress, meta, report
                         raise _diverged(step, values, checkpoints)
                     writer.write(step, "validation", values)
                     report(f"step {step}/{last}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
-                    if waits_for_plateau(experiment) and plateau.reached(values["loss"]):
+                    # What a shorter run validates at its end is not in the longer one that goes on from it.
+                    regular = step % durations["eval_every"] == 0
+                    if regular and waits_for_plateau(experiment) and plateau.reached(values["loss"]):
                         stage = experiment.stage + 1
                     progress.pause(time.perf_counter() - began)
-                if stage != experiment.stage and step < last:
+                if stage != experiment.stage:  # after the last step as well: a longer run goes on from there
                     began = time.perf_counter()
                     experiment, state = experiment.enter(stage, state)
                     report(stage_line(experiment, step))

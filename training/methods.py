@@ -16,6 +16,7 @@ from models import adapted, names
 SMALL = ("bitfit", "lora", "adapters", "prefix", "prompt", "p_tuning")  # what trains is saved without the rest
 HEADS = "pooler classifier tagger span_head lm_head mlm_head nsp_head rtd_head copy_head sbo_head".split()
 HEAD = f"({'|'.join(HEADS)})/.*"
+NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # of tasks; heads over the vocabulary come from pretraining
 BIASES = r".*/bias"
 
 
@@ -95,9 +96,20 @@ def make_model(config, objective, made, **frozen_layers):
         made: what `model_config` gives, with `heads_out` set.
         **frozen_layers: see `models.build`.
     """
-    model = objective.model(made, **frozen_layers)
+    return with_parts(config, objective.model(made, **frozen_layers), made)
+
+
+def with_parts(config, model, made):
+    """A module with the trees that some of its parameters are computed from, if it has any; see `make_model`."""
     _, parts = adapted.adapt(made, config.finetune)
     return adapted.Adapted(model, parts) if parts else model
+
+
+def added(config):
+    """{field of ModelConfig: value} of what the method of a run changes in its model."""
+    plain, made = models.resolve(config.model), model_config(config)
+    fields = (field.name for field in dataclasses.fields(made))
+    return {name: getattr(made, name) for name in fields if getattr(made, name) != getattr(plain, name)}
 
 
 def saves_all(config):
@@ -121,6 +133,7 @@ def stages(config, shapes, steps=lambda option: 0):
     method = f.method
     if method == "full":
         return (Stage((*_also(config), *config.trainable)),)
+    _check_parts(config, shapes)
     if method == "linear_probe":
         return (Stage(_top(config, shapes, 0)),)
     if method == "lp_ft":
@@ -132,21 +145,21 @@ def stages(config, shapes, steps=lambda option: 0):
         return (Stage(_top(config, shapes, f.layers, counted_from_below=method == "freeze")),)
     if method == "gradual":
         every = steps("finetune.unfreeze_every") if f.unfreeze == "epochs" else 0  # 0: on a plateau
-        tied = not any(name.split("/")[0] in HEADS for name in shapes)
+        tied = not _has_head(shapes)
         above = ((r"token/.*", True),) if tied else ()  # the head is the token table
         made = [(*above, *_top(config, shapes, top)) for top in range(depth + 1)] + [((r".*", True),)]
         if tied:
             made = made[1:]
         return tuple(Stage(rules, start=k * every if k == 0 or every else None) for k, rules in enumerate(made))
     patterns = (BIASES,) if method == "bitfit" else adapted.trainable_patterns(method)
-    rules = [(pattern, True) for pattern in (HEAD, *patterns)]
+    rules = [(pattern, True) for pattern in (NEW_HEAD, *patterns)]
     refused = adapted.frozen_rules(f, shapes) if method == "lora" else ()  # layers that LoRA's targets leave out
     return (Stage((*_also(config), *refused, *rules, (r".*", False))),)
 
 
 def optional_patterns(config):
     """Patterns of the stages' rules that may match nothing."""
-    return HEAD, _FINAL_NORM, BIASES, *adapted.trainable_patterns(config.finetune.method)
+    return HEAD, NEW_HEAD, _FINAL_NORM, BIASES, *adapted.trainable_patterns(config.finetune.method)
 
 
 def depths(shapes):
@@ -186,6 +199,26 @@ def _stacks(shapes):
     """{path of a stack: its layers}, the base model's own."""
     found = {name.split("/layers/")[0]: shape[0] for name, shape in shapes.items() if names.is_stacked(name)}
     return {stack: layers for stack, layers in found.items() if not stack.startswith("lora/")}
+
+
+def _has_head(shapes):
+    """Whether there is a head of its own parameters, and not the token table alone."""
+    return any(name.split("/")[0] in HEADS for name in shapes)
+
+
+def _check_parts(config, shapes):
+    """Refuses a model without what the method trains."""
+    method = config.finetune.method
+    if method in ("linear_probe", "lp_ft") and not _has_head(shapes) and not config.finetune.also:
+        raise ConfigError(
+            f"finetune.method={method} trains the head alone, and this model's head is its token table: choose another "
+            "method, or name what trains in finetune.also"
+        )
+    if method == "bitfit" and not any(n.endswith("/bias") and n.split("/")[0] not in HEADS for n in shapes):
+        raise ConfigError(
+            "finetune.method=bitfit: this model has no biases below its head; choose another method, or linear_probe "
+            "for the head alone"
+        )
 
 
 def _also(config):

@@ -9,7 +9,7 @@ import data.pipeline
 import data.tokenizers
 import models
 import tasks
-from configs.base import get_base
+from configs.base import get_base, load
 from errors import ConfigError
 from interop import files
 from interop import settings as hugging_face_settings
@@ -20,11 +20,12 @@ OWN = ("heads_out", "num_labels")  # of `model`: what is scored is never inherit
 MARKERS = 3  # new tokens of task.markers
 
 
-def resolve(config):
+def resolve(config, kept=None):
     """The configuration with everything filled in that init.inherit and the task decide; doing it twice is harmless.
 
     Args:
         config: a configuration; it stays as it is.
+        kept: config.json of the run, if it has begun: it knows what was inherited where init.checkpoint has gone.
 
     Raises:
         ConfigError: there is nothing to inherit from, or no such task.
@@ -33,7 +34,7 @@ def resolve(config):
     if config.task.name:
         _fill_task(config)
     if config.init.inherit and config.init.checkpoint:
-        _inherit(config)
+        _inherit(config, kept)
     return config
 
 
@@ -59,10 +60,14 @@ def _fill_task(config):
         config.model.num_labels = 1
 
 
-def _inherit(config):
+def _inherit(config, kept):
     """Fills what is at its default of `model`, and the tokenizer, from init.checkpoint."""
     origin = pathlib.Path(config.init.checkpoint).expanduser()
-    theirs = _hugging_face(origin) if initial.is_hugging_face(origin) else _run(origin)
+    if not origin.exists() and kept is not None and kept.is_file():
+        own = load(kept)
+        theirs = {"model": own.model.to_dict(), "tokenizer": own.tokenizer.to_dict(), "pieces": 0}
+    else:
+        theirs = _hugging_face(origin) if initial.is_hugging_face(origin) else _run(origin)
     defaults = get_base().model
     for field, value in theirs["model"].items():
         if field not in OWN and config.model[field] == defaults[field]:
@@ -75,12 +80,7 @@ def _inherit(config):
 
 def _run(workdir):
     theirs = runs.load_config(workdir)
-    model = dict(theirs.model.to_dict())
-    plain, made = models.resolve(theirs.model), methods.model_config(theirs)
-    for field in dataclasses.fields(made):  # parts that a method has added stay
-        value = getattr(made, field.name)
-        if value != getattr(plain, field.name):
-            model[field.name] = value
+    model = theirs.model.to_dict() | methods.added(theirs)  # parts that a method has added stay
     path = (workdir / "tokenizer").absolute()
     pieces = data.tokenizers.load(path).vocab_size
     return {"model": model, "tokenizer": {**theirs.tokenizer.to_dict(), "path": str(path)}, "pieces": pieces}

@@ -44,7 +44,7 @@ def make_model(workdir, config, tables):
     """
     model_config = methods.model_config(config)
     if is_converted(workdir):
-        return models.build(model_config)
+        return methods.with_parts(config, models.build(model_config), model_config)
     objective = objectives.build(config, tables, model_config)
     model_config = dataclasses.replace(model_config, heads_out=heads_out(config, objective))
     return methods.make_model(config, objective, model_config)

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import convert
 import data.tokenizers
 from configs import base
 from errors import CheckpointError, ConfigError
 from models import names
 from tests.interop import fakes
 from tests.training import tiny_run
-from training import restore
+from training import hugging_face, restore
 from training.build import build
 from training.checkpoint import Checkpoints
 
@@ -88,7 +87,7 @@ def test_messages_and_exit_codes(arguments, code, message):
 def test_a_full_workdir_is_left_alone(converted):
     path = converted[0]
     with pytest.raises(ConfigError, match="not empty"):
-        convert.from_hf(path / "source", path / "run", quiet)
+        hugging_face.from_hf(path / "source", path / "run", quiet)
 
 
 def tiny_config(workdir, root):
@@ -127,14 +126,14 @@ def test_heads_that_no_objective_scores_stay(tmp_path, root):
     """A BertModel gets a fresh head for masked tokens; its pooler is carried along, frozen."""
     tensors, _ = make_source(tmp_path / "source", "BertModel")
     lines = []
-    convert.from_hf(tmp_path / "source", tmp_path / "run", lines.append)
+    hugging_face.from_hf(tmp_path / "source", tmp_path / "run", lines.append)
     assert any("initialised at random" in line and "mlm_head" in line for line in lines)
     trained = restore.load(tmp_path / "run")
     assert set(trained.model.config.heads_out) == {"mlm", "pooler"}
     experiment = build(tiny_config(tmp_path / "run", root), tmp_path / "run" / "tokenizer", report=quiet)
     assert not any(mask.any() for name, mask in experiment.split.mask.items() if name.startswith("pooler/"))
     assert all(mask.all() for name, mask in experiment.split.mask.items() if not name.startswith("pooler/"))
-    convert.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    hugging_face.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}
 
@@ -142,9 +141,9 @@ def test_heads_that_no_objective_scores_stay(tmp_path, root):
 def test_without_a_tokenizer_parameters_still_go_there_and_back(tmp_path):
     tensors = fakes.write(tmp_path / "source", "gpt2", "GPT2LMHeadModel", fakes.BFLOAT16)
     lines = []
-    convert.from_hf(tmp_path / "source", tmp_path / "run", lines.append)
+    hugging_face.from_hf(tmp_path / "source", tmp_path / "run", lines.append)
     assert any(line.startswith("No tokenizer") for line in lines)
-    convert.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    hugging_face.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert {n: (a.dtype, a.tobytes()) for n, a in back.items()} == {
         n: (a.dtype, a.tobytes()) for n, a in tensors.items()
@@ -154,7 +153,7 @@ def test_without_a_tokenizer_parameters_still_go_there_and_back(tmp_path):
 def test_train_py_goes_on_as_the_readme_says_and_refuses_another_model(tmp_path, root):
     tensors, _ = make_source(tmp_path / "source", "BertForMaskedLM")
     run = tmp_path / "run"
-    convert.from_hf(tmp_path / "source", run, quiet)
+    hugging_face.from_hf(tmp_path / "source", run, quiet)
     before = (run / "config.json").read_text()
     told = verb("train", "--config=configs/gpt2_small.py:tiny", f"--workdir={run}")
     assert told.returncode == 2 and "another configuration" in told.stderr
@@ -164,7 +163,7 @@ def test_train_py_goes_on_as_the_readme_says_and_refuses_another_model(tmp_path,
     text += ["--config.data.validation_share=0.2", "--config.data.sequence_length=24", "--config.train.batch_size=8"]
     told = verb("train", f"--config={run / 'config.py'}", f"--workdir={run}", "--config.train.steps=2", *text)
     assert told.returncode == 0 and "step 2/2" in told.stdout, told.stderr
-    convert.to_hf(run, tmp_path / "back", report=quiet)
+    hugging_face.to_hf(run, tmp_path / "back", report=quiet)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert set(back) == set(tensors) and any(not np.array_equal(back[name], tensors[name]) for name in back)
 
@@ -182,8 +181,8 @@ def test_models_that_their_tokenizer_cannot_train_go_there_and_back_with_it(tmp_
     make_source(tmp_path / "bert", "BertModel")
     tensors = fakes.write(tmp_path / "source", model_type, class_name)
     shutil.copy(tmp_path / "bert" / "tokenizer.json", tmp_path / "source")
-    convert.from_hf(tmp_path / "source", tmp_path / "run", quiet)
-    convert.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    hugging_face.from_hf(tmp_path / "source", tmp_path / "run", quiet)
+    hugging_face.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}
     assert (tmp_path / "back" / "tokenizer.json").exists()

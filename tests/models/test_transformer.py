@@ -244,7 +244,7 @@ def test_rotary_and_sinusoidal_positions_matter_and_rotary_is_relative():
         (dict(heads_out=("lm", "mlm")), "cannot stand together"),
         (dict(embedding_width=16, heads_out=("lm",)), "embedding_width=16 must be model.width"),
         (dict(positions="sinusoidal", width=33, head_dim=8), "even model.width"),
-        (dict(pooling="mean"), "first, last"),
+        (dict(pooling="middle"), "first, last, max, mean"),
     ],
 )
 def test_bad_settings_are_named(changes, word):

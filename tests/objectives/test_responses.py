@@ -16,7 +16,7 @@ DECODER = {"architecture": "decoder"}
 def test_a_decoder_reads_prompt_and_response_as_one(build, prefix):
     made = build("responses", data__sequence_length=9, objective__prefix=prefix, model=DECODER)
     layout = made.rows.layout
-    assert (layout.kind, layout.separator, layout.end) == ("text", (), (EOS,)) and made.outputs == ("lm",)
+    assert (layout.kind, layout.separator, layout.end) == ("text", (EOS,), (EOS,)) and made.outputs == ("lm",)
     assert layout.full_prefix == (prefix == "full") and not layout.loss_on_inputs and layout.target_length == 0
 
 

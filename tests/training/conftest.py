@@ -1,6 +1,6 @@
 import pytest
 
-from tests.training import tiny_run
+from tests.training import tiny_run, tiny_task
 
 
 @pytest.fixture(scope="session")
@@ -9,3 +9,10 @@ def root(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     tiny_run.write_text(path / "text")
     return path
+
+
+@pytest.fixture(scope="session")
+def task_root(root):
+    """The same directory with the files of a labelled task."""
+    tiny_task.write(root / "task")
+    return root

@@ -1,5 +1,7 @@
 """Kept features: each where its example is, computed once. Their transformation against scikit-learn's."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,10 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 import models
 from data.batches import Batches
 from errors import ConfigError, DataError
+from models import names
 from models.features import FeatureTransform
 from tests.models import tiny
+from tests.training import tiny_run, tiny_task
 from training import features
 
 COUNT, SIZE = 11, 4
@@ -185,3 +189,106 @@ def test_options_of_the_model_are_checked():
         tiny.config("bert", feature_size=-1)
     assert models.features.has_transform(tiny.config("bert", feature_size=3))
     assert not models.features.has_transform(tiny.config("bert"))
+
+
+def probe(root, family="bert", kind="class", **changes):
+    if kind != "class":
+        tiny_task.write(root / kind, kind)
+        changes |= dict(task__name=f"jsonl:{kind}", task__files=str(root / kind))
+    return tiny_run.build(tiny_task.config(family, root, "linear_probe", **changes))
+
+
+def keep(experiment, state, fresh=True, told=None):
+    return features.with_features(experiment, state, fresh, (told if told is not None else []).append)
+
+
+def test_a_probe_on_kept_features_is_the_probe(task_root):
+    """Step by step the same examples, losses and parameters; validation and the metrics of the task, too."""
+    plain = probe(task_root, task__limit=20, optimizer__weight_decay=0.1)
+    told = []
+    kept, state = keep(plain, tiny_task.any_state(plain), told=told)
+    assert told == ["computing the features of 20 examples", "computing the features of 12 examples"]
+    assert kept.batches.batches.steps_per_epoch == plain.batches.steps_per_epoch == 20 / 8
+    used = plain.batches.features.used
+    for step in range(6):
+        rows = kept.batches(step)
+        np.testing.assert_array_equal(used[rows["row_id"]], plain.batches(step)["row_id"])
+        np.testing.assert_array_equal(rows["labels"], plain.batches(step)["labels"])
+        assert "tokens" not in rows
+    end, history = tiny_run.run(kept, 6, state)
+    other, wanted = tiny_run.run(plain, 6, tiny_task.any_state(plain))
+    for mine, theirs in zip(history, wanted, strict=True):
+        for name in ("loss", "accuracy", "grad_norm", "learning_rate"):
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-6), name
+    for name, array in tiny_task.parameters(plain, other).items():
+        np.testing.assert_allclose(tiny_task.parameters(kept, end)[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
+    mine, theirs = kept.validate(end), plain.validate(other)
+    assert {"loss", "class", "accuracy", "f1_macro"} <= set(mine)
+    assert mine == pytest.approx(theirs, rel=1e-5)
+    told.clear()
+    keep(plain, tiny_task.any_state(plain), told=told)
+    assert not told  # they are there
+    keep(plain, tiny_task.any_state(plain, seed=1), told=told)
+    assert told  # of another body they are others
+
+
+@pytest.mark.parametrize("family, kind", [("bert", "tag"), ("bert", "span"), ("bert", "choice"), ("t5", "class")])
+def test_kept_features_of_other_kinds_score_the_same(family, kind, task_root):
+    plain = probe(task_root, family, kind, data__sequence_length=24)
+    state = tiny_task.any_state(plain)
+    kept, _ = keep(plain, state)
+    mine, theirs = kept.validate(state), plain.validate(state)
+    assert theirs[kind] > 0.1 and mine == pytest.approx(theirs, rel=1e-5, nan_ok=True)
+    rows = kept.batches(0)
+    if kind != "choice":
+        np.testing.assert_array_equal(rows["labels"], plain.batches(0)["labels"])
+        np.testing.assert_array_equal(rows["label_weights"], plain.batches(0)["label_weights"])
+
+
+@pytest.mark.parametrize("norm, size", [("standard", 0), ("none", 3), ("unit", 3)])
+def test_what_is_fitted_on_the_training_examples_is_in_the_state(norm, size, task_root):
+    experiment = probe(task_root, finetune__feature_norm=norm, finetune__feature_size=size)
+    state = tiny_task.any_state(experiment)
+    kept, fitted = keep(experiment, state)
+    states = np.asarray(kept.batches.batches._source.features)
+    assert states.shape == (tiny_task.COUNTS["train"], 32)
+    wanted = features.fit(states, norm, size)
+    assert {f"feature_transform/{name}" for name in wanted} == {
+        name for name in names.flatten(fitted.frozen) if name.startswith("feature_transform/")
+    }
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(fitted.frozen["feature_transform"][name], array)
+    outputs = experiment.model.apply({"params": experiment.full_parameters(fitted)}, {"features": states})
+    plain = normalised(states, norm)
+    if size:
+        oracle = PCA(size, svd_solver="full").fit_transform(plain)
+        np.testing.assert_allclose(np.abs(outputs.pooled), np.abs(oracle), rtol=1e-2, atol=1e-3)
+    else:
+        np.testing.assert_allclose(outputs.pooled, plain, rtol=1e-3, atol=1e-4)
+    for name, leaf in names.flatten(state.frozen).items():  # and nothing else has changed
+        if not name.startswith("feature_transform/"):
+            np.testing.assert_array_equal(names.flatten(fitted.frozen)[name], leaf)
+    _, resumed = keep(experiment, fitted.replace(step=jnp.int32(3)), fresh=False)
+    assert resumed.frozen is fitted.frozen or jax.tree.all(
+        jax.tree.map(lambda a, b: bool((a == b).all()), resumed.frozen, fitted.frozen)
+    )
+
+
+def test_validation_is_transformed_by_what_training_examples_gave(task_root):
+    experiment = probe(task_root, finetune__feature_norm="standard", finetune__feature_size=3)
+    kept, fitted = keep(experiment, tiny_task.any_state(experiment))
+    assert kept.validate(fitted) == pytest.approx(experiment.validate(fitted), rel=1e-4)
+
+
+@pytest.mark.parametrize("changes, reason", [
+    (dict(finetune__cache_features=False), "finetune.cache_features=False"),
+    (dict(task__batching="pack"), "packed rows hold several examples; set task.batching=buckets"),
+    (dict(finetune__also=(r"encoder/layers/1/ffn/up/bias",)), r"encoder/layers/ffn/up/bias trains \(finetune.also\)"),
+])  # fmt: skip
+def test_why_features_are_not_kept_is_told(changes, reason, task_root):
+    experiment, told = probe(task_root, **changes), []
+    same, _ = keep(experiment, None, told=told)
+    assert same is experiment and re.fullmatch(f"Features are not kept: {reason}", told[0])
+    fitting = probe(task_root, finetune__feature_norm="standard", **changes)
+    with pytest.raises(ConfigError, match=f"are fitted on kept features, but {reason}"):
+        keep(fitting, None)

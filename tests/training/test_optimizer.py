@@ -11,7 +11,7 @@ from configs import base
 from errors import ConfigError
 from models import names
 from training.durations import to_steps
-from training.optimizer import OPTIMIZERS, make_optimizer, per_layer
+from training.optimizer import OPTIMIZERS, carry, make_optimizer, per_layer, scale_each
 from training.schedules import make_schedule
 
 SHAPES = {
@@ -171,6 +171,119 @@ def test_schedules_follow_their_papers():
     assert float(t5(0)) == pytest.approx(0.01) and float(t5(39_999)) == pytest.approx(0.005)
     constant = make_schedule("constant", 1e-3, warmup_steps=0, decay_steps=0, final_fraction=0.0)
     assert float(constant(10**6)) == pytest.approx(1e-3)
+
+
+def test_slanted_triangular_rates_are_those_of_ulmfit():
+    """Howard and Ruder 2018, section 3.2, in their words: T, cut_frac, ratio."""
+    T, cut_frac, ratio, peak = 200, 0.1, 32, 0.01
+    cut = int(T * cut_frac)
+    rate = make_schedule("slanted_triangular", peak, warmup_steps=cut, decay_steps=T, final_fraction=1 / ratio)
+    for t in range(T + 1):
+        p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / cut_frac - 1))
+        assert float(rate(t)) == pytest.approx(peak * (1 + p * (ratio - 1)) / ratio, rel=1e-5)
+    assert float(rate(T + 50)) == pytest.approx(peak / ratio)
+
+
+# What began to train together: the top layer, then another with the token table, then the last.
+GROUPS = {
+    "encoder/layers/ffn/up/bias": np.array([2, 1, 0]),
+    "encoder/layers/ffn/up/kernel": np.array([2, 1, 0]),
+    "token/embedding": 1,
+}
+
+
+def nested(flat):
+    return names.unflatten({name: jnp.asarray(array) for name, array in flat.items()})
+
+
+def part(flat, number):
+    """What of {name: array} is of a group, as parameters of their own."""
+    found = {}
+    for name, array in flat.items():
+        mine = np.atleast_1d(GROUPS[name]) == number
+        if mine.any():
+            found[name] = array[mine] if names.is_stacked(name) else array
+    return found
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "lamb", "muon"])
+def test_groups_are_optimizers_of_their_own(name):
+    """Each group moves as if it were alone, counts its own steps, and lies where it belongs in the whole."""
+    s = settings(name, weight_decay=0.1)
+    decay = {"encoder/layers/ffn/up/bias": np.zeros(3, bool), "token/embedding": True}
+    decay["encoder/layers/ffn/up/kernel"] = np.array([True, False, True])
+    grouped = make_optimizer(s, lambda step: 0.1, SHAPES, decay, groups=GROUPS)
+    params, state = nested(tree(0)), grouped.init(nested(tree(0)))
+    alone = {}
+    for number in range(3):
+        own = part(tree(0), number)
+        shapes = {n: a.shape for n, a in own.items()}
+        one = make_optimizer(s, lambda step: 0.1, shapes, part(decay, number))
+        alone[number] = [one, nested(own), one.init(nested(own))]
+    for step in (1, 2):
+        updates, state = grouped.update(nested(tree(step)), state, params)
+        params = optax.apply_updates(params, updates)
+        for number, (one, own, memory) in alone.items():
+            moved, memory = one.update(nested(part(tree(step), number)), memory, own)
+            alone[number][1:] = [optax.apply_updates(own, moved), memory]
+    flat = {n: np.asarray(a) for n, a in names.flatten(params).items()}
+    for number, (_, own, _) in alone.items():
+        for n, array in part(flat, number).items():
+            np.testing.assert_allclose(array, names.flatten(own)[n], rtol=1e-5, atol=1e-7, err_msg=f"{n} of {number}")
+
+
+def test_what_thaws_begins_and_what_trained_goes_on():
+    """Adam of what thaws corrects its bias from its own first step, as Adam in numpy does that begins there."""
+    s = settings("adamw")
+    first = {name: GROUPS[name] == 0 for name in GROUPS if name != "token/embedding"}
+    small = {name: (1, *SHAPES[name][1:]) for name in first}
+    no_decay = {name: np.zeros(shape[0], bool) for name, shape in SHAPES.items()} | {"token/embedding": False}
+    before = make_optimizer(s, lambda t: 0.1, small, {n: np.zeros(1, bool) for n in small},
+                            groups={n: np.zeros(1, int) for n in small})  # fmt: skip
+    params = tree(0)
+    state = before.init(nested(part(params, 0)))
+    for step in (1, 2, 3):
+        moved, state = before.update(nested(part(tree(step), 0)), state, nested(part(params, 0)))
+        for name, update in names.flatten(moved).items():
+            params[name][first[name]] += np.asarray(update)
+    after = make_optimizer(s, lambda t: 0.1 if t > 2 else 1e6, SHAPES, no_decay, groups=GROUPS)
+    carried = carry(after.init(nested(params)), state)
+    for old, new in zip(jax.tree.leaves(state[0]["0"]), jax.tree.leaves(carried[0]["0"]), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert not any(np.any(leaf) for number in "12" for leaf in jax.tree.leaves(carried[0][number]))
+    assert int(carried[-1].count) == 3  # the schedule goes on
+    for step in (4, 5):
+        moved, carried = after.update(nested(tree(step)), carried, nested(params))
+        params = {n: np.asarray(a) for n, a in names.flatten(optax.apply_updates(nested(params), moved)).items()}
+    for name, start in tree(0).items():
+        for layer, group in enumerate(np.atleast_1d(GROUPS[name])):
+            place = layer if names.is_stacked(name) else ...
+            p, m, v = start[place], 0.0, 0.0
+            for t, step in enumerate(range(1 if group == 0 else 4, 6), 1):
+                g = tree(step)[name][place]
+                m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+                p = p - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-6)
+            np.testing.assert_allclose(params[name][place], p, rtol=2e-5, atol=1e-5)
+    fresh = carry(after.init(nested(params)), carried, fresh=True)
+    assert int(fresh[-1].count) == 5 and not any(np.any(leaf) for leaf in jax.tree.leaves(fresh[:-1]))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_factors_scale_the_rate_of_each_layer(name):
+    """Also under Adafactor, whose steps are clipped: a factor is on the rate, not on the gradient."""
+    factors = {"encoder/layers/ffn/up/bias": np.ones(3), "token/embedding": np.float32(3.0)}
+    factors["encoder/layers/ffn/up/kernel"] = np.array([0.25, 0.5, 0.0])
+    decay = {n: np.ones(shape[0], bool) if "layers" in n else True for n, shape in SHAPES.items()}
+    plain, scaled = (
+        make_optimizer(settings(name, weight_decay=0.3), lambda step: 0.1, SHAPES, decay, chosen)
+        for chosen in (None, factors)
+    )
+    params, grads = nested(tree(0)), nested(tree(1))
+    one, other = (names.flatten(o.update(grads, o.init(params), params)[0]) for o in (plain, scaled))
+    for n, update in one.items():
+        factor = np.reshape(factors[n], (-1, *[1] * (update.ndim - 1)))
+        np.testing.assert_allclose(other[n], update * factor, rtol=1e-6)
+    assert scale_each(factors).init(params) == optax.EmptyState()
 
 
 def test_durations():

@@ -1,6 +1,8 @@
 """Private gradients against a loop over examples, the noise against its distribution, epsilon against closed forms."""
 
+import dataclasses
 import functools
+import json
 import math
 
 import dp_accounting
@@ -8,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from dp_accounting import pld
 from scipy import optimize, stats
@@ -18,8 +21,13 @@ from data.poisson import PoissonBatches
 from errors import ConfigError
 from parallel import mesh as meshes
 from tests.models import tiny
-from training.features import Features
+from tests.training import tiny_run, tiny_task
+from training.checkpoint import Checkpoints
+from training.features import Features, with_features
+from training.loop import Progress, fit
+from training.metrics import MetricWriter
 from training.private import check_options, epsilon, private_gradient
+from training.step import train_step
 
 ROWS = 8
 FILLER = (2, 5)  # rows of nothing but padding
@@ -273,3 +281,65 @@ def test_options_that_guarantee_nothing_are_refused(option, value):
     finetune[option] = value
     with pytest.raises(ConfigError, match=rf"finetune.{option}="):
         check_options(finetune)
+
+
+def test_a_private_step_of_a_run_is_a_loop_over_its_examples(task_root):
+    """The gradient that the optimizer sees: of each example that was drawn clipped, summed, over the expected size."""
+    experiment = tiny_run.build(tiny_task.config(
+        "bert", task_root, "last_layers", model__layers=1, finetune__dp_clip_norm=1.0,
+        finetune__dp_noise_multiplier=0.0,
+    ))  # fmt: skip
+    state, rows = tiny_task.any_state(experiment), experiment.rows(experiment.batches, 0)
+    drawn = np.flatnonzero(np.asarray(rows["row_id"]) >= 0)
+    assert 0 < len(drawn) < len(rows["row_id"]) and len(drawn) != 8  # a binomial number, and filler
+
+    def loss(trainable, row):
+        outputs = experiment.model.apply({"params": experiment.split.merge(trainable, state.frozen)}, row)
+        label_log_p = jax.nn.log_softmax(outputs.class_logits)[0, row["labels"][0]]
+        return -label_log_p
+
+    with experiment.context():
+        gradient = jax.jit(jax.grad(loss))
+        one_row = ({name: np.asarray(array)[i : i + 1] for name, array in rows.items()} for i in drawn)
+        found = [jax.device_get(gradient(state.trainable, row)) for row in one_row]
+    lengths = np.array([math.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(one))) for one in found])
+    clip_norm = float(np.median(lengths))
+    wanted = jax.tree.map(
+        lambda *g: sum(x * min(1, clip_norm / n) for x, n in zip(g, lengths, strict=True)) / 8, *found
+    )
+
+    keeps = optax.GradientTransformation(lambda params: params, lambda updates, state, params: (updates, updates))
+    step = functools.partial(
+        train_step, model=experiment.model, objective=experiment.objective, split=experiment.split, optimizer=keeps,
+        schedule=experiment.schedule, microbatches=1,
+        privacy=dataclasses.replace(experiment.privacy, clip_norm=clip_norm),
+    )  # fmt: skip
+    with experiment.context():
+        new, metrics = jax.jit(step)(state.replace(opt_state=state.trainable), rows, experiment.keys)
+    assert_close(new.opt_state, wanted, rtol=1e-3, atol=1e-6 * clip_norm)
+    assert metrics["clipped"] == pytest.approx((lengths > clip_norm).mean(), abs=1.01 / len(drawn))
+    assert metrics["grad_norm"] == pytest.approx(
+        math.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(wanted))), rel=1e-3
+    )
+
+
+def test_a_private_probe_tells_what_it_has_given_away(task_root, tmp_path):
+    experiment = tiny_run.build(tiny_task.config(
+        "bert", task_root, "linear_probe", finetune__dp_clip_norm=1.0, finetune__dp_noise_multiplier=0.7,
+        finetune__feature_norm="unit", train__steps=2, train__eval_every=1,
+    ))  # fmt: skip
+    experiment, state = with_features(experiment, tiny_task.any_state(experiment), True, lambda line: None)
+    assert experiment.batches.size(0) > 8 and "features" in experiment.batches(0)
+    before = tiny_task.parameters(experiment, state)
+    checkpoints, writer = Checkpoints(tmp_path / "checkpoints"), MetricWriter(tmp_path, 0)
+    _, state = fit(
+        experiment, state, start=0, checkpoints=checkpoints, writer=writer, progress=Progress(1e12, 2), meta={},
+        report=lambda line: None,
+    )  # fmt: skip
+    writer.close()
+    checkpoints.close()
+    after = tiny_task.parameters(experiment, state)
+    assert {n for n in after if (before[n] != after[n]).any()} == {"classifier/kernel", "classifier/bias"}
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    told = [line["epsilon"] for line in lines if line["split"] == "validation"]
+    assert told == pytest.approx([epsilon(step, 8 / 40, 0.7, 1e-5) for step in (1, 2)])

@@ -1,0 +1,52 @@
+"""Examples with answers in front of a prompt, from which a model may see what is asked for (Brown et al. 2020, 2.4)."""
+
+import itertools
+
+from errors import DataError
+
+BETWEEN = "\n\n"  # examples; an answer ends where the next example would begin
+
+
+def first(examples, count, name):
+    """The first `count` of a task's training examples.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    found = list(itertools.islice(examples, count))
+    if len(found) < count:
+        raise DataError(f"task {name} has {len(found)} training examples: lower --num_shots={count}")
+    return found
+
+
+def show(example, shots, fits):
+    """An example of kind text with others in front of its prompt: as many as fit, the first ones.
+
+    A dialogue has their turns in front of its own; where there is too little room, it is cut at its beginning.
+
+    Args:
+        example: of kind text.
+        shots: examples of kind text, with answers.
+        fits: str -> whether a prompt has room.
+
+    Returns:
+        (the example, how many of the shots are in front).
+
+    Raises:
+        DataError: dialogues and other examples are mixed.
+    """
+    if any(("turns" in shot) != ("turns" in example) for shot in shots):
+        raise DataError("--num_shots puts examples in front of each other, which must all have turns, or none of them")
+    if "turns" in example:
+        turns = [turn for shot in shots for turn in shot["turns"]]
+        return {**example, "turns": (*turns, *example["turns"])}, len(shots)
+    written = [f"{shot['inputs']} {shot['targets']}{BETWEEN}" for shot in shots]
+    for count in range(len(shots), -1, -1):
+        inputs = "".join(written[:count]) + example["inputs"]
+        if not count or fits(inputs):
+            return {**example, "inputs": inputs}, count
+
+
+def cut(answer):
+    """What is written before another example begins."""
+    return answer.strip().partition(BETWEEN)[0].strip()

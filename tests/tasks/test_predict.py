@@ -1,0 +1,222 @@
+"""What models that write answer, and how probable texts are, against loops over single tokens."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from errors import ConfigError, DataError
+from objectives.base import Layout
+from tasks import shots
+from tasks.predict import LanguageModel, from_heads
+from tests.data import fakes
+from tests.data.features import features
+from tests.decoding import models as tiny
+from tests.tasks.fakes import Fake
+
+LENGTH, END, START = tiny.PROMPT + tiny.WRITTEN + 2, 1, 2  # as many as the model has positions
+DECODER = Layout("text", "decoder", LENGTH, end=(END,))
+TWO_STACKS = Layout(
+    "text", "encoder_decoder", LENGTH, end=(END,), target_length=6, target_start=(START,), decoder_start=3
+)
+PROMPTS = [{"inputs": text, "targets": None} for text in ("11 12 13", "14", "15 16 17 18 19", "20 21")]
+
+
+class Tokenizer(fakes.Tokenizer):
+    """Numbers, and back."""
+
+    kind = "word"
+
+    def encode(self, text):
+        return self.encode_batch([text])[0]
+
+    def decode(self, ids):
+        return " ".join(str(number) for number in ids)
+
+
+def writer(layout=DECODER, batch_size=3, **changes):
+    """(LanguageModel, list of what it reports)."""
+    family, preset = ("gpt2", "small") if layout.architecture == "decoder" else ("t5", "small")
+    model, params = tiny.build(family, preset)
+    said = []
+    made = LanguageModel(model, params, Tokenizer(), layout, 0, "causal", batch_size, said.append)
+    return dataclasses.replace(made, **changes), said
+
+
+@pytest.fixture(scope="module")
+def log_probs():
+    """(LanguageModel, ids of a decoder, what its encoder reads) -> log-probabilities f64 [n, V] after each id."""
+
+    @jax.jit
+    def decoder(params, tokens):
+        return writer()[0].model.apply({"params": params}, {"tokens": tokens}).logits
+
+    @jax.jit
+    def two_stacks(params, tokens, segments, decoder_tokens):
+        batch = {"tokens": tokens, "segments": segments, "decoder_tokens": decoder_tokens}
+        return writer(TWO_STACKS)[0].model.apply({"params": params}, batch).logits
+
+    def run(made, ids, inputs=None):
+        row = np.zeros((1, LENGTH), np.int32)  # padded to one length, for which it is compiled once
+        row[0, : len(ids)] = ids
+        if inputs is None:
+            logits = decoder(made.params, row)
+        else:
+            read = np.zeros((1, LENGTH), np.int32)
+            read[0, : len(inputs)] = inputs
+            logits = two_stacks(made.params, read, (np.arange(LENGTH) < len(inputs))[None].astype(np.int32), row)
+        logits = np.asarray(logits[0, : len(ids), : tiny.VOCAB], np.float64)
+        return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+    return run
+
+
+def token_by_token(log_probs, made, text, count):
+    """A greedy answer, the whole row being read again for each token."""
+    ids = list(made.tokenizer.encode(text))
+    inputs = [*ids, END] if made.two_streams else None
+    row, first = ([3, START], 2) if made.two_streams else (ids, len(ids))
+    row = list(row)
+    while len(row) < first + count:
+        best = int(np.argmax(log_probs(made, row, inputs)[-1]))
+        if best == END:
+            break
+        row.append(best)
+    return made.tokenizer.decode(row[first:])
+
+
+@pytest.mark.parametrize("layout", [DECODER, TWO_STACKS], ids=["decoder", "two stacks"])
+def test_answers_are_written_token_by_token(layout, log_probs):
+    made, _ = writer(layout)
+    answers = made.write(PROMPTS, 4)
+    assert answers == [token_by_token(log_probs, made, prompt["inputs"], 4) for prompt in PROMPTS]
+    assert len(set(answers)) > 1
+
+
+def test_rows_of_prompts_leave_room_for_answers():
+    made, said = writer()
+    long = {"inputs": " ".join(map(str, range(11, 31))), "targets": None}
+    assert [len(made.prompts([long], answer)[0]) for answer in (1, 4)] == [11, 8]  # and a place for the end
+    assert "1 of 1 prompts are cut" in said[0]
+    sizes = {rows.shape for rows, _ in made._batches(made.prompts([*PROMPTS, long], 4), made.room(4))}
+    assert sizes == {(3, 9)}  # one shape, and with 4 tokens behind it no longer than the model's positions
+    with pytest.raises(ConfigError, match="rows of 13 tokens have no room for a prompt beside answers of 11"):
+        made.room(11)
+
+
+@pytest.mark.parametrize("layout", [DECODER, TWO_STACKS], ids=["decoder", "two stacks"])
+def test_the_most_probable_words_are_chosen(layout, log_probs):
+    made, _ = writer(layout)
+    words = [["31", "32 33", "34"], ["41 42", "43"], ["44", "45"], ["46", "31"]]
+    sums, means = [], []
+    for prompt, some in zip(PROMPTS, words, strict=True):
+        scores = []
+        for word in some:
+            ids, answer = made.tokenizer.encode(prompt["inputs"]), [*layout.target_start, *made.tokenizer.encode(word)]
+            row, inputs = ([3, *answer], [*ids, END]) if made.two_streams else ([*ids, *answer], None)
+            found = log_probs(made, row[:-1], inputs)[-len(answer) :]
+            scores.append(found[np.arange(len(answer)), answer])
+        sums.append(int(np.argmax([score.sum() for score in scores])))
+        means.append(int(np.argmax([score.mean() for score in scores])))
+    assert made.choose(PROMPTS, words) == sums
+    assert made.choose(PROMPTS, words, per_token=True) == means
+    one_by_one, _ = writer(layout, batch_size=2)
+    assert one_by_one.choose(PROMPTS, words) == sums
+
+
+def test_each_token_of_a_long_text_is_scored_once_with_half_a_row_before_it(log_probs):
+    made, said = writer()
+    counts = (0, 1, 12, 13, 14, 19, 20, 33)
+    texts = [" ".join(str(11 + (7 * i) % 40) for i in range(count)) for count in counts]
+    found = [one.nats for one in made.likelihoods(texts)]
+    for nats, text in zip(found, texts, strict=True):
+        ids = [END, *made.tokenizer.encode(text)]
+        expected = 0.0
+        for place in range(1, len(ids)):
+            window = 0 if place <= LENGTH else 6 * -(-(place - LENGTH) // 6)  # the first that holds it as a target
+            assert place - window >= min(place, 7) and place - window <= LENGTH
+            expected -= log_probs(made, ids[window:place])[-1, ids[place]]
+        assert nats == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert "scoring 8 texts in 16 windows of 13 tokens" in said
+
+
+def test_of_last_words_only_their_tokens_count(log_probs):
+    made, _ = writer(dataclasses.replace(DECODER, start=(START,)))
+    text = "11 12 13 14.15"  # the last word has two tokens
+    (found,) = made.likelihoods([text], "last_word")
+    ids = [START, 11, 12, 13, 14, 15]
+    scores = log_probs(made, ids[:-1])
+    assert found.nats == pytest.approx(-scores[3, 14] - scores[4, 15], rel=1e-4)
+
+
+def test_last_words_are_written_after_the_end_of_what_stands_before(log_probs, monkeypatch):
+    monkeypatch.setattr("tasks.predict._WORD", 3)
+    made, _ = writer()
+    texts = ["11 12 13 99", "99", " ".join(map(str, range(11, 31)))]
+    expected = []
+    for text in texts:
+        ids = [END, *made.tokenizer.encode(text)[:-1]][-(LENGTH - 3) :]
+        best = int(np.argmax(log_probs(made, ids)[-1]))
+        expected.append("" if best == END else str(best))
+    assert made.last_words(texts) == expected
+    monkeypatch.setattr(LanguageModel, "_continue", lambda self, prompts, count: ["it's. So", "door.", "", "“"])
+    assert made.last_words(["a b"] * 4) == ["it's", "door", "", "“"]
+
+
+# --- examples in front ---
+
+TRAINING = [{"inputs": f"{i} {i}", "targets": f"{i + 1}"} for i in (20, 30, 40)]
+
+
+def test_examples_stand_in_front_in_the_same_form():
+    made, said = writer()
+    shown = made.show(PROMPTS, "fake", iter(TRAINING), 1, 1)
+    assert shown[1] == {"inputs": "20 20 21\n\n14", "targets": None}
+    assert said == [] or "1 examples" in said[0]
+    assert shots.cut(" 21 22\n\n30 30") == "21 22" and shots.cut("\n\n30") == "30"
+
+
+def test_as_many_examples_stand_in_front_as_fit():
+    made, said = writer()
+    shown = made.show(PROMPTS, "fake", iter(TRAINING), 2, 4)  # 8 tokens for prompts, 3 for each example
+    assert [one["inputs"].count("\n\n") for one in shown] == [1, 2, 1, 2]
+    assert all(len(ids) < 9 for ids in made.prompts(shown, 4))
+    assert shown[0]["inputs"].startswith("20 20 21") and "room for 1.5 of 2 examples" in said[0]
+
+
+def test_what_stands_between_prompts_and_answers_counts():
+    made, _ = writer(dataclasses.replace(DECODER, separator=(END,)))
+    shown = made.show(PROMPTS, "fake", iter(TRAINING), 2, 4)
+    prompts = made.prompts(shown, 4)
+    assert [one["inputs"].count("\n\n") for one in shown] == [1, 2, 0, 1]
+    assert [ids[-2:].tolist() for ids in prompts] == [[13, END], [14, END], [19, END], [21, END]]
+
+
+def test_dialogues_begin_with_the_turns_of_others():
+    turns = [("user", "11"), ("assistant", "12")]
+    example, count = shots.show({"turns": tuple(turns)}, [{"turns": tuple(turns)}] * 2, lambda text: False)
+    assert example["turns"] == (*turns, *turns, *turns) and count == 2
+    with pytest.raises(DataError, match="all have turns, or none"):
+        shots.show({"turns": tuple(turns)}, TRAINING, lambda text: True)
+
+
+def test_more_examples_than_there_are_are_refused():
+    with pytest.raises(DataError, match="task fake has 3 training examples: lower --num_shots=4"):
+        shots.first(iter(TRAINING), 4, "fake")
+
+
+# --- heads ---
+
+
+def test_scores_come_back_in_the_order_of_examples_and_of_their_own_choices():
+    layout = Layout("choice", "encoder", 16)
+    made = features([[5, 5], [5, 5, 5], [5]], layout)
+    examples = [{"choices": ("a", "b")}, {"choices": ("a", "b", "c")}, {"choices": ("a",)}]
+    task = Fake("choice", ("accuracy",))
+    scored = [
+        (np.array([[0.0, 1.0, 9.0], [0.0, 1.0, 2.0]]), np.array([0, 1])),
+        (np.array([[0.0, 9.0, 9.0], [9.0, 9.0, 9.0]]), np.array([2, -1])),
+    ]
+    assert from_heads(task, examples, made, scored, None) == [1, 2, 0]  # what others have more of is no choice
+    assert from_heads(task, examples, made, scored[::-1], None) == [1, 2, 0]

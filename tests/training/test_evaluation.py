@@ -1,0 +1,261 @@
+"""What eval.py measures: predictions of heads and of models that write, against plain loops over the examples."""
+
+import dataclasses
+import itertools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.core import meta
+
+import models
+from configs.base import get_base
+from data import tokenizers
+from errors import ConfigError, DataError
+from tasks import baselines, metrics
+from tests.tasks import prepared
+from tests.tasks.fakes import Fake
+from tests.training.tiny_run import WORDS
+from training import evaluation, restore
+
+TEXT = [" ".join(WORDS)] * 3
+LENGTH = 24
+rng = np.random.default_rng(0)
+HEADS = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
+
+
+def words(count):
+    return " ".join(rng.choice(WORDS, count))
+
+
+def example(kind, i):
+    """Example i of a kind; lengths and numbers of choices differ."""
+    text = words(3 + 4 * (i % 2))
+    if kind in ("class", "regression"):
+        label = ("left", "middle", "right")[i % 3] if kind == "class" else i / 4
+        return {"text": text, "text_b": words(2), "label": label}
+    if kind == "choice":
+        return {"context": text, "choices": [words(2) for _ in range(2 + i % 2)], "label": i % 2}
+    if kind == "tag":
+        several = [*text.split(), "listfile"]  # the last is of several pieces
+        return {"words": several, "tags": [("B-X", "I-X", "O")[len(word) % 3] for word in several]}
+    answer = text.split()[1]
+    return {"question": words(2), "context": text, "answers": [{"text": answer, "start": text.index(f" {answer}") + 1}]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Seven examples of each kind, as a user's own files."""
+    root = tmp_path_factory.mktemp("tasks")
+    for kind in HEADS:
+        lines = [example(kind, i) for i in range(9)]
+        prepared.write(root / kind, {"train.jsonl": lines, "validation.jsonl": lines[2:]})
+    unlabelled = [{"text": words(3), "text_b": words(2), "label": None} for _ in range(2)]
+    prepared.write(root / "class", {"test.jsonl": unlabelled})
+    prepared.write(root / "lm", {f"{split}.jsonl": [{"text": words(40)}] for split in ("train", "validation")})
+    return root
+
+
+def trained(tokenizer, heads, num_labels=3, family="bert", objective="masked_lm", **changes):
+    """A run that was never trained: random parameters of a model with the heads."""
+    config = get_base()
+    config.objective.name, config.data.sequence_length = objective, LENGTH
+    small = dict(layers=1, width=16, heads=2, ffn=16, vocab_size=tokenizer.vocab_size, vocab_multiple=1)
+    config.model.update(family=family, preset=dict(bert="base").get(family, "small"), **small | changes)
+    made = dataclasses.replace(models.resolve(config.model), heads_out=heads, num_labels=num_labels)
+    model = models.build(made)
+    shapes = meta.unbox(jax.eval_shape(lambda: model.init(jax.random.key(0), models.example_batch())["params"]))
+    random = np.random.default_rng(0)
+
+    def draw(path, leaf):  # biases are small, lest all answers are alike
+        return jnp.asarray(random.normal(0, 0.05 if path[-1].key == "bias" else 0.7, leaf.shape), jnp.float32)
+
+    params = jax.tree_util.tree_map_with_path(draw, shapes)
+    return restore.Trained(config, model, params, tokenizer, step=0)
+
+
+@pytest.fixture(scope="module")
+def wordpiece():
+    return tokenizers.train(TEXT, "wordpiece", 400, True, 0)
+
+
+@pytest.fixture(scope="module")
+def classifier(wordpiece):
+    return trained(wordpiece, ("class",))
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return trained(tokenizers.train(TEXT, "byte_bpe", 600, False, 0), ("lm",), family="gpt2", objective="causal_lm")
+
+
+def evaluate(run, kind, folder, split="validation", **options):
+    lines = []
+    options = dict(batch_size=4, max_tokens=3) | options
+    made = evaluation.evaluate(
+        run, f"jsonl:{kind}", split=split, files=str(folder / kind), report=lines.append, **options
+    )
+    return made, "\n".join(lines)
+
+
+def alone(run, apply, first, second=()):
+    """The outputs for one unpadded row, [CLS] first [SEP] second [SEP]."""
+    tables = run.tokenizer.tables
+    second = [*second, tables.sep] if len(second) else []
+    tokens = np.array([[tables.cls, *first, tables.sep, *second]], np.int32)
+    batch = {"tokens": tokens, "token_types": (np.arange(tokens.shape[1])[None] >= len(first) + 2).astype(np.int32)}
+    return jax.tree.map(lambda x: np.asarray(x[0]), apply({"params": run.params}, batch))
+
+
+def by_hand(run, apply, kind, one, names):
+    """The prediction for one example."""
+    encode = run.tokenizer.encode
+    if kind == "choice":
+        scores = [alone(run, apply, encode(one["context"]), encode(choice)).class_logits for choice in one["choices"]]
+        return int(np.argmax(np.ravel(scores)))
+    if kind == "tag":
+        pieces = [encode(word) for word in one["words"]]
+        logits = alone(run, apply, list(itertools.chain(*pieces))).tag_logits
+        firsts = np.cumsum([1, *map(len, pieces[:-1])])
+        return [names[np.argmax(logits[first])] for first in firsts]
+    if kind == "span":
+        (question, (ids, chars)) = encode(one["question"]), run.tokenizer.encode_with_offsets([one["context"]])[0]
+        starts, ends = alone(run, apply, question, ids).span_logits[len(question) + 2 : -1].T
+        score, first, last = max(
+            (starts[a] + ends[b], a, b) for a in range(len(ids)) for b in range(a, len(ids)) if b - a < 30
+        )
+        del score
+        return one["context"][chars[first, 0] : chars[last, 1]].strip()
+    logits = alone(run, apply, encode(one["text"]), encode(one["text_b"])).class_logits
+    return float(logits[0]) if kind == "regression" else int(np.argmax(logits))
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_answer_each_example_as_alone(kind, wordpiece, folder):
+    run = trained(wordpiece, (HEADS[kind],), num_labels=1 if kind in ("regression", "choice") else 3)
+    found, _ = evaluate(run, kind, folder)
+    apply = jax.jit(run.model.apply)
+    names = found.task.labels()
+    expected = [by_hand(run, apply, kind, one, names) for one in found.examples]
+    assert len(expected) == 7
+    if kind == "regression":
+        assert found.predictions == pytest.approx(expected, abs=1e-4)
+    else:
+        assert found.predictions == expected and len({str(one) for one in expected}) > 1
+    assert found.scores == metrics.score(found.task, expected, found.examples) or kind == "regression"
+    trivial = baselines.scores(found.task, "validation")
+    assert str(found.baselines) == str(trivial) and trivial  # NaN is not equal to itself
+    assert list(found.scores) == list(next(iter(trivial.values())))
+
+
+def test_answers_depend_neither_on_the_batch_nor_on_the_limit(classifier, folder):
+    whole, _ = evaluate(classifier, "class", folder)
+    small, _ = evaluate(classifier, "class", folder, batch_size=3)
+    first, _ = evaluate(classifier, "class", folder, limit=5)
+    train, _ = evaluate(classifier, "class", folder, split="train")
+    assert whole.predictions == small.predictions == train.predictions[2:]
+    assert whole.predictions[:5] == first.predictions and len(first.examples) == 5
+    assert [one["label"] for one in train.examples] == [0, 1, 2] * 3  # in order, each once
+
+
+def test_without_labels_there_are_predictions_and_no_scores(classifier, folder):
+    found, said = evaluate(classifier, "class", folder, split="test")
+    assert len(found.predictions) == 2 and found.scores is None and found.baselines == {}
+    assert "has no label" in said
+
+
+def test_words_and_choices_are_chosen_by_a_model_that_was_never_finetuned(writer, folder):
+    found, said = evaluate(writer, "class", folder)
+    assert set(found.predictions) <= {0, 1, 2} and "left, middle, right" in said
+    shown, _ = evaluate(writer, "choice", folder, limit=3)
+    apply = jax.jit(lambda tokens: jax.nn.log_softmax(writer.model.apply({"params": writer.params}, tokens).logits[0]))
+    for prediction, one in zip(shown.predictions, shown.examples, strict=True):
+        means = []
+        for choice in one["choices"]:
+            prompt, more = (writer.tokenizer.encode(text) for text in (one["context"], f" {choice}"))
+            room = LENGTH - max(len(writer.tokenizer.encode(f" {c}")) for e in shown.examples for c in e["choices"])
+            prompt = prompt[: room - 1]  # and the token that ends texts
+            ids = np.concatenate([prompt, more])
+            row = np.zeros((1, LENGTH), np.int32)
+            row[0, : len(ids)] = ids
+            places = np.arange(len(prompt) - 1, len(ids) - 1)
+            means.append(np.asarray(apply({"tokens": row}))[places, more].mean())
+        assert prediction == int(np.argmax(means))
+
+
+def test_a_model_that_has_learned_to_respond_may_say_anything(writer, folder):
+    config = writer.config.copy_and_resolve_references()
+    config.objective.name = "responses"
+    run = dataclasses.replace(writer, config=config)
+    found, said = evaluate(run, "class", folder, limit=3)
+    assert found.predictions == [None] * 3 and "3 of 3 answers are none that the task knows" in said
+    assert found.scores["accuracy"] == 0
+
+
+def test_plain_text_has_a_perplexity_by_words(writer, folder):
+    found, _ = evaluate(writer, "lm", folder)
+    (one,) = found.examples
+    nats = found.predictions[0].nats
+    assert found.scores == {"perplexity": pytest.approx(np.exp(nats / (len(one["text"].split()) + 1)))}
+    assert "unigram" in found.baselines
+
+
+def test_examples_are_shown_in_front_of_prompts_only(writer, classifier, folder):
+    with pytest.raises(ConfigError, match="--num_shots=2 .* without a prompt"):
+        evaluate(classifier, "class", folder, num_shots=2)
+    with pytest.raises(ConfigError, match="--num_shots=2"):
+        evaluate(writer, "lm", folder, num_shots=2)
+
+
+def test_the_first_training_examples_are_shown_with_their_labels(writer, folder, monkeypatch):
+    asked = []
+
+    def choose(self, examples, words, per_token=False):
+        asked.extend(example["inputs"] for example in examples)
+        return [0] * len(examples)
+
+    monkeypatch.setattr(evaluation.predict.LanguageModel, "choose", choose)
+    whole = dataclasses.replace(writer, config=writer.config.copy_and_resolve_references())
+    whole.config.data.sequence_length = 1024
+    found, _ = evaluate(whole, "class", folder, limit=2, num_shots=2)
+    first, second = itertools.islice(found.task.examples("train"), 2)
+    shown = [f"jsonl:class sentence1: {one['text']} sentence2: {one['text_b']}" for one in (first, second)]
+    for inputs, one in zip(asked, found.examples, strict=True):
+        prompt = f"jsonl:class sentence1: {one['text']} sentence2: {one['text_b']}"
+        assert inputs == f"{shown[0]} left\n\n{shown[1]} middle\n\n{prompt}"
+
+
+def test_a_run_is_read_as_it_was_trained():
+    config = get_base()
+    config.task.update(name="rte,cola", files="GLUE", limit=3)
+    made = evaluation._config(config, "cola", "")
+    assert made.task.files == "GLUE/cola" and made.task.instructions and made.task.limit == 0
+    config.task.name = "cola"
+    made = evaluation._config(config, "cola", "")
+    assert made.task.files == "GLUE" and not made.task.instructions
+    assert evaluation._config(config, "rte", "").task.files == ""
+
+
+@pytest.mark.parametrize("heads, num_labels, kind, message", [
+    (("mlm", "nsp"), 3, "class", "heads mlm, nsp, cannot answer task jsonl:class .*finetune it first"),
+    (("class",), 3, "tag", "of kind tag, this run has learned another: its heads are class"),
+    (("class",), 5, "class", "asks for one of 3 labels, this run's head gives 5 scores"),
+    (("class",), 3, "regression", "asks for a number, this run's head gives 3 scores"),
+    (("class",), 3, "lm", "takes a decoder with the head lm"),
+])  # fmt: skip
+def test_what_a_model_cannot_answer_is_refused(heads, num_labels, kind, message, classifier, folder):
+    config = dataclasses.replace(classifier.model.config, heads_out=heads, num_labels=num_labels)
+    run = dataclasses.replace(classifier, model=types.SimpleNamespace(config=config))
+    with pytest.raises(ConfigError, match=message):
+        evaluate(run, kind, folder)
+
+
+def test_a_split_that_is_missing_or_empty_is_refused(classifier, folder, monkeypatch):
+    with pytest.raises(DataError, match="test.jsonl"):
+        evaluate(classifier, "tag", folder, split="test")
+    empty = Fake("class", ("accuracy",), ("a", "b", "c"), train=[], test=[])
+    monkeypatch.setattr(evaluation.tasks, "get", lambda *_: empty)
+    with pytest.raises(DataError, match="the test split of task jsonl:class is empty"):
+        evaluate(classifier, "class", folder, split="test")

@@ -1,0 +1,158 @@
+"""Checkpoints that hold only what trained: the rest is made again, bit by bit, or the run says why it cannot be."""
+
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from errors import ConfigError
+from models import names
+from tests.training import finetuned, tiny_run
+from training import initial, restore
+from training.checkpoint import Checkpoints
+
+quiet = finetuned.quiet
+
+
+def assert_equal(got, expected):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), jax.device_get(expected))
+
+
+def reread(experiment, workdir, step=3):
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        return experiment.restore(checkpoints, step, quiet)
+    finally:
+        checkpoints.close()
+
+
+def copied(lora, path):
+    """(experiment, run, base) of which the base may be damaged."""
+    _, _, workdir = lora
+    origin, run = path / "origin", path / "run"
+    file = json.loads((workdir / "config.json").read_text())
+    shutil.copytree(file["init"]["checkpoint"], origin)
+    shutil.copytree(workdir, run)
+    file["init"]["checkpoint"] = str(origin)
+    (run / "config.json").write_text(json.dumps(file))
+    return run, origin
+
+
+@pytest.fixture(scope="module")
+def origin(root, tmp_path_factory):
+    return finetuned.pretrained(root, tmp_path_factory.mktemp("small") / "origin")
+
+
+@pytest.fixture(scope="module")
+def lora(root, origin, tmp_path_factory):
+    """(experiment, state, directory) of a run with LoRA after three steps."""
+    experiment = finetuned.build(root, origin, "lora")
+    state, _ = tiny_run.run(experiment, 3, experiment.new_state(quiet))
+    workdir = finetuned.save(experiment, state, tmp_path_factory.mktemp("lora") / "run")
+    return experiment, state, workdir
+
+
+def test_it_holds_what_trains_and_names_the_rest(lora, origin):
+    experiment, state, workdir = lora
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    told = checkpoints.read_seal(3)["base"]
+    assert told == [[str(origin), initial.Run(origin).identity()]]
+    held = checkpoints.restore(3, params=experiment.abstract_state.trainable)["params"]
+    checkpoints.close()
+    assert_equal(held, state.trainable)
+    tops = {name.split("/")[0] for name in names.flatten(held)}
+    assert tops == {"lora", "pooler", "classifier"}
+
+
+def test_resuming_goes_on_to_the_bit(root, origin, lora):
+    experiment, state, workdir = lora
+    again = finetuned.build(root, origin, "lora")
+    resumed = reread(again, workdir)
+    assert_equal(resumed, state)
+    # A step donates its state: both come from the checkpoint and the state of now.
+    continued, _ = tiny_run.run(experiment, 2, jax.tree.map(lambda leaf: leaf.copy(), state), start=3)
+    resumed, _ = tiny_run.run(again, 2, resumed, start=3)
+    assert_equal(resumed, continued)
+
+
+def test_other_verbs_see_the_merged_model(lora):
+    experiment, state, workdir = lora
+    trained = restore.load(workdir, quiet)
+    expected = experiment.model.merge(experiment.full_parameters(state))
+    assert not any(name.startswith("lora/") for name in names.flatten(trained.params))
+    assert jax.tree.structure(trained.params) == jax.tree.structure(expected)
+    assert_equal(trained.params, expected)
+
+
+def test_its_size(lora, origin):
+    """On disk, less what each directory has of names and places of arrays, however small they are."""
+
+    def size(workdir):
+        files = (workdir / "checkpoints" / "3").rglob("d/*")
+        return sum(path.stat().st_size for path in files if path.parent.parent.name.startswith("ocdbt"))
+
+    assert 0 < size(lora[2]) < 0.15 * size(origin)
+
+
+def test_a_changed_base_is_refused(root, lora, tmp_path):
+    run, origin = copied(lora, tmp_path)
+    damaged = origin / "checkpoints" / "3"
+    checkpoints = Checkpoints(damaged.parent)
+    (damaged / "params" / "more").write_text("other parameters")
+    checkpoints._seal(3, {"optimizer": True})  # as training would have left it
+    with pytest.raises(ConfigError, match=r"run hold only what trained on top of .*/origin has changed since"):
+        restore.load(run, quiet)
+    experiment = finetuned.build(root, origin, "lora")
+    with pytest.raises(ConfigError, match="has changed since"):
+        reread(experiment, run)
+
+
+def test_a_missing_base_is_refused_and_a_moved_one_can_be_named(lora, tmp_path, monkeypatch):
+    run, origin = copied(lora, tmp_path)
+    file, seal = run / "config.json", run / "checkpoints" / "3" / "seal.json"
+    told = json.loads(seal.read_text())
+    told["base"][0][0] = str(origin)
+    seal.write_text(json.dumps(told))
+    moved = origin.rename(tmp_path / "moved")
+    with pytest.raises(ConfigError, match=r"origin is missing: bring it back, or name its new place in .*config.json"):
+        restore.load(run, quiet)
+    config = json.loads(file.read_text())
+    config["init"]["checkpoint"] = str(moved)
+    file.write_text(json.dumps(config))
+    restore.load(run, quiet)
+    config["init"]["checkpoint"] = ""
+    file.write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match="names 0 such origins"):
+        restore.load(run, quiet)
+    # A relative place is of the directory that train.py ran in: elsewhere, the absolute one counts.
+    moved.rename(origin)
+    config["init"]["checkpoint"] = "origin"
+    file.write_text(json.dumps(config))
+    monkeypatch.chdir(pathlib.Path("/"))
+    restore.load(run, quiet)
+
+
+def test_a_run_in_its_second_stage(root, lora, tmp_path):
+    _, origin = copied(lora, tmp_path)
+    changes = dict(finetune__save="trainable", finetune__unfreeze_every=2)
+    experiment = finetuned.build(root, origin, "gradual", **changes)
+    again = finetuned.build(root, origin, "gradual", **changes)
+    state, identity = experiment.new_state(quiet), initial.Run(origin).identity()
+    away = origin.rename(tmp_path / "away")  # who trains on has read it, and says what it was
+    experiment, state = experiment.enter(1, state)
+    assert experiment.seal() == {"stage": 1, "base": [[str(origin), identity]]}
+    state = finetuned.moved(experiment, state)
+    workdir = finetuned.save(experiment, state, tmp_path / "gradual")
+    away.rename(origin)
+    assert_equal(reread(again.at_stage(1), workdir), state)
+    assert_equal(restore.load(workdir, quiet).params, experiment.full_parameters(state))
+
+
+def test_a_run_can_begin_with_one(root, lora):
+    _, _, workdir = lora
+    experiment = finetuned.build(root, workdir, "bitfit", seed=4)
+    start = names.flatten(experiment.full_parameters(experiment.new_state(quiet)))
+    assert_equal(start, names.flatten(restore.load(workdir, quiet).params))

@@ -1,0 +1,69 @@
+"""A run's directory that is written at once, and not by training."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+
+from configs import base
+from errors import ConfigError
+from training.checkpoint import Checkpoints
+
+CONFIG_PY = '''"""Goes on from what convert.py wrote: python train.py --config={path} --workdir={workdir}"""
+
+import pathlib
+
+from configs import base
+
+
+def get_config(arguments=""):
+    """What convert.py found; every option can be set on the command line."""
+    del arguments
+    return base.load(pathlib.Path(__file__).with_name("config.json"))
+'''
+
+
+def check_free(workdir):
+    """Refuses a directory that is not empty."""
+    workdir = pathlib.Path(workdir)
+    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+        raise ConfigError(f"{workdir} is there already and not empty: choose another directory, or remove it")
+
+
+@contextlib.contextmanager
+def appearing(workdir):
+    """A directory to write to, which becomes `workdir`, empty or not there, at the end if nothing went wrong."""
+    check_free(workdir)
+    partial = workdir.with_name(f".{workdir.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if workdir.exists():
+            workdir.rmdir()
+        os.replace(partial, workdir)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write(directory, workdir, config, tokenizer, params, *, step=0, seal=None):
+    """Writes all that a run's directory holds.
+
+    Args:
+        directory: where it is written.
+        workdir: what that becomes.
+        config: configuration of the run.
+        tokenizer: data.tokenizers.Tokenizer; None: the run has none.
+        params: tree of arrays for its only checkpoint.
+        step: of the checkpoint; 0: the parameters have the heads that the configuration names, whatever its objective.
+        seal: {key: value} that the checkpoint says of itself besides.
+    """
+    if tokenizer is not None:
+        tokenizer.save(directory / "tokenizer")
+    (directory / "config.py").write_text(CONFIG_PY.format(path=workdir / "config.py", workdir=workdir))
+    settings = base.to_dict(config)
+    (directory / "config.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
+    checkpoints = Checkpoints(directory / "checkpoints", config.checkpoint.keep)
+    meta = {"config": settings, "tokenizer": None if tokenizer is None else tokenizer.hash, "data": None}
+    checkpoints.save(step, params, None, meta | (seal or {}))
+    checkpoints.close()
