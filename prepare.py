@@ -14,17 +14,18 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after
 
 def main():
     """Opens the batches of both splits, which prepares whatever is missing."""
-    import data.pipeline
     import objectives
-    import tasks
-    from training import methods, resolve
+    from parallel import mesh as meshes
+    from training import build, methods, resolve
 
     config = resolve.resolve(CONFIG.value)
+    build.check_options(config)
+    methods.check(config)
+    objectives.check(config)
     tokenizer = resolve.open_tokenizer(config)
     objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
-    read = tasks.read_by(config, objective.rows)
-    for split in ("train", "validation"):
-        opened = data.pipeline.open_batches(config, tokenizer, objective.rows, split, read)
+    opened_data = build.open_data(config, tokenizer, objective, meshes.make_mesh(config.mesh), print)
+    for split, opened in zip(("train", "validation"), opened_data, strict=True):
         print(f"{split}: {opened.description}")
         for corpus in opened.corpora:
             print(f"  in {corpus.directory}")

@@ -18,6 +18,8 @@ from ml_collections import config_dict
 
 from errors import ConfigError
 
+NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # heads of tasks; those over the vocabulary come from pretraining
+NEW_OUTPUT = r"(classifier|tagger|span_head)/.*"  # their last layers
 NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
 
 
@@ -251,7 +253,9 @@ def _data():
     c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
     # Tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row
     c.sequence_length = 512
-    c.target_length = optional(int)  # tokens per row of the decoder; None: as the objective computes it
+    # Tokens per row of the decoder, None: as the objective computes it; of the answers of a decoder alone (responses)
+    # at most so many, None: as many as there is room for
+    c.target_length = optional(int)
     # windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by side
     c.packing = "windows"
     c.prefetch = 2  # batches prepared ahead by the reading thread
@@ -267,6 +271,7 @@ def _task():
     # What is learned of an example: class, regression, tag, span, choice or text; empty: as the task says. A task of
     # classes can be read as text, with words for labels (T5)
     c.kind = ""
+    c.labels = ()  # names of the classes or tags, in the order of the head's scores; filled in from the task
     c.limit = 0  # labelled training examples that are used, drawn by `seed`; 0: all
     # How texts of different lengths make a batch, which has the same examples in any case: pad (to
     # data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)
@@ -297,7 +302,7 @@ def _finetune():
     c.save = "auto"  # what checkpoints hold: all, trainable (and the name of the base), auto: that for small new parts
 
     c.unfreeze = "epochs"  # gradual: the next layer thaws after `unfreeze_every`; or on a plateau of validation's loss
-    c.unfreeze_every = duration("1 epochs")
+    c.unfreeze_every = optional(object)  # None: evenly, so that in the second half of the run everything trains
     c.patience = 2  # validations without improvement that are a plateau
     c.least_improvement = 0.0  # of the validation loss, to count as one
     c.probe_steps = duration("3 epochs")  # lp_ft: the head alone trains so long, then train.steps count for everything
@@ -343,8 +348,7 @@ def _train():
 def _optimizer():
     c = ml_collections.ConfigDict()
     c.name = "adamw"  # adamw, adam_no_bias_correction (BERT), adafactor, adagrad, lamb, lion, muon
-    # adagrad has no betas;
-    # adafactor takes none of beta1, beta2, epsilon: decay 1 - step ** -0.8, updates clipped at 1, scaled by parameter.
+    # adagrad has no betas; adafactor takes none of beta1, beta2, epsilon: decay 1 - step ** -0.8, updates clipped at 1.
     c.learning_rate = 1e-4  # peak
     # After warm-up: linear, cosine, inverse_sqrt or constant; slanted_triangular rises over warmup_steps and falls
     # linearly to final_fraction (ULMFiT: 1/32)
@@ -363,6 +367,7 @@ def _optimizer():
     c.multipliers = ((r".*", 1.0),)
     c.layer_decay = 1.0  # ELECTRA: 0.8; ULMFiT: 1 / 2.6
     c.clip_norm = 1.0  # gradients are scaled to this global norm at most; 0: never
+    c.scale_by_parameter = True  # adafactor: updates are in proportion to the size of their parameter
     c.muon_momentum = 0.95  # momentum of muon's matrices; all else runs adamw with the settings above
     return c
 
@@ -386,7 +391,8 @@ def get_base():
     c.init = ml_collections.ConfigDict()
     # Workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: all are initialised
     c.init.checkpoint = ""
-    # The tokenizer, and all options of `model` that are at their defaults, are those of init.checkpoint
+    # The tokenizer, and all options of `model` that are at their defaults, are those of init.checkpoint; False again
+    # once they are filled in
     c.init.inherit = False
     c.init.parameters = True  # False: what is inherited is the shape alone, and all parameters are initialised
     # Ordered rules (pattern over this model's names, name in that run or None for "not from there"); r"\1" is the

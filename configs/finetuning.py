@@ -47,7 +47,8 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
     method = options["method"]
     c.task.name = options["task"]
     c.task.limit = base.whole_number("limit", options["limit"])
-    c.init.inherit = True
+    # What an earlier task has left in the last layer is of other labels.
+    c.init.update(inherit=True, rules=((base.NEW_OUTPUT, None), *c.init.rules))
     c.objective.update(name=objective, pairs="none")
     c.finetune.method = method
     c.data.sequence_length = 128
@@ -64,6 +65,10 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
         lasts(c, "2 epochs")
         c.update(tiny or {})
         c.optimizer.learning_rate = TINY_RATES[method]
+    if c.task.limit:  # a hundred steps at least, however few the examples
+        epochs = 2 if options["tiny"] else 3
+        lasts(c, max(-(-epochs * c.task.limit // c.train.batch_size), 100))
+        c.optimizer.warmup_steps, c.train.eval_every = c.train.steps // 10, c.train.steps // 4
     _settle(c, method, options["tiny"])
     return c, options
 
@@ -73,19 +78,25 @@ def lasts(c, steps):
     c.train.steps = c.optimizer.decay_steps = steps
 
 
+def pack(c):
+    """Packs examples into rows, except under a prompt, which is in front of a row and so of one example."""
+    c.task.batching = "buckets" if c.finetune.method in ("prompt", "p_tuning") else "pack"
+
+
 def _settle(c, method, tiny):
     """What a method has beside its rate."""
     if method in ("linear_probe", "bitfit", "prompt"):
         c.optimizer.weight_decay = 0.0
-    if method in ("linear_probe", "lp_ft"):
-        c.finetune.probe_learning_rate = 1e-3 if c.optimizer.learning_rate < 1e-4 else 1e-2
     if method == "lp_ft":
+        c.finetune.probe_learning_rate = 1e-2 if tiny else 1e-3
         c.finetune.probe_steps = "1 epochs"
     if method in ("freeze", "last_layers"):
         c.finetune.layers = 1
-    if method == "gradual":  # Howard and Ruder 2018, sections 3.2 and 3.3
+    if method == "gradual":  # Howard and Ruder 2018, sections 3.2 and 3.3; theirs has an epoch for each of four layers
         c.optimizer.update(schedule="slanted_triangular", final_fraction=1 / 32, layer_decay=1 / 2.6)
-        c.finetune.unfreeze_every = "0.25 epochs"
-    if method == "prompt" and not tiny:  # Lester et al. 2021, section 3: Adafactor at a constant rate
-        c.optimizer.update(name="adafactor", schedule="constant", warmup_steps=0, clip_norm=0.0)
+    if method == "prompt" and not tiny:  # Lester et al. 2021, section 3: Adafactor without parameter scaling
+        c.optimizer.update(
+            name="adafactor", scale_by_parameter=False, schedule="constant", warmup_steps=0, weight_decay=1e-5,
+            clip_norm=0.0, multipliers=((base.NEW_OUTPUT, 3e-3), (r".*", 1.0)),
+        )  # fmt: skip
         c.finetune.prompt_length = 100

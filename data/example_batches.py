@@ -60,8 +60,9 @@ class ExampleBatches:
         batch_size: examples per step over all processes.
         multiple: the number of rows is a multiple of this where they are packed, so that they can be cut.
         drawing: data.poisson.Drawing among the examples of the only source, which decides what a step holds; or None.
-        shuffle: examples come epoch after epoch, each in a new order, without end. False: once, in order, one source
-            after the other, the last batch being filled up with rows without an example.
+        shuffle: examples come epoch after epoch, each in a new order, without end. False: once, each source in order,
+            and the sources mixed by their numbers of examples, so that the first batches hold something of each; the
+            last batch is filled up with rows without an example.
 
     Attributes:
         steps_per_epoch: float, steps until the source with the largest weight has been read once; an int without
@@ -87,6 +88,7 @@ class ExampleBatches:
         used = [len(source.used) for source in sources]
         self._firsts = np.concatenate([[0], np.cumsum(used)])
         self._order = Order(used, weights, seed=seed, shuffle=True) if shuffle else None
+        self._once = None if shuffle else _mixed(used)
         self._drawing = drawing
         self.steps_per_epoch = self._order.epoch / batch_size if shuffle else math.ceil(self._firsts[-1] / batch_size)
         shortest = min(int(source.sizes[source.used].min()) for source in sources)
@@ -159,13 +161,19 @@ class ExampleBatches:
             there = np.ones(len(elements), bool)
         else:
             there = elements < self._firsts[-1]
-            sources = np.searchsorted(self._firsts, np.where(there, elements, 0), side="right") - 1
-            rows = np.where(there, elements, 0) - self._firsts[sources]
+            numbers = self._once[np.where(there, elements, 0)]
+            sources = np.searchsorted(self._firsts, numbers, side="right") - 1
+            rows = numbers - self._firsts[sources]
         features = np.full(len(elements), -1)
         for number, source in enumerate(self.sources):
             mine = there & (sources == number)
             features[mine] = source.used[rows[mine]]
         return sources, features
+
+
+def _mixed(counts):
+    """The numbers of all examples, counted through the sources, in an order that has equal shares of each all along."""
+    return np.argsort(np.concatenate([(np.arange(count) + 0.5) / count for count in counts]), kind="stable")
 
 
 def pack(sizes, length):

@@ -51,13 +51,14 @@ def continuations(prompts, candidates, *, architecture, length, pad_id, decoder_
     """
     counts = [[len(candidate) for candidate in of_prompt] for of_prompt in candidates]
     most = max(map(max, counts))
-    room = length if architecture == "encoder_decoder" else length - most + 1  # a decoder does not read the last token
     for number, (prompt, of_prompt) in enumerate(zip(prompts, counts, strict=True)):
+        # A decoder does not read the last token.
+        room = length if architecture == "encoder_decoder" else length - max(of_prompt) + 1
         if not 0 < len(prompt) <= room or not min(of_prompt):
             raise DataError(
                 f"prompt {number} has {len(prompt)} tokens and its candidates have {of_prompt}: each needs at least "
-                f"one, and beside candidates of up to {most} a prompt has room for {room}; shorten it, or raise the "
-                "length of rows"
+                f"one, and beside candidates of up to {max(of_prompt)} a prompt has room for {room}; shorten it, or "
+                "raise the length of rows"
             )
     shape = (len(prompts), len(counts[0]))
     place = np.arange(length)

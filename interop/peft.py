@@ -2,8 +2,8 @@
 
 Its factors are those of torch's modules: lora_A [rank, in] and lora_B [out, rank], also for the Conv1D of GPT models.
 Where such a module holds several of our kernels (GPT's c_attn: query, key and value), it is written with a block of
-ranks for each of them, which is the same map exactly; and a fused module that was trained in one piece is read as
-kernels that each have a copy of its lora_A, which compute the same but train apart.
+ranks for each of them, of zeros where one is not adapted, which is the same map exactly; and a fused module that was
+trained in one piece is read as kernels that each have a copy of its lora_A, which compute the same but train apart.
 """
 
 import collections
@@ -251,12 +251,14 @@ def _their_factors(flat, lora, modules, class_name):
 
     tensors, ranks = {}, {}
     for path, module in modules.items():
-        pieces = [piece for piece in module.pieces if counts(piece)]
-        if not pieces:
+        adapted = [counts(piece) for piece in module.pieces]
+        if not any(adapted):
             continue
-        a_RD = np.zeros((len(pieces) * lora.rank, pieces[0].shape[0]), np.float32)
+        a_RD = np.zeros((len(adapted) * lora.rank, module.pieces[0].shape[0]), np.float32)
         b_OR = np.zeros((module.outputs, len(a_RD)), np.float32)
-        for number, piece in enumerate(pieces):
+        for number, piece in enumerate(module.pieces):
+            if not adapted[number]:
+                continue
             block = slice(number * lora.rank, (number + 1) * lora.rank)
             a, b = (flat[n] if piece.layer is None else flat[n][piece.layer] for n in factors_of(piece.kernel))
             a_RD[block] = a[: piece.shape[0]].T
@@ -323,15 +325,12 @@ def _our_factors(path, settings, factors, modules, wanted):
                 f"[{module.outputs}, rank]"
             )
         scale = _scale(settings, module_path, len(both["A"]))
-        for piece in module.pieces:
-            b_OR = both["B"][piece.rows]
-            # In a fused module, ranks that write to other kernels only are theirs.
-            own = b_OR.any(axis=0) if len(module.pieces) > 1 else np.ones(len(both["A"]), bool)
+        for piece, own in zip(module.pieces, _owned(module, both, settings.get("r", 8)), strict=True):
             if own.any():
-                found[piece.kernel][piece.layer or 0] = both["A"][own].T, b_OR[:, own].T, scale
+                found[piece.kernel][piece.layer or 0] = both["A"][own].T, both["B"][piece.rows][:, own].T, scale
                 scales[scale] = scales.get(scale, 0) + 1
     if not found:
-        raise ConfigError(f"{path / TENSORS} adapts nothing: all of its factors are zero, or there are none")
+        raise ConfigError(f"{path / TENSORS} adapts nothing: it has no factors, or only zeros")
     common = max(scales, key=scales.get)
     rank = max(a.shape[1] for layers in found.values() for a, _, _ in layers.values())
     flat, targets = {}, []
@@ -347,6 +346,22 @@ def _our_factors(path, settings, factors, modules, wanted):
             flat[name] = array if stack else array[0]
         targets += _rules(kernel, layers, stack)
     return Lora(rank, common * rank, (*targets, (r".*", False))), flat
+
+
+def _owned(module, both, rank):
+    """Which ranks of a module are each kernel's, bool [kernels, ranks].
+
+    Those of a block that we have written are its kernel's, without any where lora_A is zero; of other fused modules
+    those that write to the kernel, or to none yet (lora_B begins at zero).
+    """
+    count = len(module.pieces)
+    if count == 1:
+        return np.ones((1, len(both["A"])), bool)
+    writes = np.stack([both["B"][piece.rows].any(axis=0) for piece in module.pieces])
+    blocks = np.repeat(np.eye(count, dtype=bool), rank, axis=1)
+    if blocks.shape == writes.shape and not (writes & ~blocks).any():
+        return blocks & both["A"].any(axis=1)
+    return writes | ~writes.any(axis=0)
 
 
 def _rules(kernel, layers, stack):

@@ -109,8 +109,9 @@ class Prompt(nn.Module):
 def make_room(inputs, length):
     """The arrays of a stack (models.inputs.stream) that describe `length` places in front of the tokens as well.
 
-    The prompt has positions 0 to length - 1 and the text follows. It lies in the row's segment (a row has one beside
-    padding) and has the smallest rank of the row, so that all of the text sees it; its token type is 0.
+    The prompt has positions 0 to length - 1 and the text follows. It lies in the row's segment and has the smallest
+    rank of the row, so that all of the text sees it; its token type is 0. A row has one segment beside padding:
+    objectives refuse to pack texts behind a prompt.
     """
     if not length:
         return inputs

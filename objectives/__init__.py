@@ -92,7 +92,13 @@ def build(config, tables, model_config):
             f"the tokenizer has {tables.vocab_size} ids, the model room for {model_config.vocab_size}: set "
             f"model.vocab_size={tables.vocab_size} or more, or lower tokenizer.vocab_size"
         )
-    return objective.build(config, tables, model_config)
+    made = objective.build(config, tables, model_config)
+    if made.rows.kind == "documents" and model_config.prompt_length:
+        raise ConfigError(
+            "data.packing=documents puts several texts into a row, and a prompt (finetune.method=prompt or p_tuning) "
+            "is in front of one: set data.packing=windows"
+        )
+    return made
 
 
 def _families(architectures):

@@ -34,12 +34,13 @@ class Layout:
         types: whether tokens of a second text have type 1.
         both_orders: pairs are read in both orders.
         stride, max_question: of windows over long contexts, in tokens (span).
-        target_length: tokens of an answer at most (text, encoder-decoders).
+        target_length: tokens of an answer at most (text); of decoders 0: as many as the row has room for.
         loss_on_inputs: decoders predict prompts, too (text).
         target_start: ids before an answer, which count to neither its tokens nor `target_length` (text,
             encoder-decoders).
         decoder_start: id that the decoder of an encoder-decoder reads first.
         full_prefix: the tokens of a decoder's prompt see each other in both directions (text).
+        cut_left: prompts that are too long lose their beginning, not their end, as what is continued is that (text).
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Layout:
     target_start: tuple[int, ...] = ()
     decoder_start: int = 0
     full_prefix: bool = False
+    cut_left: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,7 @@ def rows(config, tables, model_config, **options):
             f"data.sequence_length={length} is too short for objective.name={config.objective.name}: it must be at "
             f"least {longest}, for special tokens and one of text"
         )
-    _check_batching(task, layout)
+    _check_batching(task, layout, model_config)
     return Rows(
         "examples", length, layout.start, layout.end, pad=padding(tables), layout=layout, batching=task.batching
     )
@@ -121,13 +121,14 @@ def _markers(config, tables, model_config):
     return dict(start=(start,), separator=(delimiter,), end=(extract,))
 
 
-def _check_batching(task, layout):
+def _check_batching(task, layout, model_config):
     """Refuses to pack what needs rows of its own. Unknown words are refused by data.example_batches."""
     reasons = {
         "task.kind=choice": layout.kind == "choice",
         "task.both_orders": layout.both_orders,
         "an encoder-decoder": layout.architecture == "encoder_decoder",
         "model.pooling=max or mean": layout.pool == "all" and layout.kind in ("class", "regression"),
+        "a prompt (finetune.method=prompt or p_tuning), which is in front of a row": model_config.prompt_length > 0,
     }
     for reason, holds in reasons.items():
         if task.batching == "pack" and holds:

@@ -32,21 +32,22 @@ class Responses(Objective):
         objective, data = config.objective, config.data
         frames.check_kind(config, ("text",), "supervised for labels")
         check_unread(config, task__both_orders=False)
-        if model_config.architecture == "decoder":
+        decoder, longest = model_config.architecture == "decoder", data.target_length
+        start = () if decoder else frames.text_start(config, tables)
+        if longest is not None and longest < len(start) + 2:
+            raise ConfigError(
+                f"data.target_length={longest} is too short for a token of text and what stands around it: it must be "
+                f"at least {len(start) + 2}"
+            )
+        if decoder:
             check_decoder(config, model_config)
-            check_unread(config, "a decoder", data__target_length=None)
             # What ends a text stands between prompt and response, too: a decoder must see where it is to answer.
             options = dict(loss_on_inputs=objective.loss_on_inputs, full_prefix=objective.prefix == "full")
+            options["target_length"] = longest or 0
         else:
-            target_length = data.sequence_length if data.target_length is None else data.target_length
-            check_positions(model_config, target_length, "data.target_length")
-            start = frames.text_start(config, tables)
-            if target_length < len(start) + 2:
-                raise ConfigError(
-                    f"data.target_length={target_length} is too short for a token of text and what stands around it: "
-                    f"it must be at least {len(start) + 2}"
-                )
-            options = dict(target_length=target_length - len(start), target_start=start)
+            longest = data.sequence_length if longest is None else longest
+            check_positions(model_config, longest, "data.target_length")
+            options = dict(target_length=longest - len(start), target_start=start)
         return cls(
             rows=frames.rows(config, tables, model_config, **options),
             outputs=("lm",),

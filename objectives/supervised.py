@@ -112,7 +112,7 @@ def _check_model(config, model_config):
         )
     if task.both_orders and task.kind not in ("class", "regression"):
         raise ConfigError(f"task.both_orders is for pairs with one label, not for task.kind={task.kind}: set it False")
-    if HEADS[task.kind] in ("class", "choice") and architecture in ("decoder", "recurrent", "encoder_decoder"):
+    if HEADS[task.kind] in ("class", "choice", "span") and architecture in ("decoder", "recurrent", "encoder_decoder"):
         if model_config.pooling == "first":
             raise ConfigError(f"model.pooling=first: {found}, whose first token has read nothing; set it to last")
     fewest = FEWEST_LABELS.get(task.kind, 1)

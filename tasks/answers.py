@@ -21,7 +21,7 @@ def spans(arrays, starts, ends, examples, *, n_best, max_answer, null_threshold)
             None: each question has an answer (SQuAD 1.1).
 
     Returns:
-        {id of the example, or its number as a string: answer, "" for none}.
+        List of str, the answer to each example, "" for none.
     """
     offsets = arrays["offsets"]
     best, null = {}, {}
@@ -36,11 +36,11 @@ def spans(arrays, starts, ends, examples, *, n_best, max_answer, null_threshold)
         if found is not None and found[0] > best.get(number, (-np.inf,))[0]:
             score, first, last = found
             best[number] = score, characters[0][first], characters[1][last]
-    answers = {}
+    answers = []
     for number, example in enumerate(examples):
         score, first, last = best.get(number, (-np.inf, 0, 0))
         none = null_threshold is not None and null[number] - score > null_threshold
-        answers[str(example.get("id", number))] = "" if none else example["context"][first:last].strip()
+        answers.append("" if none else example["context"][first:last].strip())
     return answers
 
 

@@ -21,7 +21,7 @@ class Task(abc.ABC):
                     targets). Or turns instead of both: a tuple of (role, text), of which those of "assistant" are
                     learned
         lm          text
-    A label that is not known (the test splits of GLUE) is None.
+    A label that is not known (the test splits of GLUE) is None; so are tags, answers, targets, the text of a last turn.
 
     Attributes:
         name: as in task.name.

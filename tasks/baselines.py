@@ -100,8 +100,12 @@ def _texts(task, examples):
 
 
 def _inputs(example):
-    """What an answer is given to: of a dialogue the turn before the last."""
-    return example["inputs"] if "inputs" in example else example["turns"][-2][1]
+    """What an answer is given to: of a dialogue the turn before the assistant's last one, "" where there is none."""
+    if "inputs" in example:
+        return example["inputs"]
+    turns = example["turns"]
+    last = max(number for number, (role, _) in enumerate(turns) if role == "assistant")
+    return turns[last - 1][1] if last else ""
 
 
 def _unigram(task, examples):

@@ -1,6 +1,7 @@
 """Public benchmarks as tasks: read from their own files or from tensorflow-datasets, described by a table of specs."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 import pathlib
@@ -13,7 +14,7 @@ from tasks import readers
 from tasks.base import SPLITS, Task
 from tasks.readers import Record
 
-FORMAT = 1  # part of every fingerprint: raise it when the same files come to give other examples
+FORMAT = 2  # part of every fingerprint: raise it when the same files come to give other examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Spec:
     """What a benchmark is made of.
 
     Attributes:
-        name, kind, metrics: see tasks.base.Task.
+        name, kind: see tasks.base.Task.
+        metrics: the same; where they depend on the labels, a function of those.
         tfds: {split: data set of tensorflow-datasets with its split}; {}: it has none.
         files: {split: Files}.
         fields: of a record: for classes and regression, the one or two texts.
@@ -43,7 +45,7 @@ class Spec:
         label: field of the label (class, regression, choice).
         labels: of classes and tags their names, of choices the words for the first, second, ...; None: the words in the
             training split, sorted.
-        words: {word in files: label} for words that are not labels themselves.
+        words: {word in files: label} for words that are not labels themselves; the label "" is one that is not known.
         flatten: record -> records, where one holds several examples.
         drop_unlabelled: leave out examples without a label (on which the annotators did not agree).
         units: of an lm task, what its results are given by: see tasks.metrics.units.
@@ -53,7 +55,7 @@ class Spec:
 
     name: str
     kind: str
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | Callable[[tuple[str, ...]], tuple[str, ...]]
     files: Mapping[str, Files]
     tfds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     fields: tuple[str, ...] = ()
@@ -77,10 +79,15 @@ class Benchmark(Task):
     """
 
     def __init__(self, spec, files="", tfds_dir=""):
-        self.spec, self.name, self.kind, self.metrics = spec, spec.name, spec.kind, spec.metrics
+        self.spec, self.name, self.kind = spec, spec.name, spec.kind
         self.units = spec.units
         self._files, self._tfds_dir = files and pathlib.Path(os.path.expanduser(files)), tfds_dir
         self._labels = spec.labels
+
+    @property
+    def metrics(self):
+        """See tasks.base.Task."""
+        return self.spec.metrics(self.labels()) if callable(self.spec.metrics) else self.spec.metrics
 
     def fingerprint(self):
         """See tasks.base.Task; of the splits that are there.
@@ -99,11 +106,14 @@ class Benchmark(Task):
         return hashlib.sha256(repr((FORMAT, self.name, parts)).encode()).hexdigest()
 
     def _state(self, split):
-        """What changes when the split does."""
+        """What changes when the split does, and not with the place of its folder."""
         if not self._files:
             return [self._tfds(split).fingerprint()]
-        stats = [(str(path), path.stat()) for path in self._paths(split)]
-        return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+        stats = [(path, path.stat()) for path in self._paths(split)]
+        return [
+            (path.relative_to(self._files).as_posix(), _content(path, stat.st_size, stat.st_mtime_ns))
+            for path, stat in stats
+        ]
 
     def labels(self):
         if self.kind not in ("class", "tag"):
@@ -116,7 +126,7 @@ class Benchmark(Task):
         found = set()
         for record in self.records("train"):
             if self.kind == "tag":
-                found.update(self._example(record)["tags"])
+                found.update(self._example(record)["tags"] or ())
             else:
                 found.add(_word(record[self.spec.label]))
         if len(found) < 2:
@@ -172,9 +182,9 @@ class Benchmark(Task):
                 example["label"] = self._place(value, self.labels(), record)
         elif self.kind == "tag":
             words, tags = example["words"], example["tags"]
-            if len(words) != len(tags):
+            if tags is not None and len(words) != len(tags):
                 raise DataError(f"{record.where}: {len(words)} words and {len(tags)} tags; each word has one tag")
-            example["tags"] = [self._place(tag, self.labels(), record) for tag in tags]
+            example["tags"] = tags and [self._place(tag, self.labels(), record) for tag in tags]
         return example
 
     def _example(self, record):
@@ -184,10 +194,10 @@ class Benchmark(Task):
 
     def _place(self, value, labels, record):
         """The place of a label in `labels`; None where there is none."""
-        if value is None or _word(value) in ("", "-1"):
-            return None
-        word = _word(value)
+        word = "" if value is None else _word(value)
         word = self.spec.words.get(word, word)
+        if not word or (word == "-1" and word not in labels):
+            return None
         if word not in labels:
             raise DataError(
                 f"{record.where}: unknown label {word!r}{suggest(word, labels) or ';'} {self.name} has "
@@ -197,7 +207,7 @@ class Benchmark(Task):
         return labels.index(word)
 
     def _score(self, value, record):
-        if value is None or value == "":
+        if value is None or self.spec.words.get(_word(value), value) == "":
             return None
         try:
             return float(value)
@@ -238,6 +248,17 @@ class Benchmark(Task):
                 )
             paths += found
         return paths
+
+
+@functools.cache
+def _content(path, size, modified):
+    """A hash of a file's content, read once in a process unless its size or time of modification changes."""
+    del size, modified
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _word(value):

@@ -126,7 +126,7 @@ _LANGUAGES = {"en": "English", "de": "German", "fr": "French", "ro": "Romanian"}
 
 def _translation(name, tfds, source, target):
     return Spec(
-        name=name, kind="text", metrics=("bleu",), example=_sides(source, target),
+        name=name, kind="text", metrics=("bleu", "bleu_intl"), example=_sides(source, target),
         prefix=f"translate {_LANGUAGES[source]} to {_LANGUAGES[target]}: ",
         files=_pairs_of_lines(source, target, (source, target)), tfds={split: f"{tfds}:{split}" for split in _SPLITS},
     )  # fmt: skip

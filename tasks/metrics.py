@@ -23,6 +23,7 @@ from errors import DataError
 from tasks import squad
 
 ROUGES = ("rouge1", "rouge2", "rougeLsum")
+NO_RELATION, OTHER = "no_relation", "Other"  # TACRED's and SemEval-2010's name for none of the relations
 UNKNOWN_NUMBER = -1.0  # what counts for an answer that is no number (T5)
 
 
@@ -57,6 +58,36 @@ def f1_macro(predictions, references):
     labels = sorted({*known, *names} - {"None"})
     value = sklearn.metrics.f1_score(names, known, labels=labels, average="macro", zero_division=0.0)
     return {"f1_macro": float(value)}
+
+
+def relation_f1_micro(predictions, references):
+    """F1 of all relations together, pairs that have none counting only where one is predicted (Zhang et al. 2017).
+
+    Args:
+        predictions, references: names of relations, "no_relation" among them.
+    """
+    labels = sorted({name for name in (*predictions, *references) if name not in (None, NO_RELATION)})
+    return {"relation_f1_micro": _f1_of(labels, predictions, references) if labels else 0.0}
+
+
+def relation_f1_macro(predictions, references):
+    """Mean F1 of SemEval-2010's relations but Other: its official "(9+1)-way" score (Hendrickx et al. 2010, section 4).
+
+    Both directions of a relation are one class, in which the wrong direction is a wrong answer.
+
+    Args:
+        predictions, references: names such as "Cause-Effect(e2,e1)" and "Other".
+    """
+    relations = sorted({name.partition("(")[0] for name in references} - {OTHER})
+    both = [[f"{relation}({direction})" for direction in ("e1,e2", "e2,e1")] for relation in relations]
+    scores = [_f1_of(labels, predictions, references) for labels in both]
+    return {"relation_f1_macro": float(np.mean(scores)) if scores else 0.0}
+
+
+def _f1_of(labels, predictions, references):
+    """F1 of the counts of some labels, added up."""
+    predictions = [f"{prediction}" for prediction in predictions]  # an unknown answer is of no label
+    return float(sklearn.metrics.f1_score(references, predictions, labels=labels, average="micro", zero_division=0.0))
 
 
 def matthews(predictions, references):
@@ -129,11 +160,16 @@ def bleu(predictions, references, tokenize="13a"):
     Args:
         predictions: strings.
         references: a sequence of strings for each.
-        tokenize: "13a" (mteval-v13a, WMT's) or "intl" (mteval-v14's international one, which T5 reports).
+        tokenize: "13a" (mteval-v13a, WMT's) or "intl" (mteval-v14's international one).
     """
     most = max(map(len, references))
     streams = [[mine[number] if number < len(mine) else None for mine in references] for number in range(most)]
     return {"bleu": float(sacrebleu.corpus_bleu(list(predictions), streams, tokenize=tokenize).score)}
+
+
+def bleu_intl(predictions, references):
+    """BLEU with the international tokenisation, which T5 reports (Raffel et al. 2020)."""
+    return {"bleu_intl": bleu(predictions, references, tokenize="intl")["bleu"]}
 
 
 def exact_match(predictions, references, normalize=squad.normalize):
@@ -215,29 +251,36 @@ def units(text, kind):
 
     Args:
         text: str.
-        kind: "words" (between white space, and one end of each line, blank lines too: WikiText, Penn Treebank, 1B
-            Words), "characters" (bytes of UTF-8: enwik8, text8) or "last_word" (that alone: LAMBADA).
+        kind: "words" (between white space, and one end of each line, blank lines too, the last of which may be the
+            text's: WikiText, Penn Treebank, 1B Words; see `ends_line`), "characters" (bytes of UTF-8: enwik8, text8)
+            or "last_word" (that alone: LAMBADA).
 
     Returns:
         a sequence of str or int.
     """
     if kind == "words":
-        lines = text.split("\n")
-        return text.split() + ["\n"] * max(1, len(lines) - (not lines[-1]))
+        return text.split() + ["\n"] * (text.count("\n") + ends_line(text, kind))
     return [last_word(text)[1]] if kind == "last_word" else text.encode()
+
+
+def ends_line(text, kind):
+    """Whether the end of a text is one of its `units`, which must be predicted too: the end of a line without one."""
+    return kind == "words" and not text.endswith("\n")
 
 
 METRICS = {
     "accuracy": accuracy,
     "f1": f1,
     "f1_macro": f1_macro,
+    "relation_f1_micro": relation_f1_micro,
+    "relation_f1_macro": relation_f1_macro,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,
     "entity_f1": entity_f1,
     "rouge": rouge,
     "bleu": bleu,
-    "bleu_intl": functools.partial(bleu, tokenize="intl"),
+    "bleu_intl": bleu_intl,
     "exact_match": exact_match,
     "trivia_qa": functools.partial(exact_match, normalize=squad.normalize_trivia_qa),
     "squad": answers,
@@ -247,6 +290,7 @@ METRICS = {
     "bits_per_character": bits_per_character,
     "last_word_accuracy": last_word_accuracy,
 }
+_OF_NAMES = ("relation_f1_micro", "relation_f1_macro")  # metrics that are given names of classes, not their numbers
 
 
 def score(task, predictions, examples):
@@ -280,14 +324,19 @@ def score(task, predictions, examples):
 
 
 def references(task, example):
-    """What an answer in words may be: a tuple of str (kinds span, text; choice and class with `references`)."""
+    """What an answer in words may be: a tuple of str, None where that is not known.
+
+    Of kinds span and text; choice and class with `references`.
+    """
     if task.kind == "span":
-        return tuple(text for text, _ in example["answers"])
+        return None if example["answers"] is None else tuple(text for text, _ in example["answers"])
     if "references" in example:
         return tuple(example["references"])
     if "turns" in example:
-        return (next(text for role, text in reversed(example["turns"]) if role == "assistant"),)
-    return (example["targets"],)
+        text = next(text for role, text in reversed(example["turns"]) if role == "assistant")
+    else:
+        text = example["targets"]
+    return None if text is None else (text,)
 
 
 def _references(task, examples, metric):
@@ -295,18 +344,21 @@ def _references(task, examples, metric):
     if task.kind == "lm":
         texts = [example["text"] for example in examples]
         return texts if metric == "last_word_accuracy" else [len(units(text, task.units)) for text in texts]
-    if task.kind == "tag":
-        names = task.labels()
-        tags = [[names[tag] for tag in example["tags"]] for example in examples]
-        return tags if metric == "entity_f1" else list(itertools.chain.from_iterable(tags))
     if task.kind in ("span", "text") or metric == "record":
-        return [references(task, example) for example in examples]
-    labels = [example["label"] for example in examples]
+        labels = [references(task, example) for example in examples]
+    else:
+        labels = [example["tags" if task.kind == "tag" else "label"] for example in examples]
     if None in labels:
         raise DataError(
             f"task {task.name} cannot be scored here: example {labels.index(None)} of the split has no label (the test "
             "labels of public benchmarks are often kept back). Use the validation split"
         )
+    names = task.labels()
+    if metric in _OF_NAMES:
+        return [names[label] for label in labels]
+    if task.kind == "tag":
+        tags = [[names[tag] for tag in some] for some in labels]
+        return tags if metric == "entity_f1" else list(itertools.chain.from_iterable(tags))
     return labels
 
 
@@ -320,4 +372,7 @@ def _comparable(task, predictions, examples, metric):
     if task.kind == "choice" and metric == "record":
         pairs = zip(predictions, examples, strict=True)
         return ["" if place is None else example["choices"][place] for place, example in pairs]
+    if metric in _OF_NAMES:
+        names = task.labels()
+        return [None if label is None else names[label] for label in predictions]
     return predictions

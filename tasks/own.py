@@ -12,7 +12,8 @@ with the fields of tasks.base.Task:
                         (.jsonl only)
     lm                  text
 
-Classes and tags are the words in the training split, sorted.
+Classes and tags are the words in the training split, sorted. Of test, what is to be predicted may be left out: label,
+tags, answers (in .tsv answer and start), targets, the text of a last turn.
 """
 
 import functools
@@ -21,12 +22,21 @@ from errors import DataError
 from tasks import readers
 from tasks.base import SPLITS
 from tasks.benchmarks import Files, Spec
+from tasks.readers import Record
 
 FORMATS = ("jsonl", "tsv")
+
+
+def _tag_metrics(labels):
+    """Of entities, if that is what the tags are."""
+    entities = all(label == "O" or label.startswith(("B-", "I-")) for label in labels)
+    return ("entity_f1", "accuracy") if entities else ("accuracy", "f1_macro")
+
+
 METRICS = {
     "class": ("accuracy", "f1_macro"),
     "regression": ("pearson", "spearman"),
-    "tag": ("entity_f1", "accuracy"),
+    "tag": _tag_metrics,
     "span": ("squad",),
     "choice": ("accuracy",),
     "text": ("rouge", "exact_match"),
@@ -39,16 +49,24 @@ def spec(name):
     form, _, kind = name.partition(":")
     if form not in FORMATS or kind not in METRICS:
         return None
-    read = readers.json_lines if form == "jsonl" else readers.tsv
+    read = readers.json_lines if form == "jsonl" else functools.partial(readers.tsv, exact=True)
+    read_test = functools.partial(_perhaps_unlabelled, read, form == "jsonl", kind)
     return Spec(
         name=name,
         kind=kind,
         metrics=METRICS[kind],
-        files={split: Files(read, (f"{split}.{form}",)) for split in SPLITS},
+        files={split: Files(read_test if split == "test" else read, (f"{split}.{form}",)) for split in SPLITS},
         labels=None if kind in ("class", "tag") else (),
         example=functools.partial(_EXAMPLES[kind], form == "jsonl"),
         units="words" if kind == "lm" else "",
     )
+
+
+def _perhaps_unlabelled(read, is_json, kind, path):
+    """The records of a split in which what is to be predicted, where it is left out, is None."""
+    fields = {"tag": ("tags",), "span": ("answers",) if is_json else ("answer", "start"), "text": ("targets",)}
+    for record in read(path):
+        yield Record(dict.fromkeys(fields.get(kind, ())) | record, record.where)
 
 
 def _texts(is_json, record):
@@ -57,10 +75,16 @@ def _texts(is_json, record):
 
 
 def _tag(is_json, record):
-    return {key: _strings(record, key) if is_json else record[key].split() for key in ("words", "tags")}
+    def strings(field):
+        return _strings(record, field) if is_json else record[field].split()
+
+    return {"words": strings("words"), "tags": None if record["tags"] is None else strings("tags")}
 
 
 def _span(is_json, record):
+    texts = {"question": _text(record, "question"), "context": _text(record, "context")}
+    if record["answers" if is_json else "answer"] is None:
+        return texts | {"answers": None}
     if is_json:
         found = [(_text(answer, "text"), answer["start"]) for answer in record.each("answers")]
     else:
@@ -72,7 +96,7 @@ def _span(is_json, record):
             f"{record.where}: an answer begins at {[start for _, start in found]}, where the number of its first "
             "character in the context is expected"
         ) from None
-    return {"question": _text(record, "question"), "context": _text(record, "context"), "answers": answers}
+    return texts | {"answers": answers}
 
 
 def _choice(is_json, record):
@@ -86,9 +110,13 @@ def _choice(is_json, record):
 
 def _sides(is_json, record):
     if "turns" in record:
-        return {"turns": tuple((_text(turn, "role"), _text(turn, "text")) for turn in record.each("turns"))}
+        turns = record.each("turns")
+        asked = bool(turns) and turns[-1].get("text") is None  # for a last turn that is not known
+        known = tuple((_text(turn, "role"), _text(turn, "text")) for turn in turns[: len(turns) - asked])
+        return {"turns": known + (((_text(turns[-1], "role"), None),) if asked else ())}
     references = {"references": tuple(_strings(record, "references"))} if "references" in record else {}
-    return {key: _text(record, key) for key in ("inputs", "targets")} | references
+    targets = None if record["targets"] is None else _text(record, "targets")
+    return {"inputs": _text(record, "inputs"), "targets": targets} | references
 
 
 def _document(is_json, record):

@@ -49,12 +49,11 @@ def from_heads(task, examples, features, scored, settings, unanswerable=None):
         return [[names[tag] for tag in some] for some in tags]
     if unanswerable is None:
         unanswerable = any(not example["answers"] for example in examples)
-    spans = answers.spans(
+    return answers.spans(
         features.arrays, [scores[:, 0] for scores in found], [scores[:, 1] for scores in found], examples,
         n_best=settings.n_best, max_answer=settings.max_answer,
         null_threshold=settings.null_threshold if unanswerable else None,
     )  # fmt: skip
-    return [spans[str(example.get("id", number))] for number, example in enumerate(examples)]
 
 
 def head_scores(outputs, kind):
@@ -100,13 +99,27 @@ class LanguageModel:
         return room
 
     def prompts(self, examples, answer):
-        """[int32 array] of the tokens that each example is answered after, with room for `answer` tokens."""
-        layout = dataclasses.replace(self.layout, length=self.room(answer))
-        arrays = encoding.encode([_unanswered(example) for example in examples], self.tokenizer, layout, ())
-        for line in encoding.describe(arrays, layout):
+        """[int32 array] of the tokens that each example is answered after.
+
+        Args:
+            examples: of kind text.
+            answer: tokens that there must be room for behind a prompt: of all, or a sequence with those of each.
+        """
+        rooms = self._rooms(examples, answer)
+        found, cut = [None] * len(examples), [np.zeros(0, np.int32)]
+        for room in sorted(set(rooms)):
+            mine = [number for number, own in enumerate(rooms) if own == room]
+            layout = dataclasses.replace(self.layout, length=room)
+            arrays = encoding.encode([_unanswered(examples[i]) for i in mine], self.tokenizer, layout, ())
+            for number, (a, b) in zip(mine, itertools.pairwise(arrays["offsets"]), strict=True):
+                found[number] = arrays["tokens"][a:b]
+            cut.append(arrays["cut"])
+        for line in encoding.describe({"cut": np.concatenate(cut)}, self.layout):
             self.report(line)
-        offsets = arrays["offsets"]
-        return [arrays["tokens"][a:b] for a, b in itertools.pairwise(offsets)]
+        return found
+
+    def _rooms(self, examples, answer):
+        return [self.room(tokens) for tokens in np.broadcast_to(answer, len(examples)).tolist()]
 
     def show(self, examples, name, training, count, answer):
         """Examples with others in front; see tasks.shots.
@@ -116,12 +129,15 @@ class LanguageModel:
             name: of the task.
             training: iterable of examples of kind text, the first `count` of which are shown.
             count: how many.
-            answer: tokens that an answer may have.
+            answer: tokens that an answer may have: of all, or a sequence with those of each.
         """
         layout = self.layout
-        room = self.room(answer) - len(layout.start + layout.end + (() if self.two_streams else layout.separator))
+        special = len(layout.start + layout.end + (() if self.two_streams else layout.separator))
         given = shots.first(training, count, name)
-        shown = [shots.show(one, given, lambda text: len(self.tokenizer.encode(text)) <= room) for one in examples]
+        shown = [
+            shots.show(one, given, lambda text, room=room: len(self.tokenizer.encode(text)) + special <= room)
+            for one, room in zip(examples, self._rooms(examples, answer), strict=True)
+        ]
         counts = [number for _, number in shown]
         if min(counts) < count:
             self.report(f"{name}: prompts have room for {np.mean(counts):.1f} of {count} examples in front, on average")
@@ -147,8 +163,8 @@ class LanguageModel:
             [int], the place of the answer among the words.
         """
         ids = [[self._answer(word) for word in some] for some in words]
-        longest, widest = max(len(one) for some in ids for one in some), max(map(len, ids))
-        prompts, found = self.prompts(examples, longest), []
+        sizes, widest = [max(map(len, some)) for some in ids], max(map(len, ids))
+        longest, prompts, found = max(sizes), self.prompts(examples, sizes), []
         ids = [some + [some[-1]] * (widest - len(some)) for some in ids]  # of equal ones the first is the answer
         for first in range(0, len(prompts), self.batch_size):
             here = slice(first, first + self.batch_size)
@@ -167,7 +183,8 @@ class LanguageModel:
     def likelihoods(self, texts, units=""):
         """[metrics.Likelihood] of texts: each token is predicted from half a row at least, where there is so much.
 
-        What stands before a text is the token that texts begin with, or else the one that ends them.
+        What stands before a text is the token that texts begin with, or else the one that ends them. The latter is
+        predicted behind a text whose end is one of its units (metrics.ends_line).
 
         Args:
             texts: list of str.
@@ -177,6 +194,8 @@ class LanguageModel:
         rows, owners = [], []
         for number, text in enumerate(texts):
             ids = self._text(text)
+            if metrics.ends_line(text, units):
+                ids = np.append(ids, np.array(self.layout.end, np.int32))
             counted = self._common(text, metrics.last_word(text)[0]) if units == "last_word" else 1
             for first in range(0, max(len(ids) - 1, 1), length // 2):
                 known = 0 if first == 0 else length - length // 2  # targets that the window before has scored

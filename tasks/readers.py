@@ -78,24 +78,25 @@ def lines(path):
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def tsv(path, *, columns=(), rename=None, skip_short=False):
+def tsv(path, *, columns=(), rename=None, skip_short=False, exact=False):
     """Rows of a tab-separated file in which quotes mean nothing.
 
     Args:
         columns: names of the columns of a file without a header; (): the first line names them.
         rename: {name of a column: our name}.
         skip_short: leave out rows that are cut off, instead of refusing them (QQP's training file has a few).
+        exact: refuse rows with more cells than columns, too; they are ignored otherwise, as some benchmarks need.
     """
     rows = lines(path)
     names = columns or next(rows, ("", ""))[1].split("\t")
     for where, line in rows:
         cells = line.split("\t")
-        if len(cells) >= len(names):
+        if len(cells) == len(names) or (len(cells) > len(names) and not exact):
             yield _renamed(Record(zip(names, cells, strict=False), where), rename or {})
         elif line and not skip_short:
             raise DataError(
                 f"{where}: {len(cells)} columns, where {len(names)} are expected ({', '.join(names)}): "
-                "is the line cut off, or not separated by tabs?"
+                "is the line cut off, not separated by tabs, or a tab within a text?"
             )
 
 

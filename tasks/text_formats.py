@@ -156,9 +156,12 @@ def spaced(text):
 
 def _span(example):
     """SQuAD: spaced, the first answer is learned; the answers of the example are spaced too, as answers will be."""
+    inputs = f"question: {spaced(example['question'])} context: {spaced(example['context'])}"
+    if example["answers"] is None:
+        return {"inputs": inputs, "targets": NO_LABEL, "example": example}
     answers = tuple((spaced(text), start) for text, start in example["answers"])
     return {
-        "inputs": f"question: {spaced(example['question'])} context: {spaced(example['context'])}",
+        "inputs": inputs,
         "targets": answers[0][0] if answers else NO_ANSWER,
         "references": tuple(text for text, _ in answers) or (NO_ANSWER,),
         "example": example | {"answers": answers},

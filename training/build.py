@@ -15,7 +15,8 @@ from errors import ConfigError
 from models import names
 from models.composite import Composite
 from parallel import mesh as meshes
-from training import methods, private, resolve, trainable
+from tasks import embedded
+from training import initial, methods, private, resolve, runs, trainable
 from training.durations import to_steps
 from training.experiment import Experiment
 from training.optimizer import make_optimizer
@@ -57,8 +58,9 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
             f"train.microbatches={config.train.microbatches}: objective.name={config.objective.name} compares the rows "
             "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"
         )
-    _check_task(config, objective)
-    batches, validation = _open_data(config, tokenizer, objective, mesh, report)
+    batches, validation = open_data(config, tokenizer, objective, mesh, report)
+    if tokenizer_directory is None and (line := _seen(config)):
+        report(line)
     objective = objective.with_counts(batches.counts)
     for part in (batches, validation):
         objective.check_rows(part)
@@ -134,8 +136,13 @@ def _check_task(config, objective):
         )
 
 
-def _open_data(config, tokenizer, objective, mesh, report):
-    """The data.pipeline.Data of both splits."""
+def open_data(config, tokenizer, objective, mesh, report):
+    """The data.pipeline.Data of both splits, which are prepared if they are not there yet.
+
+    Raises:
+        ConfigError, DataError: what is wrong and how to mend it.
+    """
+    _check_task(config, objective)
     read = tasks.read_by(config, objective.rows)
     cuts = mesh.shape["data"] * mesh.shape["fsdp"] * config.train.microbatches
     # Predictions are made row by row.
@@ -146,6 +153,22 @@ def _open_data(config, tokenizer, objective, mesh, report):
         data.pipeline.open_batches(config, tokenizer, wanted, split, read, multiple=cuts, report=report)
         for split, wanted in rows.items()
     ]
+
+
+def _seen(config):
+    """A line where the run that this one begins with has read texts that its task is judged by; else None."""
+    task = tasks.TASKS.get(config.task.name)
+    if task is None or not config.init.checkpoint:
+        return None
+    if initial.is_hugging_face(config.init.checkpoint) or not config.init.parameters:
+        return None
+    theirs = runs.load_config(config.init.checkpoint).data
+    if "pydocs" not in theirs.source or theirs.validation_share >= embedded.HELD_OUT_SHARE or theirs.validation_source:
+        return None
+    return (
+        f"Note: {config.init.checkpoint} has read documents that {task.name} is judged by, though not their labels; "
+        f"pretrain with --config.data.validation_share={embedded.HELD_OUT_SHARE} to keep them apart"
+    )
 
 
 def _stage(config, objective, model_config, parameters, schedule, stages, number):

@@ -14,7 +14,7 @@ class CompiledSteps:
 
     def __init__(self, report):
         self._report = report
-        self._made = {}
+        self._made, self._stage = {}, None
 
     def __call__(self, experiment, rows):
         """The step for some rows.
@@ -30,6 +30,9 @@ class CompiledSteps:
         key = (experiment.stage, *sorted((name, array.shape) for name, array in rows.items()))
         if key in self._made:
             return *self._made[key], 0.0
+        if self._stage != experiment.stage:  # a stage does not come again
+            self._made.clear()
+            self._stage = experiment.stage
         began = time.perf_counter()
         traced = experiment.trace_train_step(rows)
         flops = cost.count_flops(traced.jaxpr)

@@ -71,9 +71,11 @@ def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shot
     examples = list(task.examples(split))
     if not examples:
         raise DataError(f"the {split} split of task {name} is empty: give a split with examples")
-    unanswerable = task.kind == "span" and any(not example["answers"] for example in examples)
-    examples = examples[: limit or None]
     answers = _answers_with(trained.model.config, task)
+    unanswerable = answers == "head" and task.kind == "span" and _unanswerable(task, examples)
+    examples = examples[: limit or None]
+    if num_shots and split == "train":
+        raise ConfigError(f"--num_shots={num_shots} shows training examples with their answers: score another --split")
     if num_shots and (answers != "text" or task.kind == "lm"):
         raise ConfigError(
             f"--num_shots={num_shots} puts examples in front of prompts; this run answers {name} without a prompt"
@@ -97,6 +99,13 @@ def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shot
     return Evaluation(task, examples, predictions, scores, _baselines(task, examples, report))
 
 
+def _unanswerable(task, examples):
+    """Whether questions may have no answer; where answers are kept back, as in training."""
+    if all(example["answers"] is None for example in examples):
+        examples = task.examples("train")
+    return any(example["answers"] == () for example in examples)
+
+
 def _config(config, name, files):
     """The run's configuration, with the task in place of its own."""
     config = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
@@ -105,7 +114,7 @@ def _config(config, name, files):
     if not files and name in learned and config.task.files:
         own = name in tasks.TASKS
         files = "" if own else os.path.join(config.task.files, name) if several else config.task.files
-    config.task.update(name=name, files=files, kind="", limit=0, batching="buckets")
+    config.task.update(name=name, files=files, kind="", labels=(), limit=0, batching="buckets")
     config.task.instructions = config.task.instructions or several  # as tasks that are mixed always have them
     config.model.num_labels = None
     config.init.inherit = False  # it is resolved
@@ -140,7 +149,7 @@ def _answers_with(model, task):
 
 def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
-    _check_head(trained.model.config, task)
+    order = _order(trained.config.task.labels, trained.model.config, task)
     config.objective.name = "supervised"
     config = resolve.resolve(config)
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
@@ -164,13 +173,23 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
     def scored():
         for step in range(batches.steps_per_epoch):
             rows = batches.batches(step)
-            yield np.asarray(head(params, jax.device_put(rows, places))), rows["row_id"]
+            scores = np.asarray(head(params, jax.device_put(rows, places)))
+            yield scores if order is None else scores[..., order], rows["row_id"]
 
     return predict.from_heads(task, examples, features, scored(), config.task, unanswerable)
 
 
-def _check_head(model, task):
-    """Refuses a head of another kind, or for other labels."""
+def _order(learned, model, task):
+    """The places of the task's labels among those that a head has learned; None where they are the same.
+
+    Args:
+        learned: config.task.labels of the run; () where it has none, or does not know them.
+        model: ModelConfig.
+        task: the Task.
+
+    Raises:
+        ConfigError: the head is of another kind, or for other labels.
+    """
     head = predict.HEAD_OF[task.kind]
     if head not in model.heads_out:
         raise ConfigError(
@@ -184,6 +203,14 @@ def _check_head(model, task):
             f"task {task.name} asks for {what}, this run's head gives {model.num_labels} scores: finetune a model for "
             "the task (configs/finetune/)"
         )
+    if head not in ("class", "tag") or not learned or tuple(learned) == tuple(task.labels()):
+        return None
+    if set(learned) != set(task.labels()):
+        raise ConfigError(
+            f"task {task.name} has the labels {', '.join(task.labels())}, this run has learned {', '.join(learned)}: "
+            "finetune a model for the task (configs/finetune/)"
+        )
+    return [list(learned).index(label) for label in task.labels()]
 
 
 def writer(trained, config=None, batch_size=1, report=print):
@@ -205,8 +232,10 @@ def writer(trained, config=None, batch_size=1, report=print):
         config.data.target_length = None
     rows = objectives.build(config, trained.tokenizer.tables, trained.model.config).rows
     layout = rows.layout
-    if decoder and name != "responses":  # it has not learned that what ends texts stands before answers, too
-        layout = dataclasses.replace(layout, separator=())
+    if name != "responses":  # it goes on from the end of a prompt
+        layout = dataclasses.replace(layout, cut_left=True)
+        if decoder:  # which has not learned that what ends texts stands before answers, too
+            layout = dataclasses.replace(layout, separator=())
     return predict.LanguageModel(
         trained.model, trained.params, trained.tokenizer, layout, rows.pad, prefix, batch_size, report
     )
@@ -214,11 +243,27 @@ def writer(trained, config=None, batch_size=1, report=print):
 
 def _likelihoods(writes, task, examples):
     texts = [example["text"] for example in examples]
+    if lost := _lost(writes.tokenizer, texts):
+        writes.report(
+            f"{task.name}: the tokenizer does not give back the text: {lost[0]!r} becomes {lost[1]!r}. What is lost "
+            f"counts but is not predicted: {task.metrics[-1]} is lower than that of the text"
+        )
     found = writes.likelihoods(texts, task.units)
     if "last_word_accuracy" in task.metrics:
         words = writes.last_words(texts)
         found = [dataclasses.replace(one, last_word=word) for one, word in zip(found, words, strict=True)]
     return found
+
+
+def _lost(tokenizer, texts):
+    """(a piece of one of the first texts, what a tokenizer makes of it) where they differ, or None."""
+    for text in texts[:10]:
+        read = text[:2000]
+        written = tokenizer.decode(tokenizer.encode(read))
+        if written != read:
+            place = len(os.path.commonprefix([read, written]))
+            return tuple(some[max(place - 20, 0) : place + 20] for some in (read, written))
+    return None
 
 
 def _from_text(task, config, writes, split, examples, responds, max_tokens, num_shots):
@@ -251,8 +296,8 @@ def _continued(task, writes, examples, num_shots):
     writes.report(f"{task.name}: the run was never finetuned; the choice with the most probable tokens is its answer")
     prompts, choices = [_continuation(one) for one in examples], [one["choices"] for one in examples]
     if num_shots:
-        room = max(map(writes.longest, choices))
-        prompts = writes.show(prompts, task.name, map(_continuation, task.examples("train")), num_shots, room)
+        rooms = [writes.longest(some) for some in choices]
+        prompts = writes.show(prompts, task.name, map(_continuation, task.examples("train")), num_shots, rooms)
     return writes.choose(prompts, choices, per_token=True)
 
 

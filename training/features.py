@@ -18,6 +18,13 @@ from models import names
 from models.features import has_transform
 from training import methods
 
+FORMAT = 1  # counted up when the same parameters and data come to give other features
+LARGEST = 16 * 2**30  # bytes of features that are kept
+# Of a model's configuration, what its frozen body computes does not depend on.
+AS_FAST = (
+    "scan", "remat", "attention_backend", "dropout", "attention_dropout", "activation_dropout", "final_dropout",
+    "head_dropout", "pooler_dropout", "heads_out", "num_labels", "feature_norm", "feature_size",
+)  # fmt: skip
 # Of a batch where they are, beside its features; segments only of kind span, whose places are chosen among the text's.
 KEPT = ("labels", "label_weights", "choice_weights", "segments")
 
@@ -62,11 +69,12 @@ class Features:
     Attributes:
         num_rows: examples.
         features: f32 [num_rows, ...], mapped from its file.
+        choice_weights: f32 [num_rows, C], 0 for choices that an example has not; None where there are none.
     """
 
     def __init__(self, arrays):
         self._arrays = arrays
-        self.features = arrays["features"]
+        self.features, self.choice_weights = arrays["features"], arrays.get("choice_weights")
         self.num_rows = len(self.features)
 
     def rows(self, indices, epochs):
@@ -203,13 +211,14 @@ def with_features(experiment, state, fresh, report):
         ConfigError: features are to be fitted but not kept.
     """
     f = experiment.config.finetune
-    if f.method != "linear_probe":
+    if len(experiment.stages) > 1:
         return experiment, state
     reason = _hindrance(experiment)
     if reason and (f.feature_norm == "standard" or f.feature_size):
         raise ConfigError(f"finetune.feature_norm and feature_size are fitted on kept features, but {reason}")
-    if reason:
+    if reason and f.method == "linear_probe":
         report(f"Features are not kept: {reason}")
+    if reason:
         return experiment, state
     kept = {split: _keep(experiment, state, data, report) for split, data in _splits(experiment).items()}
     if fresh and has_transform(experiment.model.config):
@@ -240,14 +249,21 @@ def _hindrance(experiment):
         return f"the states of tokens have one length with task.batching=pad only, not {config.task.batching}"
     if config.task.batching == "pack":
         return "packed rows hold several examples; set task.batching=buckets"
+    size = sum(len(data.features.used) * data.features.texts for data in _splits(experiment).values())
+    size *= (
+        4 * experiment.model.config.width * (config.data.sequence_length if config.task.kind in ("tag", "span") else 1)
+    )
+    if size > LARGEST:
+        return f"they would take {size / 2**30:.0f} GiB in data.cache_dir, more than {LARGEST / 2**30:.0f}"
     return "this run has several processes" if jax.process_count() > 1 else None
 
 
 def _keep(experiment, state, data, report):
-    """(data.pipeline.Data over kept features, the features of the examples that are used) of a split."""
+    """(data.pipeline.Data over kept features, the Features of the examples that are used) of a split."""
     config, train = experiment.config, data.split == "train"
     full = experiment.full_parameters(state)
-    directory = pathlib.Path(config.data.cache_dir).expanduser() / "features" / _name(full, data)
+    directory = pathlib.Path(config.data.cache_dir).expanduser() / "features"
+    directory /= _name(full, experiment.model.config, data)
 
     @jax.jit
     def states(params, rows):
@@ -277,12 +293,13 @@ def _keep(experiment, state, data, report):
         rows = PoissonBatches(drawn, seed=config.seed, batch_size=size, multiple=data.batches.multiple)
     else:
         rows = KeptBatches(source, numbers, seed=config.seed, batch_size=config.train.batch_size, shuffle=train)
-    return dataclasses.replace(data, batches=rows), source.features
+    return dataclasses.replace(data, batches=rows), source
 
 
-def _name(params, data):
-    """A name that stands for the parameters and the data that decide the features."""
-    found = hashlib.sha256(data.fingerprint.encode())
+def _name(params, model_config, data):
+    """A name that stands for the parameters, what they compute and the data."""
+    computed = {key: value for key, value in dataclasses.asdict(model_config).items() if key not in AS_FAST}
+    found = hashlib.sha256(repr([FORMAT, data.fingerprint, sorted(computed.items())]).encode())
     for name, leaf in names.flatten(params).items():
         if name.split("/")[0] not in (*methods.HEADS, "feature_transform"):
             found.update(name.encode())
@@ -290,10 +307,11 @@ def _name(params, data):
     return found.hexdigest()[:32]
 
 
-def _fitted(experiment, state, features):
+def _fitted(experiment, state, source):
     """The state with the transform of features that is fitted on those of the training examples."""
-    f = experiment.config.finetune
-    wide = np.asarray(features).reshape(-1, features.shape[-1])
+    f, width = experiment.config.finetune, source.features.shape[-1]
+    weights = source.choice_weights
+    wide = np.asarray(source.features if weights is None else source.features[weights > 0]).reshape(-1, width)
     flat = names.flatten(state.frozen)
     for name, array in fit(wide, f.feature_norm, f.feature_size).items():
         name = f"feature_transform/{name}"

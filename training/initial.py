@@ -20,6 +20,7 @@ from flax.core import meta
 import data.tokenizers
 import models
 import objectives
+from configs.base import NEW_OUTPUT
 from errors import ConfigError
 from interop import load as hugging_face
 from interop import tokenizers as hugging_face_tokenizers
@@ -203,7 +204,7 @@ class Source:
             stacked = names.is_stacked(name)
             for layer, own in enumerate(names.layer_names(name, shape[0]) if stacked else [name]):
                 offered[own] = (name, layer if stacked else None, shape[1:] if stacked else shape)
-        chosen = names.match(self.rules, shapes, "init.rules", expand=True)
+        chosen = names.match(self.rules, shapes, "init.rules", expand=True, optional=(NEW_OUTPUT,))
         plan = collections.defaultdict(list)
         for name, shape in shapes.items():
             stacked = names.is_stacked(name)

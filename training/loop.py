@@ -135,81 +135,100 @@ def fit(experiment, state, *, start, checkpoints, writer, progress, meta, report
         DivergedError: a loss or gradient that is not finite.
         Preempted: the process was asked to stop; the state is saved.
     """
-    durations = experiment.durations
-    last = durations["steps"]
-    f = experiment.config.finetune
-    plateau = Plateau(f.patience, f.least_improvement, told)
+    loop = _Loop(experiment, state, start, checkpoints, writer, progress, meta, report)
+    loop.plateau = Plateau(experiment.config.finetune.patience, experiment.config.finetune.least_improvement, told)
     steps = CompiledSteps(report) if steps is None else steps
-    batches = Prefetcher(
-        functools.partial(experiment.rows, experiment.batches), start, experiment.config.data.prefetch
-    )  # fmt: skip
-    pending = None
-
-    def settle():
-        """Reads the metrics of the step that was dispatched last, and logs them if it is their turn."""
-        nonlocal pending
-        if pending is None:
-            return
-        (step, values, flops), pending = pending, None
-        values = {name: float(value) for name, value in jax.device_get(values).items()}
-        if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm", "param_norm")):
-            raise _diverged(step, values, checkpoints)
-        progress.count(values.pop("tokens"), flops)
-        if step % durations["log_every"] == 0 or step in (start + 1, last):
-            rates = progress.report(step)
-            eta = rates.pop("eta_seconds")
-            writer.write(step, "train", {**values, **rates})
-            report(progress_line(step, last, values, rates, eta))
-
-    def save(step, state):
-        began = time.perf_counter()
-        facts = {**meta, **experiment.seal(), "plateau": plateau.state}
-        checkpoints.save(step, experiment.saved_parameters(state), state.opt_state, facts)
-        progress.pause(time.perf_counter() - began)
-
+    read = functools.partial(experiment.rows, experiment.batches)
+    batches = Prefetcher(read, start, experiment.config.data.prefetch)
     try:
         with StopSignal() as stop, experiment.context():
-            for step in range(start + 1, last + 1):
+            for step in range(start + 1, loop.last + 1):
                 rows = batches.next()
-                train_step, flops, waited = steps(experiment, rows)
+                train_step, flops, waited = steps(loop.experiment, rows)
                 progress.pause(waited)
-                state, metrics = train_step(state, rows, experiment.keys)
-                settle()
-                pending = (step, metrics, flops)
-                evaluates = step % durations["eval_every"] == 0 or step == last
-                saves = step % durations["checkpoint_every"] == 0 or step == last
-                stopping = stop.at(step)
-                stage = stage_after(experiment, step)
-                if evaluates or saves or stopping or stage != experiment.stage:
-                    settle()
-                if evaluates:
-                    began = time.perf_counter()
-                    values = experiment.validate(state)
-                    if experiment.privacy is not None:
-                        values["epsilon"] = experiment.privacy.epsilon(step)
-                    if not math.isfinite(values["loss"]):
-                        raise _diverged(step, values, checkpoints)
-                    writer.write(step, "validation", values)
-                    report(f"step {step}/{last}  validation  " + "  ".join(f"{k} {v:.4f}" for k, v in values.items()))
-                    # What a shorter run validates at its end is not in the longer one that goes on from it.
-                    regular = step % durations["eval_every"] == 0
-                    if regular and waits_for_plateau(experiment) and plateau.reached(values["loss"]):
-                        stage = experiment.stage + 1
-                    progress.pause(time.perf_counter() - began)
-                if stage != experiment.stage:  # after the last step as well: a longer run goes on from there
-                    began = time.perf_counter()
-                    experiment, state = experiment.enter(stage, state)
-                    report(stage_line(experiment, step))
-                    progress.pause(time.perf_counter() - began)
-                if saves or stopping:
-                    save(step, state)
-                if stopping and step < last:
-                    checkpoints.wait()
-                    raise Preempted(f"stopped at step {step} of {last}, saved; run the same command again to go on")
+                loop.state, metrics = train_step(loop.state, rows, experiment.keys)
+                loop.settle()
+                loop.pending = (step, metrics, flops)
+                loop.after(step, stop.at(step))
     finally:
         batches.close()
     checkpoints.wait()
-    return experiment, state
+    return loop.experiment, loop.state
+
+
+class _Loop:
+    """What happens between the steps of `fit`; arguments as there.
+
+    Attributes:
+        experiment, state: where the run is.
+        last: the step at which it ends.
+        plateau: Plateau.
+        pending: (step, metrics on the devices, operations) of the step that was dispatched last, or None.
+    """
+
+    def __init__(self, experiment, state, start, checkpoints, writer, progress, meta, report):
+        self.experiment, self.state, self.last = experiment, state, experiment.durations["steps"]
+        self.plateau = self.pending = None
+        self._start, self._checkpoints, self._writer, self._progress = start, checkpoints, writer, progress
+        self._meta, self._report = meta, report
+
+    def settle(self):
+        """Reads the metrics of the step that was dispatched last, and logs them if it is their turn."""
+        if self.pending is None:
+            return
+        (step, values, flops), self.pending = self.pending, None
+        values = {name: float(value) for name, value in jax.device_get(values).items()}
+        if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm", "param_norm")):
+            raise _diverged(step, values, self._checkpoints)
+        self._progress.count(values.pop("tokens"), flops)
+        if self._due("log_every", step) or step == self._start + 1:
+            rates = self._progress.report(step)
+            eta = rates.pop("eta_seconds")
+            self._writer.write(step, "train", {**values, **rates})
+            self._report(progress_line(step, self.last, values, rates, eta))
+
+    def after(self, step, stopping):
+        """Validates, enters the next stage and saves, where it is time; ends the run if it is to stop."""
+        evaluates, saves = self._due("eval_every", step), self._due("checkpoint_every", step)
+        stage = stage_after(self.experiment, step)
+        if not (evaluates or saves or stopping or stage != self.experiment.stage):
+            return
+        self.settle()
+        began = time.perf_counter()
+        if evaluates:
+            stage = max(stage, self._validate(step))
+        if stage != self.experiment.stage:  # after the last step as well: a longer run goes on from there
+            self.experiment, self.state = self.experiment.enter(stage, self.state)
+            self._report(stage_line(self.experiment, step))
+        if saves or stopping:
+            self._save(step)
+        self._progress.pause(time.perf_counter() - began)
+        if stopping and step < self.last:
+            self._checkpoints.wait()
+            raise Preempted(f"stopped at step {step} of {self.last}, saved; run the same command again to go on")
+
+    def _due(self, what, step):
+        return step % self.experiment.durations[what] == 0 or step == self.last
+
+    def _validate(self, step):
+        """Validates; returns the number of the stage that comes now, as far as the loss decides it."""
+        values = self.experiment.validate(self.state)
+        if self.experiment.privacy is not None:
+            values["epsilon"] = self.experiment.privacy.epsilon(step)
+        if not math.isfinite(values["loss"]):
+            raise _diverged(step, values, self._checkpoints)
+        self._writer.write(step, "validation", values)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self._report(f"step {step}/{self.last}  validation  {shown}")
+        # What a shorter run validates at its end is not in the longer one that goes on from it.
+        regular = step % self.experiment.durations["eval_every"] == 0
+        thaws = regular and waits_for_plateau(self.experiment) and self.plateau.reached(values["loss"])
+        return self.experiment.stage + thaws
+
+    def _save(self, step):
+        facts = {**self._meta, **self.experiment.seal(), "plateau": self.plateau.state}
+        saved = self.experiment.saved_parameters(self.state)
+        self._checkpoints.save(step, saved, self.state.opt_state, facts)
 
 
 def stage_after(experiment, step):

@@ -9,14 +9,14 @@ import dataclasses
 import numpy as np
 
 import models
-from configs.base import METHODS, get_base, suggest
+from configs.base import METHODS, NEW_HEAD, NEW_OUTPUT, get_base, suggest
 from errors import ConfigError
 from models import adapted, names
 
 SMALL = ("bitfit", "lora", "adapters", "prefix", "prompt", "p_tuning")  # what trains is saved without the rest
+NO_TOKENS = ("linear_probe", "freeze", "last_layers", *SMALL)  # methods that leave the token table as it is
 HEADS = "pooler classifier tagger span_head lm_head mlm_head nsp_head rtd_head copy_head sbo_head".split()
 HEAD = f"({'|'.join(HEADS)})/.*"
-NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # of tasks; heads over the vocabulary come from pretraining
 BIASES = r".*/bias"
 
 
@@ -65,19 +65,46 @@ def check(config):
         raise ConfigError(f"finetune.layers={f.layers} is of freeze and last_layers, not of finetune.method={f.method}")
     if f.patience < 1:
         raise ConfigError(f"finetune.patience={f.patience} must be at least 1")
+    _check_durations(config)
+    if config.task.markers and f.method in NO_TOKENS and not any(p.startswith("token") for p in f.also):
+        raise ConfigError(
+            f"task.markers adds tokens, whose vectors finetune.method={f.method} does not train: set finetune.also="
+            "('token/.*',), or task.markers=False"
+        )
     shaped = f.feature_norm != "none" or f.feature_size
+    if shaped and config.task.kind in ("tag", "span"):
+        raise ConfigError(
+            f"finetune.feature_norm={f.feature_norm} and feature_size={f.feature_size} are for classifiers of whole "
+            f"texts, not for task.kind={config.task.kind}: set them to none and 0"
+        )
     if shaped and f.method != "linear_probe":
         raise ConfigError(
             f"finetune.feature_norm={f.feature_norm} and feature_size={f.feature_size} are fitted on the states of a "
             f"frozen body: set finetune.method=linear_probe, not {f.method}"
         )
+
+
+def _check_durations(config):
+    """Refuses rates and durations of methods that make no sense."""
+    f = config.finetune
     if f.method == "lp_ft" and not f.probe_learning_rate > 0:
         raise ConfigError(f"finetune.probe_learning_rate={f.probe_learning_rate} must be greater than 0")
+    if f.method == "lora" and not f.lora_alpha > 0:
+        raise ConfigError(f"finetune.lora_alpha={f.lora_alpha} must be greater than 0")
+    if f.unfreeze == "plateau" and f.unfreeze_every is not None:
+        raise ConfigError(
+            f"finetune.unfreeze_every={f.unfreeze_every} is of finetune.unfreeze=epochs; leave it unset on a plateau"
+        )
 
 
 def model_config(config):
     """The ModelConfig of a run: config.model, with the small new parts that the method adds."""
     made = models.resolve(config.model)
+    if made.shared_layers and config.finetune.method in ("freeze", "last_layers", "gradual"):
+        raise ConfigError(
+            f"finetune.method={config.finetune.method} tells layers apart, but those of model.family={made.family} "
+            "share their parameters: choose another method"
+        )
     if config.finetune.method in ("linear_probe", "lp_ft"):  # the head is linear in the body's states
         made = dataclasses.replace(made, pooler_activation="none")
     if config.finetune.method == "linear_probe":
@@ -115,10 +142,12 @@ def added(config):
 def saves_all(config):
     """Whether checkpoints hold all parameters, or those alone that train."""
     save = config.finetune.save
+    if config.finetune.feature_norm == "standard" or config.finetune.feature_size:
+        return True  # what is fitted does not train, and cannot be made again
     return save == "all" or (save == "auto" and config.finetune.method not in SMALL)
 
 
-def stages(config, shapes, steps=lambda option: 0):
+def stages(config, shapes, steps=lambda option: 1):
     """The Stages of a run, in order.
 
     Args:
@@ -127,8 +156,15 @@ def stages(config, shapes, steps=lambda option: 0):
         steps: option -> its duration in steps.
 
     Raises:
-        ConfigError: more layers are asked for than there are.
+        ConfigError: more layers are asked for than there are, or a stage without a step.
     """
+    has_fitted = any(name.startswith("feature_transform/") for name in shapes)
+    fitted = ((r"feature_transform/.*", False),) if has_fitted else ()
+    return tuple(dataclasses.replace(stage, rules=(*fitted, *stage.rules)) for stage in _stages(config, shapes, steps))
+
+
+def _stages(config, shapes, steps):
+    """`stages`, but for what never trains."""
     f, depth = config.finetune, max(_stacks(shapes).values(), default=0)
     method = f.method
     if method == "full":
@@ -138,23 +174,37 @@ def stages(config, shapes, steps=lambda option: 0):
         return (Stage(_top(config, shapes, 0)),)
     if method == "lp_ft":
         probe = Stage(_top(config, shapes, 0), learning_rate=f.probe_learning_rate)
-        return probe, Stage(((r".*", True),), start=steps("finetune.probe_steps"), fresh=True)
+        start = steps("finetune.probe_steps")
+        if start < 1:
+            raise ConfigError(f"finetune.probe_steps comes to {start} steps; it must be at least 1")
+        return probe, Stage(((r".*", True),), start=start, fresh=True)
     if method in ("freeze", "last_layers"):
         if f.layers > depth:
             raise ConfigError(f"finetune.layers={f.layers}: the model has {depth} layers")
         return (Stage(_top(config, shapes, f.layers, counted_from_below=method == "freeze")),)
     if method == "gradual":
-        every = steps("finetune.unfreeze_every") if f.unfreeze == "epochs" else 0  # 0: on a plateau
         tied = not _has_head(shapes)
         above = ((r"token/.*", True),) if tied else ()  # the head is the token table
         made = [(*above, *_top(config, shapes, top)) for top in range(depth + 1)] + [((r".*", True),)]
         if tied:
             made = made[1:]
-        return tuple(Stage(rules, start=k * every if k == 0 or every else None) for k, rules in enumerate(made))
+        return tuple(Stage(rules, start) for rules, start in zip(made, _starts(f, len(made), steps), strict=True))
     patterns = (BIASES,) if method == "bitfit" else adapted.trainable_patterns(method)
     rules = [(pattern, True) for pattern in (NEW_HEAD, *patterns)]
     refused = adapted.frozen_rules(f, shapes) if method == "lora" else ()  # layers that LoRA's targets leave out
     return (Stage((*_also(config), *refused, *rules, (r".*", False))),)
+
+
+def _starts(f, count, steps):
+    """The steps at which the stages of gradual unfreezing begin; None for those that wait for a plateau."""
+    if f.unfreeze == "plateau":
+        return [0] + [None] * (count - 1)
+    if f.unfreeze_every is None:
+        return [steps("train.steps") * k // (2 * max(count - 1, 1)) for k in range(count)]
+    every = steps("finetune.unfreeze_every")
+    if every < 1:
+        raise ConfigError(f"finetune.unfreeze_every comes to {every} steps; it must be at least 1")
+    return [k * every for k in range(count)]
 
 
 def optional_patterns(config):
@@ -186,7 +236,7 @@ def multipliers(optimizer, shapes):
     """
     if not 0 < optimizer.layer_decay <= 1:
         raise ConfigError(f"optimizer.layer_decay={optimizer.layer_decay} must lie in (0, 1]")
-    factors = names.match(optimizer.multipliers, shapes, "optimizer.multipliers")
+    factors = names.match(optimizer.multipliers, shapes, "optimizer.multipliers", optional=(NEW_OUTPUT,))
     below = depths(shapes)
     exponents = {name: np.where(np.asarray(below[name]) > 0, np.asarray(below[name]) + 1, 0) for name in shapes}
     return {name: np.asarray(factors[name], np.float32) * optimizer.layer_decay ** exponents[name] for name in shapes}

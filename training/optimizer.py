@@ -50,7 +50,8 @@ def _direction(s, shapes, decay):
     elif s.name == "adam_no_bias_correction":
         parts.append(scale_by_adam_without_bias_correction(s.beta1, s.beta2, s.epsilon))
     elif s.name == "adafactor":
-        parts.append(per_layer(optax.adafactor(learning_rate=None, eps=1e-30)))
+        scaled = dict(multiply_by_parameter_scale=s.scale_by_parameter)
+        parts.append(per_layer(optax.adafactor(learning_rate=None, eps=1e-30, **scaled)))
         parts.append(optax.scale(-1.0))  # optax's alias already points downhill
     elif s.name == "adagrad":
         parts.append(optax.scale_by_rss(initial_accumulator_value=0.0, eps=s.epsilon))  # Duchi et al. 2011

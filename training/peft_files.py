@@ -7,7 +7,7 @@ import re
 import data.tokenizers
 import models
 import objectives
-from configs.base import get_base
+from configs.base import NEW_HEAD, get_base
 from errors import ConfigError
 from interop import peft
 from models import names
@@ -89,7 +89,7 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     made = peft.adapted_config(source, bare, class_name)
     lora, tree = peft.load_lora(source, made, class_name)
     given = names.flatten(tree)
-    also = {name for name in given if name.split("/")[0] not in ("lora", *methods.HEADS)}
+    also = {name for name in given if not re.fullmatch(f"lora/.*|{NEW_HEAD}", name)}  # these train always
     config.finetune.update(
         method="lora", lora_rank=lora.rank, lora_alpha=lora.alpha, lora_targets=lora.targets,
         also=tuple(re.escape(name) for name in sorted(also)),

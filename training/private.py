@@ -63,6 +63,7 @@ def settings(config, batches, report):
             f"finetune.dp_clip_norm={f.dp_clip_norm}: private training is for labelled examples; set objective.name="
             f"supervised, not {config.objective.name}, or finetune.dp_clip_norm=0"
         )
+    report(f"Note: the noise follows from seed={config.seed}: epsilon holds for who does not know it")
     if config.task.kind == "span":
         report("Note: the guarantee is for each window of a long context, not for each example (task.kind=span)")
     if f.feature_norm == "standard" or f.feature_size:

@@ -35,6 +35,7 @@ def resolve(config, kept=None):
         _fill_task(config)
     if config.init.inherit and config.init.checkpoint:
         _inherit(config, kept)
+        config.init.inherit = False
     return config
 
 
@@ -49,6 +50,8 @@ def _fill_task(config):
     task = tasks.get(name, config.task.files, config.data.tfds_dir)
     kind, labels = config.task.kind or task.kind, task.labels()
     config.task.kind = kind
+    if kind in ("class", "tag"):
+        config.task.labels = tuple(labels)
     if kind in ("class", "tag") and config.model.num_labels is None:
         config.model.num_labels = len(labels)
     if kind in ("class", "tag") and config.model.num_labels != len(labels):

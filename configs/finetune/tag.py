@@ -15,5 +15,5 @@ from configs import finetuning
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
     c, _ = finetuning.experiment("tag", arguments, task="token_kinds", objective="supervised")
-    c.task.batching = "pack"
+    finetuning.pack(c)
     return c

@@ -4,8 +4,9 @@ A decoder reads prompt and response as one text. Of a dialogue it learns every t
 followed by the token that ends texts (Zhang et al. 2020, DialoGPT, section 3.1); an encoder-decoder reads all turns
 before the assistant's last one, which it learns.
 
-Where there is too little room prompts are cut: texts at their end, dialogues at their beginning, whole turns first.
-Responses are cut where they have too little room of their own, and then at their end; the token that ends them follows.
+Where there is too little room prompts are cut: texts at their end (or at their beginning, see `Layout.cut_left`),
+dialogues at their beginning, whole turns first. The last response is cut to the layout's target_length, or where it has
+too little room of its own, and then at its end; the token that ends it follows.
 """
 
 import dataclasses
@@ -40,8 +41,9 @@ def add(features, examples, tokenizer, labels, training):
         turns = [_Turn(None if text is None else next(encoded), learned) for learned, text in some]
         dialogue = "turns" in example
         between = np.array(layout.end if dialogue else layout.separator, np.int32)
+        left = dialogue or layout.cut_left
         add_turns = _add_two_streams if features.two_streams else _add_one_stream
-        features.feature(number, lost=add_turns(features, turns, between, dialogue))
+        features.feature(number, lost=add_turns(features, turns, between, left))
 
 
 def _parts(example, number, training):
@@ -58,7 +60,7 @@ def _parts(example, number, training):
     return turns
 
 
-def _add_two_streams(features, turns, between, dialogue):
+def _add_two_streams(features, turns, between, left):
     """Adds an example for an encoder-decoder; returns how many tokens of the response found no room."""
     layout, room = features.layout, features.room(1)
     target_room = layout.target_length - len(layout.end)
@@ -73,28 +75,30 @@ def _add_two_streams(features, turns, between, dialogue):
         prompt = prompt[1:]
     text = _joined(prompt, between)
     over = max(len(text) - room, 0)
-    features.text(text[over:] if dialogue else text[:room], cut=cut + over)
+    features.text(text[over:] if left else text[:room], cut=cut + over)
     features.targets(None if response.ids is None else response.ids[:target_room])
     return max(len(response) - target_room, 0)
 
 
-def _add_one_stream(features, turns, between, dialogue):
+def _add_one_stream(features, turns, between, left):
     """Adds an example for a decoder; returns how many tokens of the last response found no room."""
-    room, cut, lost = features.room(1), 0, 0
+    room, cut, last = features.room(1), 0, turns[-1]
+    if features.layout.target_length and last.ids is not None:
+        turns = [*turns[:-1], _Turn(last.ids[: features.layout.target_length - len(features.layout.end)], True)]
     while len(turns) > 2 and _size(turns, between) > room:
         cut += len(turns[0])
         # What the next turn answers has gone: it is read, and not learned.
         turns = [_Turn(turns[1].ids, False), *turns[2:]]
     if _size(turns, between) > room:
         *prompt, response = turns
-        text, left = _joined(prompt, between), features.room(2, between) if prompt else room
-        kept = min(len(response), left - min(len(text), 1))  # a token of the prompt stays
-        over, lost = len(text) - (left - kept), len(response) - kept
+        text, both = _joined(prompt, between), features.room(2, between) if prompt else room
+        kept = min(len(response), both - min(len(text), 1))  # a token of the prompt stays
+        over = len(text) - (both - kept)
         cut += over
-        text = _Turn(text[over:] if dialogue else text[: len(text) - over], False)
+        text = _Turn(text[over:] if left else text[: len(text) - over], False)
         turns = [text] * len(prompt) + [_Turn(None if response.ids is None else response.ids[:kept], True)]
     _write(features, turns, between, cut)
-    return lost
+    return len(last) - len(turns[-1])
 
 
 def _write(features, turns, between, cut):

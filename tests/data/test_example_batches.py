@@ -202,7 +202,7 @@ def test_processes_make_their_own_rows_of_the_same_batch():
             data.batches(1, [data.size(1)])
 
 
-def test_tasks_are_mixed_by_weight_in_training_and_follow_each_other_after():
+def test_tasks_are_mixed_by_weight_in_training_and_by_size_after():
     sources = [features([[3]] * 30, layout("text", "decoder"), seed) for seed in range(2)]
     data = batches(sources, "pack", weights=[3, 1], batch_size=16)
     mine = [0, 0]
@@ -214,9 +214,17 @@ def test_tasks_are_mixed_by_weight_in_training_and_follow_each_other_after():
             source = [s.arrays["tokens"][3 * number : 3 * number + 3].tolist() for s in sources].index(tokens)
             mine[source] += 1
     assert mine == [96, 32]
+    sources = [features([[size]] * count, layout("text", "decoder")) for size, count in ((3, 30), (5, 10), (7, 2))]
     after = batches(sources, shuffle=False)
-    ids = np.concatenate([after.batches(step)["row_id"] for step in range(after.steps_per_epoch)])
-    assert ids.tolist() == [*range(30), *range(30), *[-1] * 4]
+    made = [after.batches(step) for step in range(after.steps_per_epoch)]
+    ids = np.concatenate([batch["row_id"] for batch in made])
+    sizes = np.concatenate([(batch["tokens"] != PAD).sum(axis=1) for batch in made])
+    for size, count in ((3, 30), (5, 10), (7, 2)):  # each in its own order, and spread over all batches
+        assert ids[sizes == size].tolist() == list(range(count))
+        for batch in range(5):
+            share = count * 8 / 42
+            assert abs((sizes[8 * batch :][:8] == size).sum() - share) <= 1
+    assert ids[42:].tolist() == [-1] * 6
 
 
 def test_unknown_labels_have_no_weight():

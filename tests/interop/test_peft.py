@@ -99,17 +99,17 @@ def test_the_file_is_pefts(tmp_path):
 
 
 def test_a_fused_module_has_a_block_of_ranks_for_each_kernel(tmp_path):
-    """B A of GPT's c_attn [D, 3D] is the three kernels' products side by side, nothing where none is adapted."""
+    """B A of GPT's c_attn [D, 3D] is the three kernels' products side by side, zeros where one is not adapted."""
     lora, config, flat = adapted("gpt2")
     peft.save_lora(tmp_path / "out", config, names.unflatten(flat), lora, report=quiet)
     tensors = load_file(tmp_path / "out" / "adapter_model.safetensors")
     settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert settings["fan_in_fan_out"]
     expected = deltas(lora, flat)
-    for layer, rank in ((0, 6), (1, 3)):
+    for layer in range(2):
         path = f"transformer.h.{layer}.attn.c_attn"
         a, b = (tensors[f"base_model.model.{path}.lora_{x}.weight"] for x in "AB")
-        assert a.shape == (rank, 32) and b.shape == (96, rank)
+        assert a.shape == (9, 32) and b.shape == (96, 9) and not a[3:6].any()
         ranked, alphas = (
             {k.replace("\\", ""): v for k, v in settings[f"{x}_pattern"].items()} for x in ("rank", "alpha")
         )
@@ -117,6 +117,35 @@ def test_a_fused_module_has_a_block_of_ranks_for_each_kernel(tmp_path):
         query, key, value = np.split((scale * b @ a).T, 3, axis=1)
         np.testing.assert_allclose(query, expected["decoder/layers/attention/query/kernel", layer], atol=1e-4)
         assert not key.any() and value.any() == (layer == 0)
+
+
+@pytest.mark.parametrize("trained", ["", "query"])
+def test_kernels_of_a_fused_module_that_have_not_moved_yet_stay_adapted(trained, tmp_path):
+    """lora_B begins at zero, which does not tell whose a rank is."""
+    lora, config, flat = adapted("gpt2")
+    flat = {n: np.zeros_like(x) if n.endswith("/b") and trained not in n.split("/") else x for n, x in flat.items()}
+    peft.save_lora(tmp_path / "out", config, names.unflatten(flat), lora, report=quiet)
+    again, tree = peft.load_lora(tmp_path / "out", config)
+    assert (again.rank, again.alpha) == (3, 6.0)
+    read = {name: leaf for name, leaf in flat.items() if not name.startswith("lora/")} | names.flatten(tree)
+    assert deltas(again, read).keys() == deltas(lora, flat).keys()
+    for kernel, layer in deltas(lora, flat):
+        for name in peft.factors_of(kernel):
+            np.testing.assert_array_equal(read[name][layer], flat[name][layer])
+
+
+def test_a_fused_module_that_peft_has_not_trained_yet_adapts_all_of_its_kernels(tmp_path):
+    _, config, _ = adapted("gpt2")
+    path, a = "base_model.model.transformer.h.0.attn.c_attn", np.ones((2, 32), np.float32)
+    made = {f"{path}.lora_A.weight": a, f"{path}.lora_B.weight": np.zeros((96, 2), np.float32)}
+    save_file(made, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps(dict(peft_type="LORA", r=2, lora_alpha=8)))
+    lora, tree = peft.load_lora(tmp_path, config)
+    assert (lora.rank, lora.alpha) == (2, 8.0)
+    for name in ("query", "key", "value"):
+        factor = names.flatten(tree)[f"lora/decoder/layers/attention/{name}/a"]
+        np.testing.assert_array_equal(factor[0], a.T)
+        assert not factor[1].any()
 
 
 def test_one_piece_for_a_fused_module_other_ranks_and_scales(tmp_path):

@@ -425,6 +425,27 @@ def test_parts_and_models_that_do_not_belong_together():
             Adapted(model, (part,))
 
 
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_packed_texts_compute_what_they_compute_alone(family):
+    """Every text of a row sees the whole prefix; of a prompt that would not hold, objectives.frames refuses it."""
+    model = models.build(tiny.config(family, adapter_size=5, prefix_length=3))
+    flat = drawn(model)
+    tokens = tiny.batch(family, rows=1)["tokens"]
+    sizes = (7, 4)
+    segments, positions = (np.zeros_like(tokens) for _ in range(2))
+    alone = {name: np.zeros((2, tokens.shape[1]), np.int32) for name in ("tokens", "segments", "positions")}
+    for number, size in enumerate(sizes):
+        first = sum(sizes[:number])
+        segments[0, first : first + size], positions[0, first : first + size] = number + 1, range(size)
+        alone["tokens"][number, :size] = tokens[0, first : first + size]
+        alone["segments"][number, :size], alone["positions"][number, :size] = 1, range(size)
+    packed = run(model, flat, {"tokens": tokens, "segments": segments, "positions": positions}).hidden
+    expected = run(model, flat, alone).hidden
+    for number, size in enumerate(sizes):
+        first = sum(sizes[:number])
+        np.testing.assert_allclose(packed[0, first : first + size], expected[number, :size], rtol=1e-4, atol=1e-4)
+
+
 def test_a_row_has_less_room_beside_a_prompt():
     assert tiny.config("bert", prompt_length=4).longest_row == 60
     assert tiny.config("t5", prompt_length=4).longest_row is None

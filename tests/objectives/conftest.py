@@ -47,7 +47,7 @@ def make(name, *, tables=None, model=None, **options):
             config[section][field] = value
     kind = objectives.OBJECTIVES.get(name)
     settings = dict(architecture=kind and kind.architectures[0], vocab_size=VOCAB, positions="learned")
-    settings |= dict(longest_row=512, token_types=2, enhanced_decoder=0) | NEEDS.get(name, {})
+    settings |= dict(longest_row=512, token_types=2, enhanced_decoder=0, prompt_length=0) | NEEDS.get(name, {})
     return objectives.build(config, tables or make_tables(), types.SimpleNamespace(**settings | (model or {})))
 
 

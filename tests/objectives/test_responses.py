@@ -18,6 +18,8 @@ def test_a_decoder_reads_prompt_and_response_as_one(build, prefix):
     layout = made.rows.layout
     assert (layout.kind, layout.separator, layout.end) == ("text", (EOS,), (EOS,)) and made.outputs == ("lm",)
     assert layout.full_prefix == (prefix == "full") and not layout.loss_on_inputs and layout.target_length == 0
+    short = build("responses", data__target_length=4, objective__prefix=prefix, model=DECODER).rows.layout
+    assert short.target_length == 4  # an answer has no more, though it is of the same row
 
 
 def test_an_encoder_decoder_writes_what_its_family_wrote_in_pretraining(build):
@@ -47,7 +49,7 @@ def test_only_responses_are_scored(build):
     (dict(task__kind="class", task__name="package"), "does not learn task.kind='class'.*objective.name=supervised"),
     (dict(model=DECODER, objective__loss_on_inputs=True), "objective.prefix=causal or"),
     (dict(model=DECODER, objective__prefix="none"), "objective.prefix='none' is not one of"),
-    (dict(model=DECODER, data__target_length=8), "data.target_length=8 does not go with a decoder"),
+    (dict(model=DECODER, data__target_length=1), "data.target_length=1 is too short.*at least 2"),
     (dict(data__target_length=2, model__family="bart"), "data.target_length=2 is too short.*at least 3"),
     (dict(data__target_length=600), "data.target_length makes rows of 600"),
     (dict(model=DECODER, task__markers=True), "set task.markers=False"),

@@ -165,6 +165,7 @@ def test_markers_follow_the_vocabulary(build):
     (dict(task__kind=""), "set task.name to a task"),
     (dict(task__kind="tag", model={"architecture": "recurrent"}), "needs a transformer"),
     (dict(model={"architecture": "decoder"}), "model.pooling=first.*set it to last"),
+    (dict(task__kind="span", model={"architecture": "decoder"}), "model.pooling=first.*set it to last"),
     (dict(task__kind="tag", task__both_orders=True), "task.both_orders is for pairs"),
     (dict(task__markers=True), "task.markers are for classifiers that read from left to right"),
     (dict(task__markers=True, model=DECODER), "set model.vocab_size=43"),
@@ -172,6 +173,7 @@ def test_markers_follow_the_vocabulary(build):
     (dict(task__batching="pack", task__both_orders=True), "task.both_orders: set"),
     (dict(task__batching="pack", model={"pooling": "mean"}), "model.pooling=max or mean: set"),
     (dict(task__batching="pack", model={"architecture": "encoder_decoder", "pooling": "last"}), "an encoder-decoder"),
+    (dict(task__batching="pack", task__kind="tag", model={"prompt_length": 4}), "a prompt .*task.batching=buckets"),
     (dict(model={"architecture": "word_vectors"}), "trains models of architecture encoder or decoder"),
 ])  # fmt: skip
 def test_bad_options_are_refused(build, options, message):

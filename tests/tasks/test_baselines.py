@@ -41,6 +41,13 @@ def test_predictions(task, expected):
     assert baselines(task, "test") == expected
 
 
+def test_of_a_dialogue_what_stands_before_the_last_answer_is_read():
+    asked, answered = ("user", "One? Two?"), ("assistant", "Yes.")
+    dialogues = [(asked, answered), (asked, answered, ("user", "Thanks.")), (answered,), (answered, ("user", "Why?"))]
+    task = Fake("text", ("bleu",), test=[{"turns": turns} for turns in dialogues])
+    assert baselines(task, "test") == {"copy": ["One? Two?", "One? Two?", "", ""]}
+
+
 def test_a_unigram_model_gives_every_word_its_share():
     task = Fake("lm", ("perplexity",), units="words", train=[{"text": "a b a"}], test=[{"text": "a c"}])
     ((name, (prediction,)),) = baselines(task, "test").items()

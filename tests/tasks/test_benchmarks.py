@@ -1,4 +1,4 @@
-"""Every benchmark read from its own files and from tensorflow-datasets, a user's own files, and what is refused."""
+"""Every benchmark read from its own files and from tensorflow-datasets, and what is refused."""
 
 import ml_collections
 import numpy as np
@@ -127,6 +127,7 @@ def tfds_dir(tmp_path_factory):
         "2.0.0",
         {"sentence1": text, "sentence2": text, "label": np.float32, "idx": number},
         train=[{"sentence1": "A.", "sentence2": "B.", "label": 2.5, "idx": 5}],
+        test=[{"sentence1": "A.", "sentence2": "B.", "label": -1.0, "idx": 6}],
     )
     add(
         "super_glue/multirc",
@@ -235,6 +236,7 @@ def tfds_dir(tmp_path_factory):
     ("cola", "test", [{"id": "3", "text": "B.", "label": None}]),
     ("mnli_mismatched", "validation", [{"id": "5", "text": "A.", "text_b": "B.", "label": 2}]),
     ("stsb", "train", [{"id": "5", "text": "A.", "text_b": "B.", "label": 2.5}]),
+    ("stsb", "test", [{"id": "6", "text": "A.", "text_b": "B.", "label": None}]),
     ("multirc", "train", DISTRIBUTED["multirc"][2]),
     ("wic", "train", DISTRIBUTED["wic"][2]),
     ("squad_v2", "validation", SQUAD_EXAMPLES),
@@ -286,53 +288,25 @@ def test_the_fingerprint_follows_the_files_and_the_task(tmp_path, tfds_dir):
     assert len(set(seen)) == len(seen)
 
 
-# --- Files of one's own ---
-
-OWN = {
-    "jsonl:class": ({"train.jsonl": [{"text": "a", "text_b": "b", "label": "yes"}, {"text": "c", "text_b": "d",
-     "label": "no"}]},
-                    [{"id": "0", "text": "a", "text_b": "b", "label": 1}, {"id": "1", "text": "c", "text_b": "d",
-                     "label": 0}]),
-    "tsv:class": ({"train.tsv": table(("label", "text"), ("1", "a"), ("0", 'b "c"'))},
-                  [{"id": "0", "text": "a", "label": 1}, {"id": "1", "text": 'b "c"', "label": 0}]),
-    "tsv:regression": ({"train.tsv": table(("text", "label"), ("a", "0.5"))}, [{"id": "0", "text": "a", "label": 0.5}]),
-    "jsonl:tag": ({"train.jsonl": [{"words": ["New", "York"], "tags": ["B-LOC", "I-LOC"]}]},
-                  [{"id": "0", "words": ["New", "York"], "tags": [0, 1]}]),
-    "tsv:tag": ({"train.tsv": table(("words", "tags"), ("go home", "V N"))},
-                [{"id": "0", "words": ["go", "home"], "tags": [1, 0]}]),
-    "jsonl:span": ({"train.jsonl": [{"question": "q", "context": "c d", "answers": [{"text": "d", "start": 2}]}]},
-                   [{"id": "0", "question": "q", "context": "c d", "answers": (("d", 2),)}]),
-    "tsv:span": ({"train.tsv": table(("question", "context", "answer", "start"), ("q", "c d", "d", "2"), ("r", "c", "",
-     ""))},
-                 [{"id": "0", "question": "q", "context": "c d", "answers": (("d", 2),)},
-                  {"id": "1", "question": "r", "context": "c", "answers": ()}]),
-    "jsonl:choice": ({"train.jsonl": [{"context": "c", "choices": ["a", "b", "d"], "label": 2}]},
-                     [{"id": "0", "context": "c", "choices": ("a", "b", "d"), "label": 2}]),
-    "tsv:choice": ({"train.tsv": table(("context", "choice0", "choice1", "label"), ("c", "a", "b", "1"))},
-                   [{"id": "0", "context": "c", "choices": ("a", "b"), "label": 1}]),
-    "jsonl:text": ({"train.jsonl": [
-        {"id": "x", "inputs": "a", "targets": "b", "references": ["b", "c"]},
-        {"turns": [{"role": "user", "text": "hi"}, {"role": "assistant", "text": "ho"}]}]},
-        [{"id": "x", "inputs": "a", "targets": "b", "references": ("b", "c")},
-         {"id": "1", "turns": (("user", "hi"), ("assistant", "ho"))}]),
-    "jsonl:lm": ({"train.jsonl": [{"text": "a\n"}]}, [{"id": "0", "text": "a\n"}]),
-}  # fmt: skip
+def test_the_fingerprint_is_of_what_files_hold_and_not_of_where_they_are(tmp_path):
+    texts = [table(("text", "label"), ("a", "1"), ("b" * 3_000_000, "0"), (middle, "1"), ("d" * 3_000_000, "0"))
+             for middle in "cx"]  # fmt: skip
+    first, moved, edited = (
+        tasks.get("tsv:class", files=write(tmp_path / place, {"train.tsv": text})).fingerprint()
+        for place, text in (("here", texts[0]), ("there", texts[0]), ("elsewhere", texts[1]))
+    )
+    assert first == moved != edited
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_examples_of_own_files(name, tmp_path):
-    files, expected = OWN[name]
-    task = tasks.get(name, files=write(tmp_path, files))
-    assert task.kind == name.partition(":")[2] and list(task.examples("train")) == expected
-
-
-def test_labels_of_own_files_are_those_of_the_training_split(tmp_path):
-    rows = [{"text": "a", "label": label} for label in ("pear", "apple", "pear")]
-    task = tasks.get("jsonl:class", files=write(tmp_path, {"train.jsonl": rows, "validation.jsonl": rows[:1]}))
-    assert task.labels() == ("apple", "pear") and next(task.examples("validation"))["label"] == 1
-    write(tmp_path, {"validation.jsonl": [{"text": "a", "label": "plum"}]})
-    with pytest.raises(DataError, match=r"validation.jsonl:1: unknown label 'plum'.*apple, pear"):
-        list(task.examples("validation"))
+def test_answers_that_are_kept_back_are_not_known(tmp_path):
+    queries = [{"idx": 4, "query": "@placeholder is a city."}, {"idx": 5, "query": "@placeholder?", "answers": []}]
+    record = {"idx": 1, "passage": {"text": "Live in Rome.", "entities": [{"start": 8, "end": 11}]}, "qas": queries}
+    task = tasks.get("record", files=write(tmp_path, {"test.jsonl": [record]}))
+    found = list(task.examples("test"))
+    assert [example["answers"] for example in found] == [None, None]
+    with pytest.raises(DataError, match="example 0 of the split has no label"):
+        metrics.score(task, ["", ""], found)
+    assert [example["targets"] for example in tasks.AsText(task).examples("test")] == ["<unk>"] * 2
 
 
 # --- What is refused ---
@@ -377,6 +351,8 @@ RTE = ("index", "sentence1", "sentence2", "label")
     ("jsonl:class", "train", {"train.jsonl": [{"text": "a", "label": "a"}]}, "has 1 different labels"),
     ("jsonl:choice", "train", {"train.jsonl": [{"context": "c", "choices": ["a"], "label": 1}]}, "unknown label '1'"),
     ("tsv:choice", "train", {"train.tsv": table(("context", "label"), ("c", "1"))}, "no field 'choice0'"),
+    ("tsv:class", "train", {"train.tsv": table(("label", "text"), ("yes", "a"), ("no", "b", "more"))},
+     "train.tsv:3: 3 columns, where 2 are expected"),
     ("tsv:span", "train", {"train.tsv": table(("question", "context", "answer", "start"), ("q", "c", "c", "x"))},
      r"an answer begins at \['x'\]"),
 ])  # fmt: skip

@@ -302,7 +302,7 @@ def test_the_labelled_tokens_are_those_of_the_answer(tokenizer, data):
         assert made["char_end"][offset + end] == starts[first] + len(answer)
     if not made["lost"].any():
         options = dict(n_best=5, max_answer=40, null_threshold=None)
-        assert answers.spans(made, *zip(*logits, strict=True), [example], **options) == {"q": answer}
+        assert answers.spans(made, *zip(*logits, strict=True), [example], **options) == [answer]
 
 
 def test_an_answer_in_a_word_has_the_tokens_that_hold_it_and_no_others(tokenizer):
@@ -326,6 +326,10 @@ def test_an_answer_in_a_word_has_the_tokens_that_hold_it_and_no_others(tokenizer
     (dict(loss_on_inputs=True), [11, 12, END, 21, 22, END], [0, 1, 1, 1, 1, 1], 3),
     (dict(length=5), [11, END, 21, 22, END], [0, 0, 1, 1, 1], 2),
     (dict(length=4), [11, END, 21, END], [0, 0, 1, 1], 2),
+    (dict(target_length=2), [11, 12, END, 21, END], [0, 0, 0, 1, 1], 3),
+    (dict(target_length=2, length=4), [11, END, 21, END], [0, 0, 1, 1], 2),
+    (dict(target_length=9, length=4), [11, END, 21, END], [0, 0, 1, 1], 2),
+    (dict(cut_left=True, length=5), [12, END, 21, 22, END], [0, 0, 1, 1, 1], 2),
 ])  # fmt: skip
 def test_decoders_read_prompt_and_response_as_one_text(changes, tokens, scored, prefix):
     made = encode(GPT, {"inputs": "11 12", "targets": "21 22"}, kind="text", **changes)
@@ -344,6 +348,11 @@ def test_encoder_decoders_have_the_response_apart():
     assert encoding.describe(made, T5) == [
         "1 of 1 prompts are cut, by 3.0 tokens on average", "1 of 1 answers are cut at their end, by 2.0 tokens"
     ]  # fmt: skip
+
+
+def test_the_end_of_a_prompt_stays_where_it_is_gone_on_from():
+    made = encode(T5, {"inputs": "11 12 13", "targets": "21"}, length=3, cut_left=True)
+    assert cut(made) == [[12, 13, END]] and made["cut"].tolist() == [1]
 
 
 def test_unknown_responses_leave_the_prompt():

@@ -43,6 +43,24 @@ def test_f1_macro_is_the_mean_over_classes():
     assert metrics.f1_macro([None, 1], [0, 1])["f1_macro"] == 0.5
 
 
+def test_relations_count_without_what_is_none():
+    right = ["per:title", "per:title", "per:title", "no_relation", "no_relation", "org:city"]
+    told = ["per:title", "org:city", "no_relation", "per:title", "no_relation", None]
+    found = metrics.relation_f1_micro(told, right)["relation_f1_micro"]  # 1 of the 3 predicted and of the 4 there are
+    assert found == pytest.approx(2 * 1 / (3 + 4))
+    assert metrics.relation_f1_micro(["no_relation"], ["no_relation"]) == {"relation_f1_micro": 0.0}
+    assert metrics.relation_f1_micro(["per:title"], ["no_relation"]) == {"relation_f1_micro": 0.0}
+
+
+def test_relations_of_a_wrong_direction_are_wrong_and_of_their_class():
+    right = ["A-B(e1,e2)", "A-B(e1,e2)", "A-B(e2,e1)", "Other", "Other", "C-D(e1,e2)", "C-D(e2,e1)"]
+    told = ["A-B(e1,e2)", "A-B(e2,e1)", "A-B(e2,e1)", "A-B(e1,e2)", "E-F(e1,e2)", "C-D(e1,e2)", None]
+    first, second = 2 * 2 / (4 + 3), 2 * 1 / (1 + 2)  # 2 of the 4 predicted and of the 3 there are; 1 of 1 and of 2
+    found = metrics.relation_f1_macro(told, right)["relation_f1_macro"]  # E-F is in no answer, and no class
+    assert found == pytest.approx((first + second) / 2)
+    assert metrics.relation_f1_macro(["A-B(e1,e2)"], ["Other"]) == {"relation_f1_macro": 0.0}
+
+
 @pytest.mark.parametrize("name, wrong", [("accuracy", 0.5), ("f1", 2 / 3), ("matthews", 0.0)])
 def test_an_answer_that_is_no_label_is_wrong(name, wrong):
     assert METRICS[name]([1, None], [1, 0])[name] == pytest.approx(wrong)
@@ -96,7 +114,7 @@ def test_bleu_counts_by_hand():
     several = [["a b c d e"], ["w x y z", "a b c d e", "u v"]]
     assert metrics.bleu(["a b c d e"] * 2, several)["bleu"] == pytest.approx(100.0)
     curly = ["He said “yes” now"], [["He said “ yes ” now"]]
-    assert METRICS["bleu_intl"](*curly)["bleu"] == pytest.approx(100.0)
+    assert METRICS["bleu_intl"](*curly)["bleu_intl"] == pytest.approx(100.0)
     assert metrics.bleu(*curly)["bleu"] < 50.0
 
 
@@ -140,6 +158,8 @@ def test_multirc_judges_answers_and_questions():
 @pytest.mark.parametrize("text, words, characters, last", [
     ("one two three", 4, 13, "three"),
     ("one two\n\nthree\n", 6, 15, "three"),
+    ("one two\n\nthree", 6, 14, "three"),
+    ("\n", 1, 1, ""),
     ("", 1, 0, ""),
     ("naïve", 2, 6, "naïve"),
 ])  # fmt: skip
@@ -171,6 +191,9 @@ def test_likelihoods_are_measured_by_word_or_character_whatever_the_tokens_were(
     (Fake("span", ("squad",)), [{"answers": (("a cat", 3), ("dog", 9))}, {"answers": ()}], ["dog", "dog"],
      {"exact_match": 0.5, "f1": 0.5}),
     (Fake("choice", ("accuracy",)), [{"label": 2, "choices": "abc"}], [2], {"accuracy": 1.0}),
+    (Fake("class", ("relation_f1_micro", "accuracy"), ("no_relation", "a", "b")),
+     [{"label": 0}, {"label": 1}, {"label": 2}, {"label": 2}], [0, 1, 2, None],
+     {"relation_f1_micro": 2 * 2 / (2 + 3), "accuracy": 0.75}),
     (Fake("choice", ("record",)), [{"choices": ("Paris", "Rome"), "label": 0, "references": ("Roma", "Rome")}], [1],
      {"exact_match": 1.0, "f1": 1.0}),
     (Fake("class", ("multirc",)), [{"label": 1, "group": "q"}, {"label": 0, "group": "q"}], [1, 1],
@@ -191,6 +214,13 @@ def test_what_cannot_be_scored_is_refused():
     task = Fake("class", ("accuracy",))
     with pytest.raises(DataError, match="example 1 of the split has no label .* Use the validation split"):
         metrics.score(task, [0, 0], [{"label": 0}, {"label": None}])
+    unknown = {"tag": {"words": ["a"], "tags": None}, "span": {"answers": None}, "text": {"targets": None}}
+    for kind, example in unknown.items():
+        task = Fake(kind, ("squad" if kind == "span" else "accuracy",), ("O",))
+        with pytest.raises(DataError, match="example 0 of the split has no label"):
+            metrics.score(task, [["O"] if kind == "tag" else ""], [example])
+    with pytest.raises(DataError, match="example 0 of the split has no label"):
+        metrics.score(Fake("text", ("rouge",)), ["b"], [{"turns": (("user", "a"), ("assistant", None))}])
     with pytest.raises(DataError, match="there is nothing to score"):
         metrics.score(task, [], [])
     with pytest.raises(ValueError, match="example 0 has 2 words but 1 predicted tags"):

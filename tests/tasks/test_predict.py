@@ -8,7 +8,7 @@ import pytest
 
 from errors import ConfigError, DataError
 from objectives.base import Layout
-from tasks import shots
+from tasks import metrics, shots
 from tasks.predict import LanguageModel, from_heads
 from tests.data import fakes
 from tests.data.features import features
@@ -125,6 +125,35 @@ def test_the_most_probable_words_are_chosen(layout, log_probs):
     assert one_by_one.choose(PROMPTS, words) == sums
 
 
+def test_a_prompt_is_cut_for_its_own_answers_alone(monkeypatch):
+    """Whatever else is asked for; otherwise answers would depend on the split."""
+    made, _ = writer(batch_size=2)
+    long = {"inputs": " ".join(map(str, range(11, 31))), "targets": None}
+    words = [["31", "32"], ["33 34 35 36 37", "31"], ["31 32", "33"]]
+    assert [len(ids) for ids in made.prompts([long] * 3, [1, 5, 2])] == [11, 7, 10]
+    together = made.choose([long] * 3, words)
+    assert together == [made.choose([long], [some])[0] for some in words]
+    asked = []
+    monkeypatch.setattr(
+        "decoding.log_probability", lambda model, params, batch: asked.append(batch) or np.zeros((2, 2))
+    )
+    made.choose([long] * 3, words)
+    assert [(batch["prediction_positions"][:, 0, 0] + 1).tolist() for batch in asked] == [[11, 7], [10, 10]]
+    assert len({batch["targets"].shape for batch in asked}) == 1  # one program
+
+
+@pytest.mark.parametrize("layout", [DECODER, TWO_STACKS], ids=["decoder", "two stacks"])
+def test_what_is_gone_on_from_is_the_end_of_a_prompt(layout):
+    long = [{"inputs": " ".join(map(str, range(11, 31))), "targets": None}]
+    answered, _ = writer(layout)
+    continued, said = writer(dataclasses.replace(layout, cut_left=True, start=(START,)))
+    (first,), (last,) = answered.prompts(long, 2), continued.prompts(long, 2)
+    end = [END] if answered.two_streams else []
+    assert first.tolist() == [*range(11, 10 + len(first) + (not end)), *end]
+    assert last.tolist() == [START, *range(31 - len(last) + 1 + len(end), 31), *end]
+    assert "1 of 1 prompts are cut" in said[0]
+
+
 def test_each_token_of_a_long_text_is_scored_once_with_half_a_row_before_it(log_probs):
     made, said = writer()
     counts = (0, 1, 12, 13, 14, 19, 20, 33)
@@ -139,6 +168,24 @@ def test_each_token_of_a_long_text_is_scored_once_with_half_a_row_before_it(log_
             expected -= log_probs(made, ids[window:place])[-1, ids[place]]
         assert nats == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert "scoring 8 texts in 16 windows of 13 tokens" in said
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
+    made, _ = writer()
+    made = dataclasses.replace(made, params=jax.tree.map(np.zeros_like, made.params))
+    texts = ["11 12 13 14", "", " ".join(["15"] * 20)]  # a token a word, and what ends each text
+    counts = [len(metrics.units(text, "words")) for text in texts]
+    assert counts == [5, 1, 21]
+    assert metrics.perplexity(made.likelihoods(texts, "words"), counts)["perplexity"] == pytest.approx(tiny.VOCAB)
+    (line,) = made.likelihoods(["11 12 13 14\n"], "words")  # whose end the tokenizer would have to give
+    assert line.nats == pytest.approx(4 * np.log(tiny.VOCAB), rel=1e-5)
+
+
+def test_the_end_of_a_text_is_the_token_that_ends_texts(log_probs):
+    made, _ = writer()
+    (found,) = made.likelihoods(["11 12"], "words")
+    scores = log_probs(made, [END, 11, 12])
+    assert found.nats == pytest.approx(-scores[[0, 1, 2], [11, 12, END]].sum(), rel=1e-4)
 
 
 def test_of_last_words_only_their_tokens_count(log_probs):

@@ -33,6 +33,13 @@ def test_tables_keep_every_cell(path, rows, end):
     assert found == [{"x": "a", "z": "b"}, *({"x": a, "z": b} for a, b in rows)]
 
 
+def test_rows_with_more_cells_than_columns_are_refused_where_they_must_fit(path):
+    text = "a\tb\n1\t2\n3\t4\t5\n"
+    assert read(path, text, readers.tsv)[1] == {"a": "3", "b": "4"}
+    with pytest.raises(DataError, match=":3: 3 columns, where 2 are expected .a, b.: .* a tab within a text"):
+        read(path, text, readers.tsv, exact=True)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.dictionaries(PLAIN, PLAIN | st.integers() | st.booleans(), max_size=3), max_size=4))
 def test_json_lines_keep_every_object(path, objects):

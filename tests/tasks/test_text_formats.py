@@ -240,6 +240,8 @@ def test_tasks_that_t5_has_not_learned_are_written_the_same_way(tmp_path):
 def test_a_missing_label_is_written_as_unknown(tmp_path):
     files = write(tmp_path, {"test.jsonl": [{"premise": "P.", "hypothesis": "H"}]})
     assert written("cb", "test", files) == [("cb hypothesis: H premise: P.", "<unk>")]
+    write(tmp_path, {"test.jsonl": [{"question": "q", "context": "c"}]})
+    assert written("jsonl:span", "test", files) == [("question: q context: c", "<unk>")]
 
 
 def test_tags_and_plain_text_have_no_text_format():

@@ -166,19 +166,29 @@ def test_without_labels_there_are_predictions_and_no_scores(classifier, folder):
     assert "has no label" in said
 
 
+def test_questions_may_have_no_answer_where_one_has_none_or_one_of_training_has():
+    task = Fake("span", ("squad",), train=[{"answers": (("a", 0),)}, {"answers": ()}])
+    assert evaluation._unanswerable(task, [{"answers": None}])
+    assert not evaluation._unanswerable(task, [{"answers": (("b", 1),)}])
+    assert not evaluation._unanswerable(Fake("span", ("squad",), train=[{"answers": (("a", 0),)}]), [{"answers": None}])
+
+
 def test_words_and_choices_are_chosen_by_a_model_that_was_never_finetuned(writer, folder):
     found, said = evaluate(writer, "class", folder)
     assert set(found.predictions) <= {0, 1, 2} and "left, middle, right" in said
-    shown, _ = evaluate(writer, "choice", folder, limit=3)
+    short = dataclasses.replace(writer, config=writer.config.copy_and_resolve_references())
+    short.config.data.sequence_length = 8
+    shown, said = evaluate(short, "choice", folder, limit=4)
+    assert "of 4 prompts are cut" in said
     apply = jax.jit(lambda tokens: jax.nn.log_softmax(writer.model.apply({"params": writer.params}, tokens).logits[0]))
     for prediction, one in zip(shown.predictions, shown.examples, strict=True):
         means = []
         for choice in one["choices"]:
             prompt, more = (writer.tokenizer.encode(text) for text in (one["context"], f" {choice}"))
-            room = LENGTH - max(len(writer.tokenizer.encode(f" {c}")) for e in shown.examples for c in e["choices"])
-            prompt = prompt[: room - 1]  # and the token that ends texts
+            room = 8 - max(len(writer.tokenizer.encode(f" {c}")) for c in one["choices"])
+            prompt = prompt[-(room - 1) :]  # what is continued is its end; and the token that ends texts has room
             ids = np.concatenate([prompt, more])
-            row = np.zeros((1, LENGTH), np.int32)
+            row = np.zeros((1, 8), np.int32)
             row[0, : len(ids)] = ids
             places = np.arange(len(prompt) - 1, len(ids) - 1)
             means.append(np.asarray(apply({"tokens": row}))[places, more].mean())
@@ -195,11 +205,26 @@ def test_a_model_that_has_learned_to_respond_may_say_anything(writer, folder):
 
 
 def test_plain_text_has_a_perplexity_by_words(writer, folder):
-    found, _ = evaluate(writer, "lm", folder)
+    found, said = evaluate(writer, "lm", folder)
     (one,) = found.examples
     nats = found.predictions[0].nats
     assert found.scores == {"perplexity": pytest.approx(np.exp(nats / (len(one["text"].split()) + 1)))}
-    assert "unigram" in found.baselines
+    assert "unigram" in found.baselines and "does not give back" not in said
+    uniform = dataclasses.replace(writer, params=jax.tree.map(jnp.zeros_like, writer.params))
+    tokens = len(writer.tokenizer.encode(one["text"])) + 1  # and what ends the text
+    nats = tokens * np.log(writer.tokenizer.vocab_size)
+    found, _ = evaluate(uniform, "lm", folder)
+    assert found.scores == {"perplexity": pytest.approx(np.exp(nats / (len(one["text"].split()) + 1)), rel=1e-4)}
+
+
+def test_a_tokenizer_that_changes_the_text_is_named(wordpiece):
+    read = " ".join(WORDS)
+    assert evaluation._lost(wordpiece, [read] * 2) is None
+    assert evaluation._lost(wordpiece, [read, f"{read}\nThe a"]) == (f"{read}\nThe a"[-26:], f"{read} the a"[-26:])
+    said = []
+    writes = types.SimpleNamespace(tokenizer=wordpiece, report=said.append, likelihoods=lambda texts, units: [])
+    evaluation._likelihoods(writes, Fake("lm", ("perplexity",), units="words"), [{"text": "the\nfile"}])
+    assert "fake: the tokenizer does not give back the text: 'the\\nfile' becomes 'the file'" in said[0]
 
 
 def test_examples_are_shown_in_front_of_prompts_only(writer, classifier, folder):

@@ -139,7 +139,8 @@ GRADUAL = {
 @pytest.mark.parametrize("family, heads", GRADUAL)
 @pytest.mark.parametrize("unfreeze", ["epochs", "plateau"])
 def test_gradual_unfreezing_adds_the_named_layers_and_keeps_the_others(family, heads, unfreeze):
-    config, shapes = model(family, "gradual", heads, unfreeze=unfreeze)
+    every = "1 epochs" if unfreeze == "epochs" else None
+    config, shapes = model(family, "gradual", heads, unfreeze=unfreeze, unfreeze_every=every)
     wanted, so_far = [], set()
     for pattern in GRADUAL[family, heads]:
         added = {name for name in every_name(shapes) if re.fullmatch(pattern, name)}
@@ -151,6 +152,28 @@ def test_gradual_unfreezing_adds_the_named_layers_and_keeps_the_others(family, h
     starts = [stage.start for stage in methods.stages(config, shapes, lambda option: 7)]
     later = range(1, len(wanted))
     assert starts == [0, *(7 * k if unfreeze == "epochs" else None for k in later)]
+
+
+def test_gradual_unfreezing_ends_in_the_middle_of_the_run_unless_told_otherwise():
+    config, shapes = model("bert", "gradual", ("class",))
+    starts = [stage.start for stage in methods.stages(config, shapes, {"train.steps": 80}.__getitem__)]
+    assert starts == [0, 10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("method", ["freeze", "last_layers", "gradual"])
+def test_layers_that_share_their_parameters_cannot_be_told_apart(method):
+    with pytest.raises(ConfigError, match="model.family=albert share their parameters"):
+        model("albert", method, ("class",))
+
+
+@pytest.mark.parametrize("method, changes, message", [
+    ("gradual", dict(unfreeze_every=0), "unfreeze_every comes to 0 steps"),
+    ("lp_ft", dict(probe_steps=0), "probe_steps comes to 0 steps"),
+])  # fmt: skip
+def test_stages_without_a_step_are_refused(method, changes, message):
+    config, shapes = model("bert", method, ("class",), **changes)
+    with pytest.raises(ConfigError, match=message):
+        methods.stages(config, shapes, lambda option: changes.get(option.split(".")[1], 7))
 
 
 def test_lora_leaves_out_layers_that_its_targets_leave_out():

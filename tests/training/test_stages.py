@@ -171,7 +171,13 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(length, gradual, steps, 
     assert_same(restored(experiment, tmp_path, length)[1], restored(experiment, workdir, length)[1])
 
 
-PLATEAU = dict(finetune__unfreeze="plateau", finetune__patience=2, train__eval_every=1, finetune__least_improvement=0.1)
+PLATEAU = dict(
+    finetune__unfreeze="plateau",
+    finetune__unfreeze_every=None,
+    finetune__patience=2,
+    train__eval_every=1,
+    finetune__least_improvement=0.1,
+)
 # The best is 2.0 at step 1; 1.95 does not count as better, so the next layer thaws after step 3; then all begins anew.
 FALLING = {1: 2.0, 2: 1.95, 3: 1.95, 4: 3.0, 5: 2.5, 6: 2.45, 7: 2.45, 8: 2.0}
 
