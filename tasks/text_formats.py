@@ -4,6 +4,7 @@ The name of the task stands in front, then each text behind its name, in the ord
 "mnli hypothesis: ... premise: ..." -> "entailment". Tasks that T5 has not learned are read the same way.
 """
 
+import functools
 import hashlib
 import math
 import re
@@ -57,7 +58,7 @@ class AsText(Task):
 
     def label_words(self):
         """The words for the labels of classes, in their order; () for other kinds."""
-        return self.task.labels()
+        return self._labels
 
     def examples(self, split):
         if self._spec:
@@ -93,10 +94,14 @@ class AsText(Task):
             return words.index(text) if text in words else None
         return "" if kind == "span" and text == NO_ANSWER else text
 
+    @functools.cached_property
+    def _labels(self):
+        return self.task.labels()
+
     def _words(self, example):
         if self.task.kind == "choice":
             return [f"choice{number}" for number in range(1, len(example["choices"]) + 1)]
-        return self.task.labels()
+        return self._labels
 
     def _written(self, example, record, split):
         """The examples as text that one example becomes."""

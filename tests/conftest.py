@@ -12,7 +12,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 # They start processes, or train.
-LONG = ("test_processes.py", "test_verbs.py", "test_loop.py", "test_initial.py", "test_stages.py")
+LONG = (
+    "test_processes.py", "test_verbs.py", "test_loop.py", "test_initial.py", "test_stages.py", "test_methods.py",
+    "test_every_family.py", "test_convert_adapters.py", "test_private.py", "test_evaluation.py", "test_adapted.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
