@@ -188,19 +188,21 @@ def _stages(config, shapes, steps):
         made = [(*above, *_top(config, shapes, top)) for top in range(depth + 1)] + [((r".*", True),)]
         if tied:
             made = made[1:]
-        return tuple(Stage(rules, start) for rules, start in zip(made, _starts(f, len(made), steps), strict=True))
+        return tuple(Stage(rules, start) for rules, start in zip(made, _starts(config, len(made), steps), strict=True))
     patterns = (BIASES,) if method == "bitfit" else adapted.trainable_patterns(method)
     rules = [(pattern, True) for pattern in (NEW_HEAD, *patterns)]
     refused = adapted.frozen_rules(f, shapes) if method == "lora" else ()  # layers that LoRA's targets leave out
     return (Stage((*_also(config), *refused, *rules, (r".*", False))),)
 
 
-def _starts(f, count, steps):
+def _starts(config, count, steps):
     """The steps at which the stages of gradual unfreezing begin; None for those that wait for a plateau."""
+    f = config.finetune
     if f.unfreeze == "plateau":
         return [0] + [None] * (count - 1)
-    if f.unfreeze_every is None:
-        return [steps("train.steps") * k // (2 * max(count - 1, 1)) for k in range(count)]
+    if f.unfreeze_every is None:  # of a run that is shorter than its schedule, as of the whole
+        length = steps("train.steps" if config.optimizer.decay_steps is None else "optimizer.decay_steps")
+        return [length * k // (2 * max(count - 1, 1)) for k in range(count)]
     every = steps("finetune.unfreeze_every")
     if every < 1:
         raise ConfigError(f"finetune.unfreeze_every comes to {every} steps; it must be at least 1")

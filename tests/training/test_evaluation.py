@@ -6,6 +6,7 @@ import types
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from flax.core import meta
@@ -148,6 +149,22 @@ def test_heads_answer_each_example_as_alone(kind, wordpiece, folder):
     trivial = baselines.scores(found.task, "validation")
     assert str(found.baselines) == str(trivial) and trivial  # NaN is not equal to itself
     assert list(found.scores) == list(next(iter(trivial.values())))
+
+
+def test_answers_go_by_the_names_of_labels(classifier, folder):
+    """The labels that the head has learned may come in another order, and must be those of the task."""
+
+    def learned(*names):
+        config = ml_collections.ConfigDict(classifier.config.to_dict(), type_safe=False)
+        config.task.labels = names
+        return dataclasses.replace(classifier, config=config)
+
+    places, _ = evaluate(classifier, "class", folder)
+    names = ("right", "left", "middle")
+    named, _ = evaluate(learned(*names), "class", folder)
+    assert named.predictions == [("left", "middle", "right").index(names[place]) for place in places.predictions]
+    with pytest.raises(ConfigError, match="has the labels left, middle, right, this run has learned a, b, c"):
+        evaluate(learned("a", "b", "c"), "class", folder)
 
 
 def test_answers_depend_neither_on_the_batch_nor_on_the_limit(classifier, folder):

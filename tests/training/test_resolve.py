@@ -1,6 +1,7 @@
 """What a configuration leaves to the model that it begins with, and to its task."""
 
 import json
+import shutil
 
 import pytest
 
@@ -127,6 +128,19 @@ def test_markers_make_room_behind_the_tokenizer(rows, wanted, root, tmp_path):
 def test_nothing_to_inherit_from_is_one_error(directory):
     with pytest.raises(ConfigError, match="no/run holds no run: config.json is missing"):
         resolve.resolve(inheriting(directory))
+
+
+def test_a_run_knows_what_it_inherited_when_its_base_has_gone(run, tmp_path):
+    base_run, kept = tmp_path / "base", tmp_path / "config.json"
+    shutil.copytree(run, base_run)
+    config = inheriting(base_run)
+    begun = resolve.resolve(config, kept)
+    assert not begun.init.inherit and begun == resolve.resolve(begun)
+    kept.write_text(json.dumps(base.to_dict(begun)))
+    shutil.rmtree(base_run)
+    assert base.to_dict(resolve.resolve(config, kept)) == base.to_dict(begun)
+    with pytest.raises(ConfigError, match="holds no run"):
+        resolve.resolve(config, tmp_path / "none.json")
 
 
 def task(kind, folder, **changes):
