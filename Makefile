@@ -27,7 +27,7 @@ demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in
 	@echo "Curves: runs/demo/metrics.jsonl, or: pip install tensorboard && tensorboard --logdir=runs/demo/tensorboard"
 
 test: $(VENV)/.test  ## all tests that need no PyTorch
-	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 parity: $(VENV)/.parity  ## models against PyTorch's
 	$(BIN)/python -m pytest -q --override-ini=addopts= tests/parity

@@ -43,7 +43,7 @@ def test_parameters_and_optimizer_are_born_sharded(root):
     state = experiment.new_state()
     kernel = state.trainable["decoder"]["layers"]["ffn"]["up"]["kernel"]
     assert kernel.shape == (2, 32, 64) and kernel.addressable_shards[0].data.shape == (2, 16, 32)
-    mu = state.opt_state[1].mu["decoder"]["layers"]["ffn"]["up"]["kernel"]
+    mu = state.opt_state[1][0].mu["decoder"]["layers"]["ffn"]["up"]["kernel"]
     assert mu.sharding == kernel.sharding
     table = state.trainable["token"]["embedding"]
     assert table.addressable_shards[0].data.shape == (132, 16)

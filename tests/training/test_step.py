@@ -137,12 +137,12 @@ def test_validation_that_scores_nothing_has_no_loss(root):
     experiment = tiny_run.build(tiny_run.config("gpt2", root))
     state = experiment.new_state()
     unscored = {"lm": Term(0.0, 0.0, 1.0), "accuracy": Term(1.0, 2.0, 0.0)}
-    experiment.eval_step = lambda state, rows, key: unscored
+    experiment.eval_step = lambda state, rows, key: (unscored, None)
     values = experiment.validate(state)
     assert np.isnan(values["loss"]) and np.isnan(values["lm"]) and values["accuracy"] == 0.5
-    experiment.eval_step = lambda state, rows, key: unscored | {"other": Term(6.0, 2.0, 0.5)}
+    experiment.eval_step = lambda state, rows, key: (unscored | {"other": Term(6.0, 2.0, 0.5)}, None)
     assert experiment.validate(state)["loss"] == 1.5
-    experiment.eval_step = lambda state, rows, key: unscored | {"other": Term(np.nan, 2.0, 0.5)}
+    experiment.eval_step = lambda state, rows, key: (unscored | {"other": Term(np.nan, 2.0, 0.5)}, None)
     assert np.isnan(experiment.validate(state)["loss"])
 
 
