@@ -27,7 +27,8 @@ class Stage:
     Attributes:
         rules: ordered (pattern, trains or not) over the names of all parameters.
         start: step at which it begins; None: when the validation loss stops improving in the stage before.
-        learning_rate: constant rate in it; None: the schedule's, counted from the stage's start.
+        learning_rate: constant rate of a first stage that a fresh one follows; None: the schedule's, which counts from
+            the start of the last fresh stage.
         fresh: the optimizer begins anew; else what has trained before keeps its state.
     """
 
