@@ -3,15 +3,32 @@
 import logging
 import os
 import pathlib
+import re
+import runpy
 import sys
 import warnings
 
 from absl import flags
 
-from configs.base import suggest
-from errors import ConfigError, UserError
+from cloze.configs.base import suggest
+from cloze.errors import ConfigError, UserError
 
 FLAGS = flags.FLAGS
+VERBS = ("train", "eval", "generate", "prepare", "convert")
+HERE = pathlib.Path(__file__).resolve().parent  # holds configs/, in a checkout and in an installation
+
+
+def command():
+    """The console command: `cloze train --config=...` is `python train.py --config=...` from any folder."""
+    verb, *arguments = sys.argv[1:] or ["--help"]
+    if verb in ("--help", "-h", "help"):
+        print(f"cloze {'|'.join(VERBS)} --flag=value ...; cloze VERB --help says more")
+        return
+    if verb not in VERBS:
+        print(f"cloze: unknown verb {verb!r}{suggest(verb, VERBS)}; known: {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(ConfigError.exit_code)
+    sys.argv = [f"cloze {verb}", *arguments]
+    runpy.run_module(f"cloze.{verb}", run_name="__main__", alter_sys=True)
 
 
 def define_process_flags():
@@ -51,6 +68,7 @@ def _parse(required):
         print(FLAGS.main_module_help())
         print(FLAGS.module_help(sys.modules[__name__]))
         _exit(0)
+    sys.argv[1:] = [_with_own_config(argument) for argument in sys.argv[1:]]
     try:
         rest = FLAGS(sys.argv)
     except flags.Error as error:
@@ -70,9 +88,17 @@ def _check_config_file(path):
     """config_flags puts off the error of a missing file until the configuration is used."""
     if pathlib.Path(path).is_file():
         return
-    known = sorted(str(p) for p in pathlib.Path("configs").rglob("*.py") if "def get_config" in p.read_text())
-    listed = f"; configs here: {', '.join(known)}" if known else " (run from the checkout, or give a full path)"
-    raise ConfigError(f"there is no config file {path}{suggest(path, known)}{listed}")
+    files = (HERE / "configs").rglob("*.py")
+    known = sorted(str(file.relative_to(HERE)) for file in files if "def get_config" in file.read_text())
+    raise ConfigError(f"there is no config file {path}{suggest(path, known)}; configs of Cloze: {', '.join(known)}")
+
+
+def _with_own_config(argument):
+    """A --config=configs/NAME.py that is not there names the file of that name that comes with Cloze."""
+    given = re.fullmatch(r"(--?config=)(configs/[^:]*)(.*)", argument)
+    if given is None or pathlib.Path(given[2]).is_file() or not (HERE / given[2]).is_file():
+        return argument
+    return f"{given[1]}{HERE / given[2]}{given[3]}"
 
 
 def _program():
@@ -115,7 +141,7 @@ def start_jax(compile_cache=""):
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(compile_cache).expanduser()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
 
-    from parallel.self_check import check_backend
+    from cloze.parallel.self_check import check_backend
 
     check_backend()
 

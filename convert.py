@@ -24,7 +24,7 @@ import sys
 
 from absl import flags
 
-import cli
+from cloze import cli
 
 VERBS = {  # verb: the flags that it needs
     "from_hf": ("source", "workdir"),
@@ -56,8 +56,8 @@ CLASS_NAME = flags.DEFINE_string(
 
 def main(verb):
     """Runs one of the verbs."""
-    from configs.base import suggest
-    from errors import ConfigError
+    from cloze.configs.base import suggest
+    from cloze.errors import ConfigError
 
     if verb not in VERBS:
         found = f"unknown verb {verb!r}{suggest(verb, VERBS) or ';'}" if verb else "a verb is missing;"
@@ -66,7 +66,7 @@ def main(verb):
         if not flags.FLAGS[name].value:
             raise ConfigError(f"convert.py {verb} needs --{name} (see --help)")
     cli.start_jax()
-    from training import hugging_face, merging, peft_files
+    from cloze.training import hugging_face, merging, peft_files
 
     source, workdir, target, base = (
         pathlib.Path(flags.FLAGS[name].value).expanduser() for name in ("source", "workdir", "target", "base")

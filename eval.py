@@ -16,7 +16,7 @@ import pathlib
 
 from absl import flags
 
-import cli
+from cloze import cli
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run.")
 TASK = flags.DEFINE_list("task", [], "Names of tasks; several are separated by commas.")
@@ -39,8 +39,8 @@ PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with
 
 def main():
     """Loads the run, scores it on every task, prints a table, writes what is asked for."""
-    import tasks
-    from training import evaluation, restore, runs
+    from cloze import tasks
+    from cloze.training import evaluation, restore, runs
 
     cli.start_jax(runs.load_config(WORKDIR.value).train.compile_cache)
     names, found = tasks.expand(",".join(TASK.value)), {}
@@ -66,7 +66,7 @@ def main():
 
 def scores_of(result):
     """{metric: number or None}, baselines behind their names."""
-    from training.evaluation import finite
+    from cloze.training.evaluation import finite
 
     found = {metric: finite(value) for metric, value in (result.scores or {}).items()}
     for name, scores in result.baselines.items():

@@ -9,7 +9,7 @@ printed for each. A decoder or an encoder-decoder writes: always the most probab
 
 from absl import flags
 
-import cli
+from cloze import cli
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run of train.py.")
 PROMPT = flags.DEFINE_multi_string("prompt", [], "Text, with [MASK] to be filled; may be given several times.")
@@ -20,8 +20,8 @@ CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each 
 def main():
     """Loads the run, and fills the blanks of every prompt or goes on from it."""
     cli.start_jax()
-    from errors import ConfigError
-    from training import restore
+    from cloze.errors import ConfigError
+    from cloze.training import restore
 
     trained = restore.load(WORKDIR.value, fills=True)
     heads, architecture = trained.model.config.heads_out, trained.model.config.architecture
@@ -38,7 +38,7 @@ def main():
 
 def print_written(trained):
     """Prints every prompt and what the model writes behind it."""
-    from training import evaluation
+    from cloze.training import evaluation
 
     writer = evaluation.writer(trained, batch_size=1)
     for prompt in PROMPT.value:
@@ -64,7 +64,7 @@ def encode(trained, prompt):
     """(ids int32 [T] with the tokenizer's frame around them, places of the blanks)."""
     import numpy as np
 
-    from errors import ConfigError
+    from cloze.errors import ConfigError
 
     tables = trained.tokenizer.tables
     mask = trained.tokenizer.piece(tables.mask)

@@ -7,16 +7,16 @@ What is finished stays in data.cache_dir; the same command again goes on where i
 
 from ml_collections import config_flags
 
-import cli
+from cloze import cli
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 
 
 def main():
     """Opens the batches of both splits, which prepares whatever is missing."""
-    import objectives
-    from parallel import mesh as meshes
-    from training import build, methods, resolve
+    from cloze import objectives
+    from cloze.parallel import mesh as meshes
+    from cloze.training import build, methods, resolve
 
     config = resolve.resolve(CONFIG.value)
     build.check_options(config)

@@ -1,29 +1,48 @@
-"""Installs Cloze: `pip install -e .` for work in the checkout, extras for what not everyone needs."""
+"""Installs Cloze: `pip install -e .` for work in the checkout, extras for what not everyone needs.
+
+Everything is put under the one name `cloze`. The rooms lie at the top of the checkout, and so do the verbs.
+"""
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
+
+PACKAGES = [
+    "cloze",
+    "cloze.configs",
+    "cloze.configs.finetune",
+    "cloze.data",
+    "cloze.decoding",
+    "cloze.interop",
+    "cloze.interop.formats",
+    "cloze.models",
+    "cloze.models.composites",
+    "cloze.models.families",
+    "cloze.objectives",
+    "cloze.parallel",
+    "cloze.tasks",
+    "cloze.tasks.encoding",
+    "cloze.training",
+]
+MODULES = ["cli", "errors", "train", "prepare", "eval", "generate", "convert"]  # files at the top of the checkout
+
+
+class BuildWithVerbs(build_py):
+    """Adds the files at the top of the checkout to the package `cloze`."""
+
+    def find_package_modules(self, package, package_dir):
+        found = super().find_package_modules(package, package_dir)
+        return [*found, *((package, name, f"{name}.py") for name in MODULES)] if package == "cloze" else found
+
 
 setup(
     name="cloze",
     version="0.1.0",
     description="Pretraining of BERT-, GPT- and T5-style language models in JAX and Flax",
     python_requires=">=3.11",
-    packages=[
-        "configs",
-        "configs.finetune",
-        "data",
-        "decoding",
-        "interop",
-        "interop.formats",
-        "models",
-        "models.composites",
-        "models.families",
-        "objectives",
-        "parallel",
-        "tasks",
-        "tasks.encoding",
-        "training",
-    ],
-    py_modules=["cli", "errors", "train", "prepare", "eval", "generate", "convert"],
+    packages=PACKAGES,
+    package_dir={name: name.removeprefix("cloze.").replace(".", "/") for name in PACKAGES},
+    cmdclass={"build_py": BuildWithVerbs},
+    entry_points={"console_scripts": ["cloze = cloze.cli:command"]},
     install_requires=[
         # 0.10.2 computes wrongly on CPU (jax issue 39103); it and 0.11.0 crash. See parallel/self_check.py.
         "jax>=0.10.1,!=0.10.2,!=0.11.0,<0.13",

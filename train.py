@@ -14,7 +14,7 @@ import time
 from absl import flags
 from ml_collections import config_flags
 
-import cli
+from cloze import cli
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; default: runs/<config name>-<arguments>.")
@@ -28,12 +28,12 @@ def main():
 
     import jax
 
-    from configs import base
-    from parallel.processes import decide
-    from training import describe, resolve
-    from training.build import build
-    from training.checkpoint import Checkpoints
-    from training.workdir import Workdir
+    from cloze.configs import base
+    from cloze.parallel.processes import decide
+    from cloze.training import describe, resolve
+    from cloze.training.build import build
+    from cloze.training.checkpoint import Checkpoints
+    from cloze.training.workdir import Workdir
 
     path = pathlib.Path(WORKDIR.value or default_workdir())
     config = resolve.resolve(CONFIG.value, kept=path / "config.json")
@@ -76,12 +76,12 @@ def train(experiment, directory, checkpoints, start, log, began):
     """Runs the loop to the end, from new parameters if `start` is None; the caller closes directory and checkpoints."""
     import jax
 
-    from configs import base
-    from parallel import cost
-    from training import features
-    from training.compiled import CompiledSteps, human
-    from training.loop import Progress, fit
-    from training.metrics import MetricWriter, NoWriter
+    from cloze.configs import base
+    from cloze.parallel import cost
+    from cloze.training import features
+    from cloze.training.compiled import CompiledSteps, human
+    from cloze.training.loop import Progress, fit
+    from cloze.training.metrics import MetricWriter, NoWriter
 
     if start is None:
         state, told = experiment.new_state(log), None
@@ -116,7 +116,7 @@ def train(experiment, directory, checkpoints, start, log, began):
 
 def restore(experiment, checkpoints, step, log):
     """(the experiment in the stage of a checkpoint, the state, placed on the mesh, what it says of the plateau)."""
-    from errors import ConfigError
+    from cloze.errors import ConfigError
 
     seal = checkpoints.read_seal(step)
     if seal["tokenizer"] != experiment.tokenizer.hash:

@@ -5,7 +5,7 @@ import io
 
 import jax
 
-from training.build import build as build_experiment
+from cloze.training.build import build as build_experiment
 
 # Names of config files, dots for folders, with arguments after a colon. {runs} is where earlier ones of the list were
 # trained.

@@ -14,9 +14,9 @@ import jax
 from absl import app, flags
 
 from benchmarks import runs
-from configs.finetune import classify
-from training import features, resolve
-from training.build import build
+from cloze.configs.finetune import classify
+from cloze.training import features, resolve
+from cloze.training.build import build
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of alternating steps.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 3, "Steps of a strategy in a round.", lower_bound=1)

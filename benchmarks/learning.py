@@ -30,8 +30,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.experiments import ALL, build
-from configs import base
-from training.checkpoint import Checkpoints
+from cloze.configs import base
+from cloze.training.checkpoint import Checkpoints
 
 CONFIGS = flags.DEFINE_multi_string("config", [], "Names of config files with arguments after a colon; empty: all.")
 SECONDS = flags.DEFINE_float("seconds", 170, "Seconds of a run from its start.")

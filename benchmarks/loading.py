@@ -29,8 +29,8 @@ def write(directory):
     """Writes the directory; returns (bytes of all tensors, bytes of the largest)."""
     import numpy as np
 
-    import models
-    from interop import files, formats, plan, settings
+    from cloze import models
+    from cloze.interop import files, formats, plan, settings
 
     known, width = formats.get("gpt2"), WIDTH.value
     config = models.resolve(
@@ -79,8 +79,8 @@ def load(directory, devices):
     """Loads in this process; prints one line of JSON."""
     import jax
 
-    import interop
-    from parallel import mesh as meshes
+    from cloze import interop
+    from cloze.parallel import mesh as meshes
 
     mesh = None
     if devices > 1:

@@ -24,7 +24,7 @@ ROWS, LENGTH = 8, 128
 def load(name):
     """The tiny experiment of a name such as "bert_base:masking=spans", at 8 rows of 128 tokens."""
     stem, _, arguments = name.partition(":")
-    config = importlib.import_module(f"configs.{stem}").get_config(",".join(filter(None, ("tiny", arguments))))
+    config = importlib.import_module(f"cloze.configs.{stem}").get_config(",".join(filter(None, ("tiny", arguments))))
     config.data.sequence_length = LENGTH
     config.train.batch_size = ROWS
     config.optimizer.warmup_steps = 1

@@ -16,11 +16,11 @@ import time
 
 from absl import app, flags, logging
 
-import cli
 from benchmarks import runs
-from configs import base, bert_base, gpt2_small, t5_small
-from configs.finetune import classify, text_to_text
-from training import evaluation, restore
+from cloze import cli
+from cloze.configs import base, bert_base, gpt2_small, t5_small
+from cloze.configs.finetune import classify, text_to_text
+from cloze.training import evaluation, restore
 
 DIRECTORY = flags.DEFINE_string("directory", "/tmp/cloze_pays", "Where the runs go.")
 QUICK = flags.DEFINE_bool("quick", False, "A tenth of all steps and one seed: does it run?")

@@ -6,14 +6,14 @@ import time
 
 import jax
 
-from configs import base
-from parallel import cost
-from training import features, resolve
-from training.build import build
-from training.checkpoint import Checkpoints
-from training.compiled import CompiledSteps
-from training.loop import Progress, fit
-from training.metrics import NoWriter
+from cloze.configs import base
+from cloze.parallel import cost
+from cloze.training import features, resolve
+from cloze.training.build import build
+from cloze.training.checkpoint import Checkpoints
+from cloze.training.compiled import CompiledSteps
+from cloze.training.loop import Progress, fit
+from cloze.training.metrics import NoWriter
 
 
 def train(config, workdir):

@@ -20,7 +20,7 @@ steps of 256 rows of books and Wikipedia. Without `data` it reads pydocs, docume
 a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

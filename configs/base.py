@@ -16,7 +16,7 @@ import json
 import ml_collections
 from ml_collections import config_dict
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # heads of tasks; those over the vocabulary come from pretraining
 NEW_OUTPUT = r"(classifier|tagger|span_head)/.*"  # their last layers

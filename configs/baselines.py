@@ -3,7 +3,7 @@
 All split text into words, of which the most frequent are kept, so that what one of them learned fits another.
 """
 
-from configs import base, families
+from cloze.configs import base, families
 
 _TINY_LSTM = dict(families.TINY_MODEL, layers=1, heads=1, ffn=192)
 _TINY_ELMO = dict(families.TINY_MODEL, heads=1, ffn=256)

@@ -23,7 +23,7 @@ norm are ours. Without `data` it reads pydocs, documentation that every installa
 full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import composites
+from cloze.configs import composites
 
 
 def get_config(arguments=""):

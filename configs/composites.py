@@ -1,6 +1,6 @@
 """Experiments with two models that train as one: ELECTRA, DeBERTa v3, COCO-LM and DistilBERT."""
 
-from configs import base, families
+from cloze.configs import base, families
 
 
 def _tiny(steps, learning_rate=1e-3, warmup_steps=100, **model):

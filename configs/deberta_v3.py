@@ -24,7 +24,7 @@ It read 160 GB, as RoBERTa. Without `data` it reads pydocs, documentation that e
 of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import composites
+from cloze.configs import composites
 
 
 def get_config(arguments=""):

@@ -1,6 +1,6 @@
 """Experiments with decoders: GPT, Llama and their kin, which predict the next token."""
 
-from configs import base, families
+from cloze.configs import base, families
 
 TINY_GPT = dict(
     model=dict(families.TINY_MODEL, layers=3),

@@ -20,7 +20,7 @@ Published, finetuned: 77.0 on the average of GLUE's dev sets, where its teacher 
 read. Without `data` it reads pydocs, documentation that every installation holds: a smoke test of the full-size model.
 """
 
-from configs import composites
+from cloze.configs import composites
 
 
 def get_config(arguments=""):

@@ -28,7 +28,7 @@ installation holds: a smoke test of the full-size model, whose loss falls until 
 heart.
 """
 
-from configs import composites
+from cloze.configs import composites
 
 
 def get_config(arguments=""):

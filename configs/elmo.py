@@ -13,7 +13,7 @@ Published: perplexity 39.7 on the 1 Billion Word benchmark, the mean of both dir
 across vocabularies. Without `data` it reads pydocs, documentation that every installation holds.
 """
 
-from configs import baselines
+from cloze.configs import baselines
 
 
 def get_config(arguments=""):

@@ -11,7 +11,7 @@ of its features goes to a linear classifier. The task is which of ten packages a
 Published: accuracy 54.7% on SST-5 where the same classifier without ELMo has 51.4% (table 1).
 """
 
-from configs import baselines
+from cloze.configs import baselines
 
 
 def get_config(arguments=""):

@@ -1,7 +1,7 @@
 """Experiments with encoder-decoders: T5 and its study, UL2, BART and the original Transformer."""
 
-from configs import base, families
-from errors import ConfigError
+from cloze.configs import base, families
+from cloze.errors import ConfigError
 
 TINY_T5 = dict(
     model=dict(families.TINY_MODEL, layers=2, decoder_layers=2, activation_dropout=0.0, final_dropout=0.0),

@@ -1,6 +1,6 @@
 """Experiments with encoders: BERT and its kin, which predict hidden tokens."""
 
-from configs import base, families
+from cloze.configs import base, families
 
 TINY_BERT = dict(
     model=dict(families.TINY_MODEL, layers=3),

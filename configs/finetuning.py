@@ -5,7 +5,7 @@ trained from scratch. The argument `method` is one of base.METHODS, with the rat
 of labelled examples that are used.
 """
 
-from configs import base
+from cloze.configs import base
 
 # Rates for models of published sizes, and for small ones as `tiny` experiments pretrain. Full: Devlin et al. 2019,
 # appendix A.3; LoRA: Hu et al. 2022, table 11; adapters: Houlsby et al. 2019, section 3.1; prompts: Lester et al. 2021,

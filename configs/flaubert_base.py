@@ -15,7 +15,7 @@ Without `data` it reads pydocs, documentation that every installation holds, in 
 model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoders
+from cloze.configs import encoders
 
 
 def get_config(arguments=""):

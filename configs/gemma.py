@@ -18,7 +18,7 @@ The data was not released. Without `data` it reads pydocs, documentation that ev
 of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import decoders
+from cloze.configs import decoders
 
 
 def get_config(arguments=""):

@@ -13,7 +13,7 @@ Published: 71.7% of analogies with 6 billion words (table 2). Without `data` it 
 installation holds.
 """
 
-from configs import baselines
+from cloze.configs import baselines
 
 
 def get_config(arguments=""):

@@ -16,7 +16,7 @@ it reads pydocs, documentation that every installation holds: a smoke test of th
 until those few million tokens are known by heart.
 """
 
-from configs import decoders
+from cloze.configs import decoders
 
 
 def get_config(arguments=""):

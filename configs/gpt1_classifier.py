@@ -13,7 +13,7 @@ Published: an average of 74.7 over its tasks, 59.9 without pretraining, 69.1 wit
 (table 5).
 """
 
-from configs import decoders
+from cloze.configs import decoders
 
 
 def get_config(arguments=""):

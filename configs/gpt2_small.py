@@ -16,7 +16,7 @@ tokens). On OpenWebText the released model has a loss of 3.12, 2.85 once finetun
 falls until those few million tokens are known by heart.
 """
 
-from configs import decoders
+from cloze.configs import decoders
 
 
 def get_config(arguments=""):

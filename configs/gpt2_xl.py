@@ -16,7 +16,7 @@ documentation that every installation holds: a smoke test of the full-size model
 million tokens are known by heart.
 """
 
-from configs import decoders
+from cloze.configs import decoders
 
 
 def get_config(arguments=""):

@@ -23,7 +23,7 @@ pydocs, documentation that every installation holds: a smoke test of the full-si
 few million tokens are known by heart.
 """
 
-from configs import decoders
+from cloze.configs import decoders
 
 
 def get_config(arguments=""):

@@ -15,7 +15,7 @@ Published, on IMDB reviews: 13.5% errors from scratch, 10.0% from word2vec's vec
 (table 2).
 """
 
-from configs import baselines
+from cloze.configs import baselines
 
 
 def get_config(arguments=""):

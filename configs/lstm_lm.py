@@ -12,7 +12,7 @@ Published: a classifier of IMDB reviews errs on 7.64% when it starts from this m
 nothing (table 2). Without `data` it reads pydocs, documentation that every installation holds.
 """
 
-from configs import baselines
+from cloze.configs import baselines
 
 
 def get_config(arguments=""):

@@ -15,7 +15,7 @@ installation holds: a smoke test of the full-size model, whose loss falls until 
 heart.
 """
 
-from configs import encoders
+from cloze.configs import encoders
 
 
 def get_config(arguments=""):

@@ -12,7 +12,7 @@ The loss is that of a pair with its noise: 6 ln 2 = 4.16 at the start. Published
 Without `data` it reads pydocs, documentation that every installation holds.
 """
 
-from configs import baselines
+from cloze.configs import baselines
 
 
 def get_config(arguments=""):

@@ -14,7 +14,7 @@ BooksCorpus, which is no longer distributed. Without `data` it reads pydocs, doc
 holds: a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoders
+from cloze.configs import encoders
 
 
 def get_config(arguments=""):

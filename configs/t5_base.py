@@ -11,7 +11,7 @@ pretrained; this is the unsupervised part. Without `data` it reads pydocs, docum
 holds: a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

@@ -19,7 +19,7 @@ Published, then finetuned: closed-book Natural Questions, exact match 35.2 for X
 whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

@@ -31,7 +31,7 @@ Without `data` it reads pydocs, documentation that every installation holds: a s
 loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

@@ -10,7 +10,7 @@ There is no published figure for this size. Without `data` it reads pydocs, docu
 holds: a smoke test of the full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

@@ -11,7 +11,7 @@ arXiv:2002.08910). Without `data` it reads pydocs, documentation that every inst
 full-size model, whose loss falls until those few million tokens are known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

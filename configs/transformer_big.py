@@ -14,7 +14,7 @@ pydocs, documentation that every installation holds: a smoke test of the full-si
 few million tokens are known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

@@ -19,7 +19,7 @@ that every installation holds: a smoke test of the full-size model, whose loss f
 known by heart.
 """
 
-from configs import encoder_decoders
+from cloze.configs import encoder_decoders
 
 
 def get_config(arguments=""):

@@ -17,7 +17,7 @@ documentation that every installation holds: a smoke test of the full-size model
 million tokens are known by heart.
 """
 
-from configs import encoders
+from cloze.configs import encoders
 
 
 def get_config(arguments=""):

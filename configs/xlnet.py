@@ -22,7 +22,7 @@ pydocs, documentation that every installation holds: a smoke test of the full-si
 few million tokens are known by heart.
 """
 
-from configs import base, families
+from cloze.configs import base, families
 
 TINY = dict(
     model=dict(families.TINY_MODEL, layers=3, activation_dropout=0.0, final_dropout=0.0),

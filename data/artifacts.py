@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 
-from data import corpus_files
-from errors import DataError
+from cloze.data import corpus_files
+from cloze.errors import DataError
 
 
 def prepare(directory, make, report):

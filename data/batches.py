@@ -14,7 +14,7 @@ import grain
 import numpy as np
 from grain.experimental import index_shuffle
 
-from errors import ConfigError, DataError
+from cloze.errors import ConfigError, DataError
 
 _ROUNDS = 4  # of the cipher behind index_shuffle, as in grain.MapDataset.shuffle
 _SMALL = 1 << 16  # index_shuffle searches among this many numbers at least: thousands of times slower for tiny sources

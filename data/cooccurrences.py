@@ -10,8 +10,8 @@ import json
 import numpy as np
 import scipy.sparse
 
-from data import artifacts
-from errors import DataError
+from cloze.data import artifacts
+from cloze.errors import DataError
 
 FORMAT = 2  # counted up when the same corpus comes to give other counts
 CHUNK = 1 << 20  # tokens counted at once

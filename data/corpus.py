@@ -22,9 +22,9 @@ import shutil
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from data import corpus_files, flagged
-from data.corpus_files import BLOCK, FORMAT, SENTENCE_END, SPLITS
-from errors import DataError
+from cloze.data import corpus_files, flagged
+from cloze.data.corpus_files import BLOCK, FORMAT, SENTENCE_END, SPLITS
+from cloze.errors import DataError
 
 ENTITY_FORMAT = 1  # counted up when data.entities comes to find something else
 PART_TOKENS = 8 << 20  # a kill loses some seconds of tokenising at most

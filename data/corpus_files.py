@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from errors import DataError
+from cloze.errors import DataError
 
 FORMAT = 1  # counted up when the meaning of the files or the ends of sentences change; old corpora are left alone
 BLOCK = 1024  # tokens per record: a random row of 512 decodes 1.5 blocks, a longer one little more than itself

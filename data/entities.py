@@ -8,7 +8,7 @@ capitals, and takes the words of headings for names.
 
 import re
 
-from data import sentences
+from cloze.data import sentences
 
 # What may stand between two words of one span: white space with one end of line at most.
 _GAP = r"(?=\s)[^\S\n]*+\n?[^\S\n]*+"

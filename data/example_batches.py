@@ -13,9 +13,9 @@ import math
 
 import numpy as np
 
-from data.batches import Order
-from data.example_rows import fill
-from errors import ConfigError
+from cloze.data.batches import Order
+from cloze.data.example_rows import fill
+from cloze.errors import ConfigError
 
 BATCHINGS = ("pad", "buckets", "pack")
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # of the longest row, that buckets have: each is a program to compile

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data.corpus import ranges
+from cloze.data.corpus import ranges
 
 _ROW_KINDS = ("class", "regression", "choice")  # a label for a whole example
 

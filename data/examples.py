@@ -10,9 +10,9 @@ import pathlib
 
 import numpy as np
 
-from data import artifacts
-from errors import ConfigError, DataError
-from tasks import encoding
+from cloze.data import artifacts
+from cloze.errors import ConfigError, DataError
+from cloze.tasks import encoding
 
 FORMAT = 2  # counted up when the same task, tokenizer and layout come to give other arrays
 

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from data import entities, sentences
-from data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
+from cloze.data import entities, sentences
+from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
 
 
 def encode(texts, tokenizer, *, document_end, flag_entities):

@@ -7,8 +7,8 @@ import random
 
 import numpy as np
 
-from data.corpus import ranges
-from errors import ConfigError, DataError
+from cloze.data.corpus import ranges
+from cloze.errors import ConfigError, DataError
 
 _COLUMNS = 5  # of a plan: A start, A stop, B start, B stop, label
 

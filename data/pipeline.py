@@ -7,11 +7,11 @@ import json
 import pathlib
 from typing import Any
 
-from data import corpus, corpus_files, examples, rows, sources, tokenizers
-from data.batches import Batches
-from data.example_batches import ExampleBatches
-from data.poisson import Drawing
-from errors import ConfigError
+from cloze.data import corpus, corpus_files, examples, rows, sources, tokenizers
+from cloze.data.batches import Batches
+from cloze.data.example_batches import ExampleBatches
+from cloze.data.poisson import Drawing
+from cloze.errors import ConfigError
 
 TRAINING_FORMAT = 1  # counted up when the same text and settings come to give another tokenizer
 # Options of rows that every fingerprint names. Later ones are left out at their defaults: earlier runs keep theirs.

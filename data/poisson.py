@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from errors import ConfigError, DataError
+from cloze.errors import ConfigError, DataError
 
 # Chance that a step draws more rows than a batch has room for; those beyond are left out. That is no longer the drawing
 # that is accounted for, so it must be negligible against dp_delta over all steps. About 7 deviations above the mean.

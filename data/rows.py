@@ -10,10 +10,10 @@ import bisect
 
 import numpy as np
 
-from data.cooccurrences import Cooccurrences
-from data.corpus import ranges
-from data.pairs import Pairs
-from errors import ConfigError, DataError
+from cloze.data.cooccurrences import Cooccurrences
+from cloze.data.corpus import ranges
+from cloze.data.pairs import Pairs
+from cloze.errors import ConfigError, DataError
 
 
 def plan(

@@ -19,7 +19,7 @@ import tokenizers
 from sentencepiece import sentencepiece_model_pb2, sentencepiece_pb2
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from errors import ConfigError, DataError
+from cloze.errors import ConfigError, DataError
 
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 WORD_SPECIALS = (*BERT_SPECIALS, "<eos>")

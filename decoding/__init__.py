@@ -1,7 +1,7 @@
 """What is written: continuations of prompts, token by token from a cache, and how probable given ones are."""
 
-from decoding.cached import prefill, step
-from decoding.greedy import greedy
-from decoding.scoring import continuations, log_probability
+from cloze.decoding.cached import prefill, step
+from cloze.decoding.greedy import greedy
+from cloze.decoding.scoring import continuations, log_probability
 
 __all__ = ["continuations", "greedy", "log_probability", "prefill", "step"]

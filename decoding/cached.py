@@ -10,9 +10,9 @@ import contextlib
 import flax.linen as nn
 import jax.numpy as jnp
 
-from errors import ConfigError
-from models import axes
-from models.cache import new_cache
+from cloze.errors import ConfigError
+from cloze.models import axes
+from cloze.models.cache import new_cache
 
 PREFIXES = ("full", "causal")
 

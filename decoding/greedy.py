@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from decoding.cached import prefill, step
+from cloze.decoding.cached import prefill, step
 
 
 class _State(NamedTuple):

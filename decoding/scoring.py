@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import DataError
+from cloze.errors import DataError
 
 
 @functools.partial(jax.jit, static_argnames=("model",))

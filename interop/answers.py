@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from interop import formats
+from cloze.errors import ConfigError
+from cloze.interop import formats
 
 # The first of these that a model gives is its answer.
 ANSWERS = ("logits", "class_logits", "tag_logits", "span_logits", "replaced_logits", "nsp_logits", "pooled", "hidden")

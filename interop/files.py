@@ -14,7 +14,7 @@ import pathlib
 import ml_dtypes
 import numpy as np
 
-from errors import DataError
+from cloze.errors import DataError
 
 SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 DTYPES = {  # those that parameters come in

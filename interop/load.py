@@ -17,12 +17,12 @@ import numpy as np
 from flax.core import meta
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-import models
-from errors import ConfigError, DataError
-from interop import files, settings
-from interop import plan as plans
-from models import names
-from parallel import mesh as meshes
+from cloze import models
+from cloze.errors import ConfigError, DataError
+from cloze.interop import files, settings
+from cloze.interop import plan as plans
+from cloze.models import names
+from cloze.parallel import mesh as meshes
 
 DTYPES = ("float32", "bfloat16")
 _ROWS = 1 << 16  # rows of a table that are compared at a time

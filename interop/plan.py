@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-import models
-from models import axes, names
+from cloze import models
+from cloze.models import axes, names
 
 
 @functools.cache

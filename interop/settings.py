@@ -4,10 +4,10 @@ import collections
 import dataclasses
 import re
 
-import models
-from configs.base import suggest
-from errors import ConfigError
-from interop import formats, plan
+from cloze import models
+from cloze.configs.base import suggest
+from cloze.errors import ConfigError
+from cloze.interop import formats, plan
 
 # Fields that say how a model is run, trained or named, not what it computes: config.json need not hold them.
 NOT_COMPUTED = frozenset(

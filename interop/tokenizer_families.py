@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from errors import DataError
+from cloze.errors import DataError
 
 WORDPIECE_FILES = (("vocab.txt",),)
 BPE_FILES = (("vocab.json", "merges.txt"),)

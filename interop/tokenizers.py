@@ -21,10 +21,10 @@ from collections.abc import Mapping, Sequence
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
-from data import tokenizer_models
-from data.tokenizers import ROLES, Tokenizer
-from errors import DataError
-from interop import tokenizer_families as families
+from cloze.data import tokenizer_models
+from cloze.data.tokenizers import ROLES, Tokenizer
+from cloze.errors import DataError
+from cloze.interop import tokenizer_families as families
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"

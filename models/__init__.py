@@ -1,8 +1,8 @@
 """What is computed: one transformer, configured into every family, and the recurrent models before it."""
 
-from models.build import Parameters, build, example_batch, parameters
-from models.config import FAMILIES, ModelConfig, presets, resolve
-from models.transformer import Outputs, Transformer
+from cloze.models.build import Parameters, build, example_batch, parameters
+from cloze.models.config import FAMILIES, ModelConfig, presets, resolve
+from cloze.models.transformer import Outputs, Transformer
 
 __all__ = [
     "FAMILIES", "ModelConfig", "Outputs", "Parameters", "Transformer", "build", "example_batch", "parameters",

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from models import axes, names
-from models.build import parameters
+from cloze.errors import ConfigError
+from cloze.models import axes, names
+from cloze.models.build import parameters
 
 PATTERNS = {  # method of finetuning: names of its new parts, and of what trains with them
     "lora": (r"lora/.*",),

@@ -11,11 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import axes
-from models.attention import attention
-from models.initializers import initializer
-from models.inputs import Visibility
-from models.primitives import ACTIVATIONS, Linear
+from cloze.models import axes
+from cloze.models.attention import attention
+from cloze.models.initializers import initializer
+from cloze.models.inputs import Visibility
+from cloze.models.primitives import ACTIVATIONS, Linear
 
 
 class Adapter(nn.Module):

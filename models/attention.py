@@ -6,7 +6,7 @@ Shapes: B rows, T queries, S keys, H query heads, K key/value heads (H is a mult
 import jax
 import jax.numpy as jnp
 
-from models.dropout import dropout_mask
+from cloze.models.dropout import dropout_mask
 
 
 def attention(q_BTHE, k_BSKE, v_BSKE, visibility, *, bias=None, scale, dropout=0.0, key=None, backend="auto"):

@@ -6,10 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import names
-from models.recurrent import Recurrent
-from models.transformer import Transformer
-from models.word_vectors import WordVectors
+from cloze.models import names
+from cloze.models.recurrent import Recurrent
+from cloze.models.transformer import Transformer
+from cloze.models.word_vectors import WordVectors
 
 BEFORE_TRANSFORMERS = {
     "recurrent": Recurrent,

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from models import axes
-from models.inputs import Visibility
+from cloze.models import axes
+from cloze.models.inputs import Visibility
 
 OWN, ACROSS = "attention", "cross_attention"  # the modules of a layer whose keys and values are kept
 AXES = (axes.BATCH, axes.LAYERS, None, axes.ACT_HEADS, None)

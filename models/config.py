@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import importlib
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 FAMILIES = (
     "albert", "bart", "bert", "coco_lm", "deberta", "distilbert", "electra", "elmo", "flaubert", "gemma", "glove",
@@ -313,7 +313,7 @@ def presets(family):
     """The published sizes of a family: {preset name: ModelConfig fields}."""
     if family not in FAMILIES:
         raise ConfigError(f"unknown model.family={family!r}{_suggest(family, FAMILIES)} Known: {', '.join(FAMILIES)}")
-    return importlib.import_module(f"models.families.{family}").PRESETS
+    return importlib.import_module(f"cloze.models.families.{family}").PRESETS
 
 
 def resolve(settings, **changes):

@@ -5,11 +5,11 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import axes
-from models.dropout import dropout
-from models.initializers import initializer, padded_rows
-from models.positions import sinusoidal
-from models.primitives import Linear, Norm
+from cloze.models import axes
+from cloze.models.dropout import dropout
+from cloze.models.initializers import initializer, padded_rows
+from cloze.models.positions import sinusoidal
+from cloze.models.primitives import Linear, Norm
 
 
 class Table(nn.Module):

@@ -5,13 +5,13 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import axes
-from models.dropout import dropout
-from models.embeddings import Table
-from models.features import FeatureTransform, has_transform
-from models.initializers import initializer, padded_rows
-from models.inputs import STREAM_KEYS
-from models.primitives import ACTIVATIONS, Linear, Norm
+from cloze.models import axes
+from cloze.models.dropout import dropout
+from cloze.models.embeddings import Table
+from cloze.models.features import FeatureTransform, has_transform
+from cloze.models.initializers import initializer, padded_rows
+from cloze.models.inputs import STREAM_KEYS
+from cloze.models.primitives import ACTIVATIONS, Linear, Norm
 
 BOUNDARY_POSITIONS, BOUNDARY_WIDTH = 20, 200  # SpanBERT: places in a span, and the size of their vectors
 

@@ -5,13 +5,13 @@ from typing import Any
 import flax.linen as nn
 from flax import struct
 
-from models import adapters, axes
-from models.attention import attention
-from models.dropout import dropout
-from models.initializers import initializer
-from models.positions import rotary_frequencies, rotate
-from models.primitives import ACTIVATIONS, Linear, Norm
-from models.relative import DisentangledScores, TransformerXLScores
+from cloze.models import adapters, axes
+from cloze.models.attention import attention
+from cloze.models.dropout import dropout
+from cloze.models.initializers import initializer
+from cloze.models.positions import rotary_frequencies, rotate
+from cloze.models.primitives import ACTIVATIONS, Linear, Norm
+from cloze.models.relative import DisentangledScores, TransformerXLScores
 
 
 @struct.dataclass

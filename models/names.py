@@ -11,7 +11,7 @@ import re
 import numpy as np
 from flax import traverse_util
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 
 def flatten(tree):

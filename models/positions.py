@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from models import axes
-from models.initializers import initializer
+from cloze.models import axes
+from cloze.models.initializers import initializer
 
 
 def sinusoidal(positions, width):

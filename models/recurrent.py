@@ -11,14 +11,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import axes
-from models.dropout import dropout
-from models.embeddings import Embeddings, Table
-from models.heads import VocabularyHead, classify, example_states, fold_texts, pool, unfold_texts
-from models.initializers import initializer
-from models.inputs import stream
-from models.primitives import Linear
-from models.transformer import Outputs
+from cloze.models import axes
+from cloze.models.dropout import dropout
+from cloze.models.embeddings import Embeddings, Table
+from cloze.models.heads import VocabularyHead, classify, example_states, fold_texts, pool, unfold_texts
+from cloze.models.initializers import initializer
+from cloze.models.inputs import stream
+from cloze.models.primitives import Linear
+from cloze.models.transformer import Outputs
 
 
 class Recurrent(nn.Module):

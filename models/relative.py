@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from models import axes
-from models.dropout import dropout
-from models.initializers import initializer
-from models.positions import sinusoidal
-from models.primitives import Linear, Norm
+from cloze.models import axes
+from cloze.models.dropout import dropout
+from cloze.models.initializers import initializer
+from cloze.models.positions import sinusoidal
+from cloze.models.primitives import Linear, Norm
 
 
 @struct.dataclass

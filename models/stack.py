@@ -10,10 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from models import axes
-from models.dropout import dropout
-from models.layers import Layer
-from models.primitives import Norm
+from cloze.models import axes
+from cloze.models.dropout import dropout
+from cloze.models.layers import Layer
+from cloze.models.primitives import Norm
 
 REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,

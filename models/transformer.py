@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from flax import struct
 
-from errors import ConfigError
-from models import adapters, axes
-from models.dropout import dropout
-from models.embeddings import Embeddings, Table
-from models.heads import (
+from cloze.errors import ConfigError
+from cloze.models import adapters, axes
+from cloze.models.dropout import dropout
+from cloze.models.embeddings import Embeddings, Table
+from cloze.models.heads import (
     BoundaryHead,
     Classifier,
     MaskedHead,
@@ -23,13 +23,13 @@ from models.heads import (
     pool,
     unfold_texts,
 )
-from models.initializers import initializer
-from models.inputs import Visibility, stream
-from models.layers import Context
-from models.positions import RelativeBias
-from models.primitives import Linear
-from models.relative import DisentangledDistances, transformer_xl_distances
-from models.stack import Stack
+from cloze.models.initializers import initializer
+from cloze.models.inputs import Visibility, stream
+from cloze.models.layers import Context
+from cloze.models.positions import RelativeBias
+from cloze.models.primitives import Linear
+from cloze.models.relative import DisentangledDistances, transformer_xl_distances
+from cloze.models.stack import Stack
 
 
 @struct.dataclass

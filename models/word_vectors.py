@@ -6,9 +6,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from models import axes
-from models.embeddings import Table
-from models.transformer import Outputs
+from cloze.models import axes
+from cloze.models.embeddings import Table
+from cloze.models.transformer import Outputs
 
 
 class WordVectors(nn.Module):

@@ -1,27 +1,27 @@
 """What is learned: every objective hides part of a text and scores how well a model puts it back."""
 
-from configs.base import suggest
-from errors import ConfigError
-from objectives.bart import Bart
-from objectives.base import Objective, Rows, Term
-from objectives.bidirectional_lm import BidirectionalLM
-from objectives.causal_lm import CausalLM
-from objectives.corrective_lm import CorrectiveLM
-from objectives.denoising import Denoising
-from objectives.distillation import DistilledMaskedLM
-from objectives.glove import GloVe
-from objectives.masked_lm import MaskedLM
-from objectives.permutation_lm import PermutationLM
-from objectives.prefix_lm import PrefixLM
-from objectives.replaced_tokens import ReplacedTokens
-from objectives.responses import Responses
-from objectives.salient_spans import SalientSpans
-from objectives.skip_gram import SkipGram
-from objectives.span_boundary import SpanBoundary
-from objectives.span_corruption import SpanCorruption
-from objectives.supervised import Supervised
-from objectives.ul2 import UL2
-from objectives.unilm import UniLM
+from cloze.configs.base import suggest
+from cloze.errors import ConfigError
+from cloze.objectives.bart import Bart
+from cloze.objectives.base import Objective, Rows, Term
+from cloze.objectives.bidirectional_lm import BidirectionalLM
+from cloze.objectives.causal_lm import CausalLM
+from cloze.objectives.corrective_lm import CorrectiveLM
+from cloze.objectives.denoising import Denoising
+from cloze.objectives.distillation import DistilledMaskedLM
+from cloze.objectives.glove import GloVe
+from cloze.objectives.masked_lm import MaskedLM
+from cloze.objectives.permutation_lm import PermutationLM
+from cloze.objectives.prefix_lm import PrefixLM
+from cloze.objectives.replaced_tokens import ReplacedTokens
+from cloze.objectives.responses import Responses
+from cloze.objectives.salient_spans import SalientSpans
+from cloze.objectives.skip_gram import SkipGram
+from cloze.objectives.span_boundary import SpanBoundary
+from cloze.objectives.span_corruption import SpanCorruption
+from cloze.objectives.supervised import Supervised
+from cloze.objectives.ul2 import UL2
+from cloze.objectives.unilm import UniLM
 
 __all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build", "check"]
 
@@ -103,7 +103,7 @@ def build(config, tables, model_config):
 
 def _families(architectures):
     """Model families with a published size of one of these architectures."""
-    from models.config import FAMILIES, presets  # only for a message: models are not needed to build an objective
+    from cloze.models.config import FAMILIES, presets  # only for a message: models are not needed to build an objective
 
     fits = {name: any(size["architecture"] in architectures for size in presets(name).values()) for name in FAMILIES}
     return [name for name in FAMILIES if fits[name]]

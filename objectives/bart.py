@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives import bart_noise
-from objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
-from objectives.masking import SENTENCE_END
-from objectives.text_to_text import Pair, TextToText, layout, room_for_targets, text_length
+from cloze.errors import ConfigError
+from cloze.objectives import bart_noise
+from cloze.objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from cloze.objectives.masking import SENTENCE_END
+from cloze.objectives.text_to_text import Pair, TextToText, layout, room_for_targets, text_length
 
 ADVICE = "use tokenizer.kind=byte_bpe with tokenizer.mask_token=true, or a tokenizer.path that has them"
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from objectives.text_to_text import compact
+from cloze.objectives.text_to_text import compact
 
 SMALLEST = 1e-7  # lengths of spans that are rarer are left out
 SHORTFALL = 1e-7  # chance at most that the lengths drawn for a row do not make up its budget

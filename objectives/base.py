@@ -11,9 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 
-import models
-from errors import ConfigError, DataError
-from objectives.masking import ENTITY
+from cloze import models
+from cloze.errors import ConfigError, DataError
+from cloze.objectives.masking import ENTITY
 
 PACKINGS = ("windows", "sentences", "documents")
 SEARCHED = 16  # batches that must hold a name, date or number where an objective hides those

@@ -7,7 +7,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from objectives.base import (
+from cloze.objectives.base import (
     Objective,
     Rows,
     check_length,
@@ -16,7 +16,7 @@ from objectives.base import (
     check_special_tokens,
     padding,
 )
-from objectives.losses import classification_terms
+from cloze.objectives.losses import classification_terms
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from objectives.base import (
+from cloze.objectives.base import (
     Objective,
     Rows,
     check_length,
@@ -14,7 +14,7 @@ from objectives.base import (
     check_special_tokens,
     padding,
 )
-from objectives.losses import token_terms
+from cloze.objectives.losses import token_terms
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from models.composites import CorrectivePair
-from models.composites.generator import put
-from objectives import replacements
-from objectives.base import Term, check_packing, check_share, check_special_tokens
-from objectives.losses import is_top
+from cloze.errors import ConfigError
+from cloze.models.composites import CorrectivePair
+from cloze.models.composites.generator import put
+from cloze.objectives import replacements
+from cloze.objectives.base import Term, check_packing, check_share, check_special_tokens
+from cloze.objectives.losses import is_top
 
 
 def crop_counts(length, share):

@@ -8,10 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives.base import Rows, check_length, check_packing, check_replacements, check_share, check_special_tokens
-from objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
-from objectives.text_to_text import Pair, TextToText, compact, cut, layout, room_for_targets, text_length
+from cloze.errors import ConfigError
+from cloze.objectives.base import (
+    Rows,
+    check_length,
+    check_packing,
+    check_replacements,
+    check_share,
+    check_special_tokens,
+)
+from cloze.objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
+from cloze.objectives.text_to_text import Pair, TextToText, compact, cut, layout, room_for_targets, text_length
 
 NOISES = ("iid_spans", "bert_style", "mass", "drop_tokens", "deshuffle")
 DEVIATIONS = 3.5  # above the mean: 192 targets for 512 inputs at a rate of 0.15, as the study has it

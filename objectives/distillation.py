@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import models
-from configs import base
-from errors import ConfigError
-from models.composite import Composite
-from models.composites import Distillation
-from objectives.base import Objective, Term, check_positions
-from objectives.losses import token_terms
-from objectives.masked_lm import MaskedLM
+from cloze import models
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.models.composite import Composite
+from cloze.models.composites import Distillation
+from cloze.objectives.base import Objective, Term, check_positions
+from cloze.objectives.losses import token_terms
+from cloze.objectives.masked_lm import MaskedLM
 
 SOFT_TARGETS = ("all", "hidden")
 # What decides the shape and the meaning of layers: where it is the same, a student's may be copies of its teacher's.
@@ -215,7 +215,7 @@ def _check_options(objective):
 
 def _teacher(config, tables, model_config):
     """The teacher's ModelConfig, from its run."""
-    import objectives  # what a run trains is for its objective to say, and that may be any of them
+    from cloze import objectives  # what a run trains is for its objective to say, and that may be any of them
 
     workdir = pathlib.Path(config.objective.teacher)
     theirs = base.load(workdir / "config.json")

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from errors import ConfigError
-from objectives.base import Layout, Rows, check_positions, check_special_tokens, check_unread, padding
+from cloze.errors import ConfigError
+from cloze.objectives.base import Layout, Rows, check_positions, check_special_tokens, check_unread, padding
 
 MARKERS = ("START", "DELIM", "EXTRACT")
 LEFT_TO_RIGHT = ("decoder", "recurrent")

@@ -5,8 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives.base import Objective, Rows, Term, check_packing, check_share, check_unread, padding
+from cloze.errors import ConfigError
+from cloze.objectives.base import Objective, Rows, Term, check_packing, check_share, check_unread, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from objectives.base import Term
+from cloze.objectives.base import Term
 
 
 def _is_target(logits_V, targets):

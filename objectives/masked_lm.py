@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives import masking
-from objectives.base import (
+from cloze.errors import ConfigError
+from cloze.objectives import masking
+from cloze.objectives.base import (
     PACKINGS,
     Objective,
     Rows,
@@ -21,7 +21,7 @@ from objectives.base import (
     check_share,
     check_special_tokens,
 )
-from objectives.losses import classification_terms, token_terms
+from cloze.objectives.losses import classification_terms, token_terms
 
 PAIRS = {"none": (), "next_sentence": ("nsp", "nsp_accuracy"), "sentence_order": ("sop", "sop_accuracy")}  # their terms
 UNITS = ("tokens", "whole_words", "ngrams", "spans", "entities")

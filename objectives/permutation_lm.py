@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives.base import (
+from cloze.errors import ConfigError
+from cloze.objectives.base import (
     Objective,
     Rows,
     check_length,
@@ -33,7 +33,7 @@ from objectives.base import (
     check_share,
     check_special_tokens,
 )
-from objectives.losses import token_terms
+from cloze.objectives.losses import token_terms
 
 
 def choose_targets(key, starts_word_R, candidates_R, budget, *, longest_ngram, context):

@@ -6,8 +6,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from objectives.base import Rows, check_length, check_packing, check_special_tokens, check_unread, padding
-from objectives.text_to_text import TextToText, layout, room_for_targets, split_row, text_length
+from cloze.objectives.base import Rows, check_length, check_packing, check_special_tokens, check_unread, padding
+from cloze.objectives.text_to_text import TextToText, layout, room_for_targets, split_row, text_length
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,12 +4,12 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from errors import ConfigError
-from models.composites import ReplacedPair
-from models.composites.generator import put
-from objectives import replacements
-from objectives.base import Term
-from objectives.losses import classification_terms, is_top
+from cloze.errors import ConfigError
+from cloze.models.composites import ReplacedPair
+from cloze.models.composites.generator import put
+from cloze.objectives import replacements
+from cloze.objectives.base import Term
+from cloze.objectives.losses import classification_terms, is_top
 
 # What the main model learns, and the heads that it needs (section 3.4).
 TASKS = {

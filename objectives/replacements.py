@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from errors import ConfigError
-from models.composites import TIES, narrower
-from objectives.base import Objective, Term, check_share
-from objectives.losses import classification_terms, cross_entropy
-from objectives.masked_lm import MaskedLM
+from cloze.errors import ConfigError
+from cloze.models.composites import TIES, narrower
+from cloze.objectives.base import Objective, Term, check_share
+from cloze.objectives.losses import classification_terms, cross_entropy
+from cloze.objectives.masked_lm import MaskedLM
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -6,11 +6,11 @@ An encoder-decoder reads the prompt and writes the response (Raffel et al. 2020,
 
 import dataclasses
 
-from errors import ConfigError
-from objectives import frames
-from objectives.base import Objective, check_loss_options, check_positions, check_unread
-from objectives.losses import token_terms
-from objectives.text_to_text import check_decoder
+from cloze.errors import ConfigError
+from cloze.objectives import frames
+from cloze.objectives.base import Objective, check_loss_options, check_positions, check_unread
+from cloze.objectives.losses import token_terms
+from cloze.objectives.text_to_text import check_decoder
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

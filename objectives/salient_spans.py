@@ -9,11 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives.base import Rows, check_length, check_packing, check_special_tokens
-from objectives.masking import draw_entities, text_runs
-from objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
-from objectives.text_to_text import TextToText, layout, room_for_targets, text_length
+from cloze.errors import ConfigError
+from cloze.objectives.base import Rows, check_length, check_packing, check_special_tokens
+from cloze.objectives.masking import draw_entities, text_runs
+from cloze.objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
+from cloze.objectives.text_to_text import TextToText, layout, room_for_targets, text_length
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

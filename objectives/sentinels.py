@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from objectives.text_to_text import Pair, compact
+from cloze.objectives.text_to_text import Pair, compact
 
 TOKENIZER_ADVICE = "use tokenizer.kind=unigram and tokenizer.sentinels=100"
 

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives.base import Objective, Rows, Term, check_length, check_packing, check_share, padding
+from cloze.errors import ConfigError
+from cloze.objectives.base import Objective, Rows, Term, check_length, check_packing, check_share, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from errors import ConfigError
-from models.heads import BOUNDARY_POSITIONS
-from objectives import masking
-from objectives.losses import classification_terms
-from objectives.masked_lm import MaskedLM
+from cloze.errors import ConfigError
+from cloze.models.heads import BOUNDARY_POSITIONS
+from cloze.objectives import masking
+from cloze.objectives.losses import classification_terms
+from cloze.objectives.masked_lm import MaskedLM
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)

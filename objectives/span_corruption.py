@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
-from objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
-from objectives.text_to_text import TextToText, layout, room_for_targets
+from cloze.errors import ConfigError
+from cloze.objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from cloze.objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
+from cloze.objectives.text_to_text import TextToText, layout, room_for_targets
 
 
 def noise_counts(tokens_length, density, mean_span):

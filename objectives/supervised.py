@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from errors import ConfigError
-from objectives import frames
-from objectives.base import Objective, Term, check_loss_options, check_unread
-from objectives.losses import classification_terms, is_top, masked_cross_entropy
+from cloze.errors import ConfigError
+from cloze.objectives import frames
+from cloze.objectives.base import Objective, Term, check_loss_options, check_unread
+from cloze.objectives.losses import classification_terms, is_top, masked_cross_entropy
 
 HEADS = {  # task.kind: the head that answers it
     "class": "class",

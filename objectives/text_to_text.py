@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from errors import ConfigError
-from objectives.base import Objective, check_loss_options, check_positions
-from objectives.losses import token_terms
+from cloze.errors import ConfigError
+from cloze.objectives.base import Objective, check_loss_options, check_positions
+from cloze.objectives.losses import token_terms
 
 PREFIXES = ("full", "causal")
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
-from objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
-from objectives.span_corruption import alternate, noise_counts
-from objectives.text_to_text import Pair, TextToText, layout, room_for_targets, split_row
+from cloze.errors import ConfigError
+from cloze.objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from cloze.objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
+from cloze.objectives.span_corruption import alternate, noise_counts
+from cloze.objectives.text_to_text import Pair, TextToText, layout, room_for_targets, split_row
 
 MODES = ("R", "S", "X")
 

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from objectives import masking
-from objectives.base import check_share
-from objectives.masked_lm import MaskedLM
+from cloze.errors import ConfigError
+from cloze.objectives import masking
+from cloze.objectives.base import check_share
+from cloze.objectives.masked_lm import MaskedLM
 
 DIRECTIONS = ("bidirectional", "sequence to sequence", "left to right", "right to left")
 TOKEN_TYPES = ((0, 1), (4, 5), (2, 2), (3, 3))  # of the first and the second text, as models/families/unilm.py says

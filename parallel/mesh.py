@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from errors import ConfigError
-from models import axes
+from cloze.errors import ConfigError
+from cloze.models import axes
 
 MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 ROW_AXES = ("data", "fsdp")  # a batch's rows are cut along these

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from errors import UserError
+from cloze.errors import UserError
 
 _BYTES = 8192
 

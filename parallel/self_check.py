@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 
 def _program(weights, rows):

@@ -2,14 +2,14 @@
 
 import os
 
-from configs.base import suggest
-from errors import ConfigError
-from tasks import embedded, own
-from tasks.base import KINDS, Task
-from tasks.benchmarks import Benchmark
-from tasks.benchmarks_classes import CHOICES, GLUE, INFERENCE, RELATIONS, SUPER_GLUE
-from tasks.benchmarks_texts import LANGUAGE, SPANS, TAGS, TEXTS
-from tasks.text_formats import AsText
+from cloze.configs.base import suggest
+from cloze.errors import ConfigError
+from cloze.tasks import embedded, own
+from cloze.tasks.base import KINDS, Task
+from cloze.tasks.benchmarks import Benchmark
+from cloze.tasks.benchmarks_classes import CHOICES, GLUE, INFERENCE, RELATIONS, SUPER_GLUE
+from cloze.tasks.benchmarks_texts import LANGUAGE, SPANS, TAGS, TEXTS
+from cloze.tasks.text_formats import AsText
 
 __all__ = ["BENCHMARKS", "MIXTURES", "TASKS", "AsText", "Task", "expand", "get", "read_by"]
 

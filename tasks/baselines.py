@@ -3,8 +3,8 @@
 import collections
 import math
 
-from data import sentences
-from tasks import metrics
+from cloze.data import sentences
+from cloze.tasks import metrics
 
 _SUMMARIES = {"rouge"}
 _TRANSLATIONS = {"bleu", "bleu_intl"}

@@ -7,12 +7,12 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 
-from configs.base import suggest
-from data import sources
-from errors import DataError
-from tasks import readers
-from tasks.base import SPLITS, Task
-from tasks.readers import Record
+from cloze.configs.base import suggest
+from cloze.data import sources
+from cloze.errors import DataError
+from cloze.tasks import readers
+from cloze.tasks.base import SPLITS, Task
+from cloze.tasks.readers import Record
 
 FORMAT = 2  # part of every fingerprint: raise it when the same files come to give other examples
 

@@ -8,10 +8,10 @@ tables.
 import functools
 import re
 
-from errors import DataError
-from tasks import readers
-from tasks.benchmarks import Files, Spec
-from tasks.readers import Record
+from cloze.errors import DataError
+from cloze.tasks import readers
+from cloze.tasks.benchmarks import Files, Spec
+from cloze.tasks.readers import Record
 
 _GLUE_FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 _SUPER_GLUE_FILES = {"train": "train.jsonl", "validation": "val.jsonl", "test": "test.jsonl"}

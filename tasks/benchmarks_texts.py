@@ -8,9 +8,9 @@ Narayan et al. 2018 (XSum), Roberts et al. 2020 (closed-book questions), Merity 
 import functools
 import re
 
-from tasks import readers
-from tasks.benchmarks import Files, Spec
-from tasks.readers import Record
+from cloze.tasks import readers
+from cloze.tasks.benchmarks import Files, Spec
+from cloze.tasks.readers import Record
 
 _TRAIN_DEV_TEST = (("train", "train"), ("validation", "dev"), ("test", "test"))
 _SPLITS = ("train", "validation", "test")

@@ -10,11 +10,11 @@ import collections
 import hashlib
 import re
 
-from data import pydocs, sentences
-from data.corpus_files import is_held_out
-from errors import DataError
-from tasks import docstrings
-from tasks.base import SPLITS, Task
+from cloze.data import pydocs, sentences
+from cloze.data.corpus_files import is_held_out
+from cloze.errors import DataError
+from cloze.tasks import docstrings
+from cloze.tasks.base import SPLITS, Task
 
 FORMAT = 2  # part of the fingerprints: raise it when other examples are made
 TEST_SHARE, HELD_OUT_SHARE = 0.05, 0.1  # of the docstrings: test, and validation with test

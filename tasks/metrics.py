@@ -18,9 +18,9 @@ import seqeval.metrics
 import sklearn.metrics
 from rouge_score import rouge_scorer
 
-from data import sentences
-from errors import DataError
-from tasks import squad
+from cloze.data import sentences
+from cloze.errors import DataError
+from cloze.tasks import squad
 
 ROUGES = ("rouge1", "rouge2", "rougeLsum")
 NO_RELATION, OTHER = "no_relation", "Other"  # TACRED's and SemEval-2010's name for none of the relations

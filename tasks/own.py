@@ -18,11 +18,11 @@ tags, answers (in .tsv answer and start), targets, the text of a last turn.
 
 import functools
 
-from errors import DataError
-from tasks import readers
-from tasks.base import SPLITS
-from tasks.benchmarks import Files, Spec
-from tasks.readers import Record
+from cloze.errors import DataError
+from cloze.tasks import readers
+from cloze.tasks.base import SPLITS
+from cloze.tasks.benchmarks import Files, Spec
+from cloze.tasks.readers import Record
 
 FORMATS = ("jsonl", "tsv")
 

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 
-import decoding
-from errors import ConfigError
-from tasks import answers, encoding, metrics, shots
+from cloze import decoding
+from cloze.errors import ConfigError
+from cloze.tasks import answers, encoding, metrics, shots
 
 HEAD_OF = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
 _LENGTHS = 32, 64, 128, 256, 512  # of rows of prompts: each is a program to compile

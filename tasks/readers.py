@@ -10,9 +10,9 @@ import json
 import pathlib
 import re
 
-from configs.base import suggest
-from data import sources
-from errors import DataError
+from cloze.configs.base import suggest
+from cloze.data import sources
+from cloze.errors import DataError
 
 
 class Record(dict):

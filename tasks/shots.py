@@ -2,7 +2,7 @@
 
 import itertools
 
-from errors import DataError
+from cloze.errors import DataError
 
 BETWEEN = "\n\n"  # examples; an answer ends where the next example would begin
 

@@ -11,10 +11,10 @@ import re
 
 import numpy as np
 
-from errors import ConfigError
-from tasks.base import Task
-from tasks.benchmarks import Benchmark
-from tasks.benchmarks_classes import mark_pronoun
+from cloze.errors import ConfigError
+from cloze.tasks.base import Task
+from cloze.tasks.benchmarks import Benchmark
+from cloze.tasks.benchmarks_classes import mark_pronoun
 
 FORMAT = 1  # part of the fingerprint: raise it when an example is written otherwise
 NO_ANSWER = "unanswerable"  # SQuAD 2.0, which T5 has not learned

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from errors import ConfigError
-from models import names
+from cloze.errors import ConfigError
+from cloze.models import names
 
 SHAPES = {
     "encoder/layers/attention/query/kernel": (4, 2, 2),

@@ -9,11 +9,11 @@ import subprocess
 import numpy as np
 import pytest
 
-from models import names
+from cloze.models import names
+from cloze.training import restore
+from cloze.training.checkpoint import Checkpoints
 from tests import test_verbs
 from tests.training import tiny_run
-from training import restore
-from training.checkpoint import Checkpoints
 
 
 def free_port():

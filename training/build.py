@@ -6,22 +6,20 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-import data.pipeline
-import models
-import objectives
-import tasks
-from configs.base import NO_DECAY
-from errors import ConfigError
-from models import names
-from models.composite import Composite
-from parallel import mesh as meshes
-from tasks import embedded
-from training import initial, methods, private, resolve, runs, trainable
-from training.durations import to_steps
-from training.experiment import Experiment
-from training.optimizer import make_optimizer
-from training.runs import heads_out
-from training.schedules import FALLING, make_schedule
+from cloze import models, objectives, tasks
+from cloze.configs.base import NO_DECAY
+from cloze.data import pipeline
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.models.composite import Composite
+from cloze.parallel import mesh as meshes
+from cloze.tasks import embedded
+from cloze.training import initial, methods, private, resolve, runs, trainable
+from cloze.training.durations import to_steps
+from cloze.training.experiment import Experiment
+from cloze.training.optimizer import make_optimizer
+from cloze.training.runs import heads_out
+from cloze.training.schedules import FALLING, make_schedule
 
 
 def build(config, tokenizer_directory=None, devices=None, report=print):
@@ -137,7 +135,7 @@ def _check_task(config, objective):
 
 
 def open_data(config, tokenizer, objective, mesh, report):
-    """The data.pipeline.Data of both splits, which are prepared if they are not there yet.
+    """The pipeline.Data of both splits, which are prepared if they are not there yet.
 
     Raises:
         ConfigError, DataError: what is wrong and how to mend it.
@@ -150,7 +148,7 @@ def open_data(config, tokenizer, objective, mesh, report):
     if objective.rows.batching == "pack":
         rows["validation"] = dataclasses.replace(objective.rows, batching="buckets")
     return [
-        data.pipeline.open_batches(config, tokenizer, wanted, split, read, multiple=cuts, report=report)
+        pipeline.open_batches(config, tokenizer, wanted, split, read, multiple=cuts, report=report)
         for split, wanted in rows.items()
     ]
 

@@ -14,7 +14,7 @@ import threading
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from errors import CheckpointError, ConfigError
+from cloze.errors import CheckpointError, ConfigError
 
 SEAL = "seal.json"
 

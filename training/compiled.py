@@ -2,7 +2,7 @@
 
 import time
 
-from parallel import cost
+from cloze.parallel import cost
 
 
 class CompiledSteps:

@@ -2,9 +2,9 @@
 
 import collections
 
-from configs import base
-from training import trainable
-from training.workdir import differences
+from cloze.configs import base
+from cloze.training import trainable
+from cloze.training.workdir import differences
 
 
 def parameter_table(experiment):

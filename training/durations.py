@@ -3,7 +3,7 @@
 import math
 import re
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 _PATTERN = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(steps?|epochs?|tokens|examples)?\s*")
 

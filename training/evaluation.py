@@ -11,15 +11,14 @@ import ml_collections
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-import objectives
-import tasks
-from data.example_batches import ExampleBatches
-from data.examples import Features
-from errors import ConfigError, DataError
-from objectives.text_to_text import PREFIXES
-from parallel import mesh as meshes
-from tasks import AsText, baselines, encoding, metrics, predict, shots
-from training import resolve
+from cloze import objectives, tasks
+from cloze.data.example_batches import ExampleBatches
+from cloze.data.examples import Features
+from cloze.errors import ConfigError, DataError
+from cloze.objectives.text_to_text import PREFIXES
+from cloze.parallel import mesh as meshes
+from cloze.tasks import AsText, baselines, encoding, metrics, predict, shots
+from cloze.training import resolve
 
 # Objectives that train decoders to go on from a prompt, which they read as objective.prefix says
 PAIRS = ("span_corruption", "denoising", "prefix_lm", "bart", "ul2", "salient_spans")

@@ -11,14 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import models
-import tasks
-from models import names
-from models.adapted import prompt_from_vocabulary
-from parallel import mesh as meshes
-from tasks import metrics, predict
-from training import initial, methods, optimizer, trainable
-from training.step import TrainState, eval_step, init_state, make_keys, train_step
+from cloze import models, tasks
+from cloze.models import names
+from cloze.models.adapted import prompt_from_vocabulary
+from cloze.parallel import mesh as meshes
+from cloze.tasks import metrics, predict
+from cloze.training import initial, methods, optimizer, trainable
+from cloze.training.step import TrainState, eval_step, init_state, make_keys, train_step
 
 
 @dataclasses.dataclass

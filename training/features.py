@@ -10,13 +10,13 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-from data import artifacts
-from data.batches import Order
-from data.poisson import PoissonBatches
-from errors import ConfigError
-from models import names
-from models.features import has_transform
-from training import methods
+from cloze.data import artifacts
+from cloze.data.batches import Order
+from cloze.data.poisson import PoissonBatches
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.models.features import has_transform
+from cloze.training import methods
 
 FORMAT = 1  # counted up when the same parameters and data come to give other features
 LARGEST = 16 * 2**30  # bytes of features that are kept

@@ -3,13 +3,13 @@
 import dataclasses
 import json
 
-import data.tokenizers
-import interop
-from configs import base
-from errors import DataError
-from interop import files, plan, tokenizers
-from interop import settings as hugging_face_settings
-from training import initial, new_run, restore, runs
+from cloze import interop
+from cloze.configs import base
+from cloze.data import tokenizers as own_tokenizers
+from cloze.errors import DataError
+from cloze.interop import files, plan, tokenizers
+from cloze.interop import settings as hugging_face_settings
+from cloze.training import initial, new_run, restore, runs
 
 CONVERSION = "convert.json"
 
@@ -78,7 +78,7 @@ def configure(loaded, objective, objective_heads, tokenizer, workdir):
         loaded: interop.Loaded.
         objective: {option: value} of config.objective.
         objective_heads: heads that the objective scores.
-        tokenizer: data.tokenizers.Tokenizer, or None.
+        tokenizer: tokenizers.Tokenizer, or None.
         workdir: the run's directory.
     """
     model_config = loaded.model.config
@@ -120,7 +120,7 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print):
         model = runs.make_model(workdir, config, None)
         params, step = initial.load_parameters(workdir, config, model, None, report)
         kept = workdir / "tokenizer"
-        tokenizer = data.tokenizers.load(kept) if kept.is_dir() else None
+        tokenizer = own_tokenizers.load(kept) if kept.is_dir() else None
     else:
         trained = restore.load(workdir, report)
         model, params, tokenizer, step = trained.model, trained.params, trained.tokenizer, trained.step

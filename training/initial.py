@@ -17,18 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
-import data.tokenizers
-import models
-import objectives
-from configs.base import NEW_OUTPUT
-from errors import ConfigError
-from interop import load as hugging_face
-from interop import tokenizers as hugging_face_tokenizers
-from models import axes, names
-from models.adapted import Adapted
-from models.composite import Composite
-from training import methods, runs
-from training.trainable import Split
+from cloze import models, objectives
+from cloze.configs.base import NEW_OUTPUT
+from cloze.data import tokenizers
+from cloze.errors import ConfigError
+from cloze.interop import load as hugging_face
+from cloze.interop import tokenizers as hugging_face_tokenizers
+from cloze.models import axes, names
+from cloze.models.adapted import Adapted
+from cloze.models.composite import Composite
+from cloze.training import methods, runs
+from cloze.training.trainable import Split
 
 
 def is_hugging_face(directory):
@@ -70,7 +69,7 @@ class Run:
     def __init__(self, workdir):
         self.path = pathlib.Path(workdir).expanduser()
         self.config = runs.load_config(self.path)
-        self.tokenizer = data.tokenizers.load(self.path / "tokenizer")
+        self.tokenizer = tokenizers.load(self.path / "tokenizer")
         self._model = runs.make_model(self.path, self.config, self.tokenizer.tables)
         inner = self._model.model if isinstance(self._model, Adapted) else self._model
         self._prefix = f"{inner.main}/" if isinstance(inner, Composite) else ""

@@ -9,9 +9,9 @@ import time
 import jax
 from jax.experimental import multihost_utils
 
-from data.batches import Prefetcher
-from errors import DivergedError, Preempted
-from training.compiled import CompiledSteps, human
+from cloze.data.batches import Prefetcher
+from cloze.errors import DivergedError, Preempted
+from cloze.training.compiled import CompiledSteps, human
 
 
 class StopSignal:

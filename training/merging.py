@@ -2,10 +2,10 @@
 
 import ml_collections
 
-import data.tokenizers
-from configs import base
-from models.adapted import Adapted
-from training import initial, methods, new_run, runs
+from cloze.configs import base
+from cloze.data import tokenizers
+from cloze.models.adapted import Adapted
+from cloze.training import initial, methods, new_run, runs
 
 
 def merge(workdir, target, report=print):
@@ -25,7 +25,7 @@ def merge(workdir, target, report=print):
     """
     new_run.check_free(target)
     config = runs.load_config(workdir)
-    tokenizer = data.tokenizers.load(workdir / "tokenizer")
+    tokenizer = tokenizers.load(workdir / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
     params, step = initial.load_parameters(workdir, config, model, tokenizer, report)
     if isinstance(model, Adapted):

@@ -8,10 +8,10 @@ import dataclasses
 
 import numpy as np
 
-import models
-from configs.base import METHODS, NEW_HEAD, NEW_OUTPUT, get_base, suggest
-from errors import ConfigError
-from models import adapted, names
+from cloze import models
+from cloze.configs.base import METHODS, NEW_HEAD, NEW_OUTPUT, get_base, suggest
+from cloze.errors import ConfigError
+from cloze.models import adapted, names
 
 SMALL = ("bitfit", "lora", "adapters", "prefix", "prompt", "p_tuning")  # what trains is saved without the rest
 NO_TOKENS = ("linear_probe", "freeze", "last_layers", *SMALL)  # methods that leave the token table as it is

@@ -6,15 +6,15 @@ import os
 import pathlib
 import shutil
 
-from configs import base
-from errors import ConfigError
-from training.checkpoint import Checkpoints
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.training.checkpoint import Checkpoints
 
 CONFIG_PY = '''"""Goes on from what convert.py wrote: python train.py --config={path} --workdir={workdir}"""
 
 import pathlib
 
-from configs import base
+from cloze.configs import base
 
 
 def get_config(arguments=""):

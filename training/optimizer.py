@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from errors import ConfigError
-from models import names
+from cloze.errors import ConfigError
+from cloze.models import names
 
 OPTIMIZERS = ("adamw", "adam_no_bias_correction", "adafactor", "adagrad", "lamb", "lion", "muon")
 

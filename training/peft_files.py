@@ -4,15 +4,14 @@ import dataclasses
 import pathlib
 import re
 
-import data.tokenizers
-import models
-import objectives
-from configs.base import NEW_HEAD, get_base
-from errors import ConfigError
-from interop import peft
-from models import names
-from models.composite import Composite
-from training import hugging_face, initial, methods, new_run, resolve, runs
+from cloze import models, objectives
+from cloze.configs.base import NEW_HEAD, get_base
+from cloze.data import tokenizers
+from cloze.errors import ConfigError
+from cloze.interop import peft
+from cloze.models import names
+from cloze.models.composite import Composite
+from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
 
 
 def to_peft(workdir, target, class_name=None, report=print):
@@ -34,7 +33,7 @@ def to_peft(workdir, target, class_name=None, report=print):
             f"{workdir} has finetune.method={config.finetune.method}, to_peft writes lora: merge it instead, and to_hf "
             "writes the whole model"
         )
-    tokenizer = data.tokenizers.load(workdir / "tokenizer")
+    tokenizer = tokenizers.load(workdir / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
     heads = _heads_learned(workdir, config, model, tokenizer)
     params, step = initial.load_parameters(workdir, config, model, tokenizer, report)

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import optax
 from dp_accounting import pld
 
-from errors import ConfigError
-from models import axes
-from parallel.mesh import ROW_AXES
+from cloze.errors import ConfigError
+from cloze.models import axes
+from cloze.parallel.mesh import ROW_AXES
 
 
 @dataclasses.dataclass(frozen=True)

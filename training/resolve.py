@@ -5,16 +5,14 @@ import pathlib
 
 import ml_collections
 
-import data.pipeline
-import data.tokenizers
-import models
-import tasks
-from configs.base import get_base, load
-from errors import ConfigError
-from interop import files
-from interop import settings as hugging_face_settings
-from interop import tokenizers as hugging_face_tokenizers
-from training import initial, methods, runs
+from cloze import models, tasks
+from cloze.configs.base import get_base, load
+from cloze.data import pipeline, tokenizers
+from cloze.errors import ConfigError
+from cloze.interop import files
+from cloze.interop import settings as hugging_face_settings
+from cloze.interop import tokenizers as hugging_face_tokenizers
+from cloze.training import initial, methods, runs
 
 OWN = ("heads_out", "num_labels")  # of `model`: what is scored is never inherited
 MARKERS = 3  # new tokens of task.markers
@@ -85,7 +83,7 @@ def _run(workdir):
     theirs = runs.load_config(workdir)
     model = theirs.model.to_dict() | methods.added(theirs)  # parts that a method has added stay
     path = (workdir / "tokenizer").absolute()
-    pieces = data.tokenizers.load(path).vocab_size
+    pieces = tokenizers.load(path).vocab_size
     return {"model": model, "tokenizer": {**theirs.tokenizer.to_dict(), "path": str(path)}, "pieces": pieces}
 
 
@@ -102,8 +100,8 @@ def _hugging_face(directory):
 
 
 def open_tokenizer(config, directory=None, report=print):
-    """The run's tokenizer: as data.pipeline.open_tokenizer, where tokenizer.path may be a Hugging Face directory."""
+    """The run's tokenizer: as pipeline.open_tokenizer, where tokenizer.path may be a Hugging Face directory."""
     own = directory is not None and pathlib.Path(directory).is_dir()
     if not own and config.tokenizer.path and initial.is_hugging_face(config.tokenizer.path):
         return hugging_face_tokenizers.load_hf(config.tokenizer.path)
-    return data.pipeline.open_tokenizer(config, directory, report)
+    return pipeline.open_tokenizer(config, directory, report)

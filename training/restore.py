@@ -4,10 +4,10 @@ import dataclasses
 import pathlib
 from typing import Any
 
-import data.tokenizers
-from models.adapted import Adapted
-from models.composite import Composite
-from training import initial, runs
+from cloze.data import tokenizers
+from cloze.models.adapted import Adapted
+from cloze.models.composite import Composite
+from cloze.training import initial, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Trained:
         config: its configuration.
         model: the module, of a composite one part.
         params: nested tree of parameters.
-        tokenizer: data.tokenizers.Tokenizer.
+        tokenizer: tokenizers.Tokenizer.
         step: updates made.
     """
 
@@ -49,7 +49,7 @@ def load(workdir, report=print, fills=False, mesh=None):
         CheckpointError: no checkpoint is whole.
     """
     config = runs.load_config(workdir)
-    tokenizer = data.tokenizers.load(pathlib.Path(workdir) / "tokenizer")
+    tokenizer = tokenizers.load(pathlib.Path(workdir) / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
     params, step = initial.load_parameters(workdir, config, model, tokenizer, report, mesh)
     if isinstance(model, Adapted):

@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-import models
-import objectives
-from configs import base
-from errors import ConfigError
-from models import names
-from parallel import mesh as meshes
-from parallel.processes import decide
-from training import methods
-from training.checkpoint import Checkpoints
+from cloze import models, objectives
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.parallel import mesh as meshes
+from cloze.parallel.processes import decide
+from cloze.training import methods
+from cloze.training.checkpoint import Checkpoints
 
 
 def heads_out(config, objective):

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 SCHEDULES = ("linear", "cosine", "inverse_sqrt", "constant", "slanted_triangular")
 

@@ -9,10 +9,10 @@ import optax
 from flax import struct
 from flax.core import meta
 
-from models import axes
-from objectives.base import Term
-from tasks.predict import head_scores
-from training.private import private_gradient
+from cloze.models import axes
+from cloze.objectives.base import Term
+from cloze.tasks.predict import head_scores
+from cloze.training.private import private_gradient
 
 
 @struct.dataclass

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from errors import ConfigError
-from models import names
+from cloze.errors import ConfigError
+from cloze.models import names
 
 
 class Split:

@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 # What may change between two starts of the same run: its length, how it reports, and where it runs.
 MAY_CHANGE = (

@@ -9,7 +9,7 @@ BERT-base); meant for one accelerator. `gpt1` puts three new tokens around the t
 Published: BERT-large 86.3% on SWAG (Devlin et al. 2019, table 4); GPT 59.0% on RACE (Radford et al. 2018, table 3).
 """
 
-from configs import finetuning
+from cloze.configs import finetuning
 
 
 def get_config(arguments=""):

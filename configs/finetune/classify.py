@@ -14,7 +14,7 @@ wic, ...; from plain files with --config.task.files=FOLDER. Published, BERT-base
 table 1).
 """
 
-from configs import finetuning
+from cloze.configs import finetuning
 
 BOTH_ORDERS = ("stsb", "mrpc", "qqp")  # pairs without an order
 

@@ -9,7 +9,7 @@ BERT-base); meant for one accelerator. By default only the head trains, on state
 the clipping norm.
 """
 
-from configs import finetuning
+from cloze.configs import finetuning
 
 NOISE = (1.0, 0.5, 2.0, 4.0)
 

@@ -11,7 +11,7 @@ learned. Short ones are packed side by side.
 Published: none for these tasks; InstructGPT (Ouyang et al. 2022, section 3.4) finetunes GPT-3 so, before its rewards.
 """
 
-from configs import finetuning
+from cloze.configs import finetuning
 
 TINY = dict(data=dict(sequence_length=128))
 

@@ -9,7 +9,7 @@ BERT-base); meant for one accelerator. Long contexts are read in windows; a ques
 Published: BERT-base 80.8 EM and 88.5 F1 on SQuAD 1.1, BERT-large 78.7 and 81.9 on 2.0 (development sets).
 """
 
-from configs import finetuning
+from cloze.configs import finetuning
 
 TINY = dict(data=dict(sequence_length=128), task=dict(stride=48, max_question=24))
 

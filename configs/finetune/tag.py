@@ -9,7 +9,7 @@ BERT-base); meant for one accelerator. Rows are packed, as sentences are short.
 Published, BERT-base: 92.4 entity F1 on CoNLL-2003 (Devlin et al. 2019, table 7).
 """
 
-from configs import finetuning
+from cloze.configs import finetuning
 
 
 def get_config(arguments=""):

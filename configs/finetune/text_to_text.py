@@ -12,7 +12,7 @@ them) is drawn by numbers of examples. The rate is T5's constant 1e-3 with Adafa
 Published: T5-base 83.3 on GLUE, 19.2 ROUGE-2 on CNN/DailyMail, 80.9 EM on SQuAD (Raffel et al. 2020, table 1).
 """
 
-from configs import finetuning
+from cloze.configs import finetuning
 
 TINY = dict(data=dict(sequence_length=96, target_length=32))
 

@@ -4,8 +4,8 @@ import functools
 import importlib
 import pkgutil
 
-from configs.base import suggest
-from errors import ConfigError
+from cloze.configs.base import suggest
+from cloze.errors import ConfigError
 
 
 @functools.cache

@@ -2,9 +2,9 @@
 
 import functools
 
-from errors import ConfigError
-from interop.format import LINEAR, NORM, Field, Format, ModelClass, Row
-from interop.formats import bert
+from cloze.errors import ConfigError
+from cloze.interop.format import LINEAR, NORM, Field, Format, ModelClass, Row
+from cloze.interop.formats import bert
 
 _LAYER = "{base}encoder.albert_layer_groups.0.albert_layers.0"
 

@@ -5,8 +5,8 @@ BartForSequenceClassification reads the decoder's state where the encoder has it
 `pool_positions`.
 """
 
-from errors import ConfigError
-from interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Buffer, Field, Format, ModelClass, Row
+from cloze.errors import ConfigError
+from cloze.interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Buffer, Field, Format, ModelClass, Row
 
 ZERO_BIAS = Buffer("final_logits_bias", lambda config: (1, config.vocab_size), 0.0)
 SAME_SIDES = ("attention_heads", "ffn_dim")  # settings that encoder and decoder have apart, and we do not

@@ -1,6 +1,6 @@
 """BERT: BertForPreTraining and its relatives."""
 
-from interop.format import ACTIVATIONS, COPY, LINEAR, NORM, TABLE, TRANSPOSED, Field, Format, ModelClass, Row
+from cloze.interop.format import ACTIVATIONS, COPY, LINEAR, NORM, TABLE, TRANSPOSED, Field, Format, ModelClass, Row
 
 _LAYER = "{base}encoder.layer.{i}"
 _FIELDS = (

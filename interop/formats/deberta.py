@@ -4,8 +4,8 @@ transformers has no enhanced mask decoder, so what is read has none, and a model
 not written (model.enhanced_decoder=0 leaves it out). Its table of positions in Microsoft's files is not read.
 """
 
-from errors import ConfigError
-from interop.format import (
+from cloze.errors import ConfigError
+from cloze.interop.format import (
     ACTIVATIONS,
     COPY,
     LINEAR,

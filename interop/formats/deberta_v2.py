@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from errors import ConfigError
-from interop.format import LINEAR, NORM, ModelClass, Row
-from interop.formats import deberta
+from cloze.errors import ConfigError
+from cloze.interop.format import LINEAR, NORM, ModelClass, Row
+from cloze.interop.formats import deberta
 
 _SELF = "{base}encoder.layer.{i}.attention.self"
 _DEFAULTS = {  # where they differ from the first version's

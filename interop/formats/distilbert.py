@@ -1,7 +1,7 @@
 """DistilBERT. `sinusoidal_pos_embds` says what the table of positions started from, and nothing of what is computed."""
 
-from interop.format import ACTIVATIONS, COPY, LINEAR, NORM, TABLE, TRANSPOSED, Field, Format, ModelClass, Row
-from interop.formats import bert
+from cloze.interop.format import ACTIVATIONS, COPY, LINEAR, NORM, TABLE, TRANSPOSED, Field, Format, ModelClass, Row
+from cloze.interop.formats import bert
 
 _LAYER = "{base}transformer.layer.{i}"
 _HEAD_DROPOUT = {  # head: (key of the rate before its last layer, default)

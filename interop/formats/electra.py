@@ -4,9 +4,9 @@ The heads over the vocabulary and for classification have the exact GELU, whatev
 a head of another kind, whose settings begin with `summary_`.
 """
 
-from errors import ConfigError
-from interop.format import COPY, LINEAR, NORM, TRANSPOSED, Field, Format, ModelClass, Row
-from interop.formats import bert
+from cloze.errors import ConfigError
+from cloze.interop.format import COPY, LINEAR, NORM, TRANSPOSED, Field, Format, ModelClass, Row
+from cloze.interop.formats import bert
 
 _SUMMARY_ACTIVATIONS = {
     "gelu": "gelu",

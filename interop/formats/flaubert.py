@@ -4,7 +4,7 @@ FlaubertForMultipleChoice is not among them: it puts a second linear map on the 
 ours does. Token types are not read either: transformers would look them up among the words.
 """
 
-from interop.format import LINEAR, NORM, TABLE, Field, Format, ModelClass, Row
+from cloze.interop.format import LINEAR, NORM, TABLE, Field, Format, ModelClass, Row
 
 _ATTENTION, _FFN = "{base}attentions.{i}", "{base}ffns.{i}"
 

@@ -3,8 +3,8 @@
 Its releases say `hidden_activation` as well, which transformers 5 does not read.
 """
 
-from interop.format import ACTIVATIONS, Format
-from interop.formats import llama
+from cloze.interop.format import ACTIVATIONS, Format
+from cloze.interop.formats import llama
 
 _CLASSES = {name: known for name, known in llama.classes("Gemma").items() if "span" not in known.heads}
 _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS, "gelu": "gelu_tanh"}

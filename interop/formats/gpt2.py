@@ -3,8 +3,8 @@
 GPT2ForSequenceClassification finds the last token of a row by the id of the padding token, we by the mask.
 """
 
-from errors import ConfigError
-from interop.format import (
+from cloze.errors import ConfigError
+from cloze.interop.format import (
     ACTIVATIONS,
     CONV1D,
     LINEAR,

@@ -4,9 +4,9 @@ transformers 5 keeps the rotary settings in `rope_parameters`; older releases, a
 and `rope_scaling`. Both are read, both are written.
 """
 
-from errors import ConfigError
-from interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Field, Format, ModelClass, Row
-from interop.formats import gpt2
+from cloze.errors import ConfigError
+from cloze.interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Field, Format, ModelClass, Row
+from cloze.interop.formats import gpt2
 
 _LAYER = "{base}layers.{i}"
 _SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")

@@ -4,9 +4,9 @@ The paper's attention has no biases, so that only models with `attention_bias` "
 epsilon of the norms is 1e-5, always. The tables of sinusoids that some files hold are constants, and computed anew.
 """
 
-from errors import ConfigError
-from interop.format import Format, Leaf, ModelClass, Row
-from interop.formats import bart
+from cloze.errors import ConfigError
+from cloze.interop.format import Format, Leaf, ModelClass, Row
+from cloze.interop.formats import bart
 
 # [1, V] for our [V].
 LOGITS_BIAS = (Leaf("", "", lambda array, config: array[0], lambda shape, config: (1, *shape)),)

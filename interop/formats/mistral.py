@@ -1,7 +1,7 @@
 """Mistral: Llama with a sliding window."""
 
-from interop.format import Format
-from interop.formats import llama
+from cloze.interop.format import Format
+from cloze.interop.formats import llama
 
 
 def _read(settings, tensors):

@@ -3,8 +3,8 @@
 Classes of rows and choices are as in GPT-2.
 """
 
-from interop.format import CONV1D, LINEAR, NORM, TABLE, Field, Format, ModelClass, Row, conv1d_part
-from interop.formats import gpt2
+from cloze.interop.format import CONV1D, LINEAR, NORM, TABLE, Field, Format, ModelClass, Row, conv1d_part
+from cloze.interop.formats import gpt2
 
 _LAYER = "{base}h.{i}"
 

@@ -1,8 +1,8 @@
 """Qwen2: Llama with biases on queries, keys and values, and, if told so, a sliding window in some layers."""
 
-from errors import ConfigError
-from interop.format import Format
-from interop.formats import llama
+from cloze.errors import ConfigError
+from cloze.interop.format import Format
+from cloze.interop.formats import llama
 
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 

@@ -4,9 +4,9 @@ Its positions start after the id of the padding token, so the first rows of thei
 over the vocabulary has the exact GELU, whatever the layers have.
 """
 
-from errors import ConfigError
-from interop.format import LINEAR, NORM, Format, ModelClass, Row
-from interop.formats import bert
+from cloze.errors import ConfigError
+from cloze.interop.format import LINEAR, NORM, Format, ModelClass, Row
+from cloze.interop.formats import bert
 
 _WHOLE_ROW = {"pooler_dropout": 0.0}  # before the pooler of the body, unlike that of the classifier
 

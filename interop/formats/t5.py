@@ -8,7 +8,7 @@ T5ForSequenceClassification reads the decoder's state where the encoder has its 
 shifted right by one place: give that place as `pool_positions`.
 """
 
-from interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Field, Format, ModelClass, Row
+from cloze.interop.format import ACTIVATIONS, LINEAR, NORM, TABLE, Field, Format, ModelClass, Row
 
 _ENCODER, _DECODER = "{base}encoder.block.{i}.layer", "{base}decoder.block.{i}.layer"
 _ENCODER_ONLY = dict(

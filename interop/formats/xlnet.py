@@ -1,7 +1,7 @@
 """XLNet: XLNetLMHeadModel and its relatives, without memories of earlier segments."""
 
-from errors import ConfigError
-from interop.format import (
+from cloze.errors import ConfigError
+from cloze.interop.format import (
     ACTIVATIONS,
     HEADS_IN,
     HEADS_OUT,

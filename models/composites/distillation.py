@@ -5,8 +5,8 @@ from typing import Any
 import jax
 from flax import struct
 
-from models.build import build
-from models.composite import Composite
+from cloze.models.build import build
+from cloze.models.composite import Composite
 
 
 @struct.dataclass

@@ -7,9 +7,9 @@ import re
 import jax
 import jax.numpy as jnp
 
-from models import names
-from models.build import build, parameters
-from models.composite import Composite
+from cloze.models import names
+from cloze.models.build import build, parameters
+from cloze.models.composite import Composite
 
 TIES = ("embeddings", "all", "none", "disentangled")
 EMBEDDINGS = re.compile(r"(token|encoder_embeddings/(position|token_type|norm))/.*")

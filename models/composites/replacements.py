@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from flax import struct
 
-from models.build import build
-from models.composites.generator import GeneratorPair
+from cloze.models.build import build
+from cloze.models.composites.generator import GeneratorPair
 
 
 @struct.dataclass

@@ -4,7 +4,7 @@ The presets are version 2, which has no dropout; version 1 has model.dropout=0.1
 head "nsp" predicts sentence order.
 """
 
-from models.families.bert import BERT
+from cloze.models.families.bert import BERT
 
 _ALBERT = dict(
     BERT,

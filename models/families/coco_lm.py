@@ -4,7 +4,7 @@ The presets are the main model, whose heads give the logits of the vocabulary an
 auxiliary model that fills the blanks; its number of layers is as the paper's.
 """
 
-from models.families.bert import BERT
+from cloze.models.families.bert import BERT
 
 _COCO_LM = dict(
     BERT,

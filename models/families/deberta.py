@@ -6,7 +6,7 @@ tokens with the enhanced mask decoder, two turns of the last layer (model.enhanc
 Face's classes do). v3 is pretrained as a discriminator; its generators have half the layers.
 """
 
-from models.families.bert import BERT
+from cloze.models.families.bert import BERT
 
 _DEBERTA = dict(
     BERT,

@@ -1,6 +1,6 @@
 """DistilBERT (Sanh et al. 2019, arXiv:1910.01108): half of BERT's layers, without token types and next sentences."""
 
-from models.families.bert import BERT
+from cloze.models.families.bert import BERT
 
 PRESETS = {
     "base": dict(

@@ -4,7 +4,7 @@ The presets of the generator have a quarter (small, large) or a third (base) of 
 embeddings' size. The released small generator is as wide as its discriminator: `small_plus_generator`.
 """
 
-from models.families.bert import BERT
+from cloze.models.families.bert import BERT
 
 _ELECTRA = dict(
     BERT, pooler_activation="gelu", pooler_dropout=0.1, heads_out=("rtd",)

@@ -3,7 +3,7 @@
 The large model has its norms before the sublayers.
 """
 
-from models.families.bert import BERT
+from cloze.models.families.bert import BERT
 
 _FLAUBERT = dict(
     BERT,

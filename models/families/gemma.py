@@ -1,6 +1,6 @@
 """Gemma (Mesnard et al. 2024, arXiv:2403.08295): Llama with tanh GELU, scaled embeddings, norms times 1 + scale."""
 
-from models.families.llama import LLAMA
+from cloze.models.families.llama import LLAMA
 
 _GEMMA = dict(
     LLAMA,

@@ -7,7 +7,7 @@ Two rows of the table cannot be built as printed and are mended as the field doe
 2048 wide; 16 heads are) and 13B (5140 does not divide into 40 heads; 5120 does).
 """
 
-from models.families.gpt2 import _GPT2
+from cloze.models.families.gpt2 import _GPT2
 
 _GPT3 = dict(_GPT2, max_positions=2048, window_layers="odd", dropout=0.0, attention_dropout=0.0)
 

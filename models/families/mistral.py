@@ -1,6 +1,6 @@
 """Mistral 7B (Jiang et al. 2023, arXiv:2310.06825): Llama with grouped heads and a sliding window."""
 
-from models.families.llama import LLAMA
+from cloze.models.families.llama import LLAMA
 
 PRESETS = {
     "7b": dict(

@@ -1,6 +1,6 @@
 """Qwen2 (Yang et al. 2024, arXiv:2407.10671): Llama with biases on queries, keys and values."""
 
-from models.families.llama import LLAMA
+from cloze.models.families.llama import LLAMA
 
 _QWEN2 = dict(
     LLAMA, max_positions=32768, rope_theta=1000000.0, norm_epsilon=1e-6, attention_bias="qkv", tie_embeddings=True

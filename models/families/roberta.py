@@ -1,6 +1,6 @@
 """RoBERTa (Liu et al. 2019, arXiv:1907.11692): BERT without next sentences, over byte-level pieces."""
 
-from models.families.bert import BERT
+from cloze.models.families.bert import BERT
 
 _ROBERTA = dict(
     BERT,

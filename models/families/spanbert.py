@@ -1,6 +1,6 @@
 """SpanBERT (Joshi et al. 2020, arXiv:1907.10529): BERT, cased, with a head that reads both ends of a hidden span."""
 
-from models.families import bert
+from cloze.models.families import bert
 
 _HEADS = dict(heads_out=("mlm", "sbo"))
 

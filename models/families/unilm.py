@@ -4,7 +4,7 @@ Each direction has token types of its own: 0 and 1 bidirectional, 2 left to righ
 and target of sequence to sequence.
 """
 
-from models.families import bert
+from cloze.models.families import bert
 
 PRESETS = {
     "base": dict(bert.PRESETS["base_cased"], token_types=6),

@@ -2,8 +2,8 @@
 
 import itertools
 
-from tasks.encoding import passages, responses, texts, words
-from tasks.encoding.features import Features
+from cloze.tasks.encoding import passages, responses, texts, words
+from cloze.tasks.encoding.features import Features
 
 __all__ = ["FORMAT", "describe", "encode"]
 

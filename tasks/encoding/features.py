@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from errors import ConfigError, DataError
+from cloze.errors import ConfigError, DataError
 
 _PER_TOKEN = {
     "tokens": np.int32,

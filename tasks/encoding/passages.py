@@ -6,8 +6,8 @@ that does not hold the whole answer is one without an answer.
 
 import numpy as np
 
-from errors import ConfigError, DataError
-from tasks.encoding.features import known, name
+from cloze.errors import ConfigError, DataError
+from cloze.tasks.encoding.features import known, name
 
 
 def add(features, examples, tokenizer, labels, training):

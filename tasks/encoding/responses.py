@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from errors import ConfigError, DataError
-from tasks.encoding.features import known, name
+from cloze.errors import ConfigError, DataError
+from cloze.tasks.encoding.features import known, name
 
 LEARNED = "assistant"
 

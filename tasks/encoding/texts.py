@@ -4,8 +4,8 @@ import numbers
 
 import numpy as np
 
-from errors import ConfigError, DataError
-from tasks.encoding.features import check_number, known, name
+from cloze.errors import ConfigError, DataError
+from cloze.tasks.encoding.features import check_number, known, name
 
 
 def longest_first(first, second, room):

@@ -9,8 +9,8 @@ import itertools
 
 import numpy as np
 
-from errors import DataError
-from tasks.encoding.features import check_number, known, name
+from cloze.errors import DataError
+from cloze.tasks.encoding.features import check_number, known, name
 
 
 def add(features, examples, tokenizer, labels, training):

@@ -16,17 +16,16 @@ from absl import flags
 from jax.sharding import AbstractMesh, AxisType
 from ml_collections import config_flags
 
-import models
-import objectives
-from configs import base, composites, decoders, encoder_decoders, encoders, xlnet
-from data import tokenizers
-from errors import ConfigError
-from models import names
-from parallel import mesh as meshes
-from training import initial, resolve, trainable
-from training.durations import to_steps
-from training.optimizer import make_optimizer
-from training.schedules import make_schedule
+from cloze import models, objectives
+from cloze.configs import base, composites, decoders, encoder_decoders, encoders, xlnet
+from cloze.data import tokenizers
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.parallel import mesh as meshes
+from cloze.training import initial, resolve, trainable
+from cloze.training.durations import to_steps
+from cloze.training.optimizer import make_optimizer
+from cloze.training.schedules import make_schedule
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = (
@@ -69,7 +68,7 @@ TINY = [(stem, f"tiny,{arguments}".rstrip(",")) for stem, arguments in FULL]
 
 
 def load(stem, arguments=""):
-    return importlib.import_module(f"configs.{stem}").get_config(arguments)
+    return importlib.import_module(f"cloze.configs.{stem}").get_config(arguments)
 
 
 def override(config, **changes):
@@ -154,7 +153,7 @@ def test_fits_its_devices(stem, arguments):
 @pytest.mark.parametrize("stem, arguments", FULL + TINY)
 def test_any_full_size_model_can_be_tried_on_one_device(stem, arguments):
     config = override(load(stem, arguments), train__batch_size=8, data__sequence_length=128, train__steps=2)
-    if "--config.mesh.tensor=1" in importlib.import_module(f"configs.{stem}").__doc__:
+    if "--config.mesh.tensor=1" in importlib.import_module(f"cloze.configs.{stem}").__doc__:
         config.mesh.tensor = 1
     meshes.check_sizes(config, model_of(config).config, meshes.mesh_shape(config.mesh, 1))
     assert 0 < schedule(config)(0) <= config.optimizer.learning_rate
@@ -222,7 +221,7 @@ def test_full_size_has_the_published_number_of_parameters(stem, parameters):
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_documentation_gives_the_command_and_the_size(stem):
-    doc = importlib.import_module(f"configs.{stem}").__doc__
+    doc = importlib.import_module(f"cloze.configs.{stem}").__doc__
     assert f"python train.py --config=configs/{stem}.py:tiny " in doc
     for word in doc.split():
         if word.startswith("--config=configs/"):
@@ -245,7 +244,7 @@ def shown(count):
 @pytest.mark.parametrize("stem, size", [pair for pair in SIZED if pair[0] != "gpt3"])
 def test_a_table_gives_what_each_size_is(stem, size):
     config = load(stem, f"size={size}")
-    rows = [line.split() for line in importlib.import_module(f"configs.{stem}").__doc__.splitlines()]
+    rows = [line.split() for line in importlib.import_module(f"cloze.configs.{stem}").__doc__.splitlines()]
     (row,) = [row for row in rows if row[:1] == [size]]
     assert row[1:3] == [shown(counted(config)), f"{config.devices:,}"]
     tokens = steps(config, "train.steps") * config.train.batch_size * config.data.sequence_length
@@ -253,7 +252,7 @@ def test_a_table_gives_what_each_size_is(stem, size):
 
 
 def test_gpt3_documents_its_devices():
-    doc = " ".join(importlib.import_module("configs.gpt3").__doc__.split())
+    doc = " ".join(importlib.import_module("cloze.configs.gpt3").__doc__.split())
     listed = [f"{load('gpt3', f'size={size}').devices:,}" for size in decoders.GPT3_SIZES]
     assert f"{', '.join(listed[:-1])} and {listed[-1]} accelerators" in doc
     assert f"{', '.join(list(decoders.GPT3_SIZES)[1:-1])} or 175b" in doc

@@ -7,15 +7,15 @@ import re
 
 import pytest
 
-import tasks
-from configs import base, finetuning
-from errors import ConfigError
+from cloze import tasks
+from cloze.configs import base, finetuning
+from cloze.errors import ConfigError
+from cloze.training import methods, resolve
+from cloze.training.build import check_options
+from cloze.training.durations import to_steps
+from cloze.training.schedules import make_schedule
 from tests.configs import test_configs
 from tests.tasks.conftest import documents  # noqa: F401, a fixture
-from training import methods, resolve
-from training.build import check_options
-from training.durations import to_steps
-from training.schedules import make_schedule
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEMS = sorted(path.stem for path in (ROOT / "configs" / "finetune").glob("*.py") if path.stem != "__init__")
@@ -28,7 +28,7 @@ EPOCH = 100
 
 
 def load(stem, arguments=""):
-    return importlib.import_module(f"configs.finetune.{stem}").get_config(arguments)
+    return importlib.import_module(f"cloze.configs.finetune.{stem}").get_config(arguments)
 
 
 def steps(config, option):
@@ -100,7 +100,7 @@ def test_it_is_resolved_with_its_task(stem, documents):  # noqa: F811
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_documentation_gives_commands_that_load(stem):
-    doc = importlib.import_module(f"configs.finetune.{stem}").__doc__.replace("\\\n", " ")
+    doc = importlib.import_module(f"cloze.configs.finetune.{stem}").__doc__.replace("\\\n", " ")
     commands = re.findall(r"^    (python train\.py .*)$", doc, re.MULTILINE)
     assert len(commands) >= 2 and ("Published" in doc or stem == "private")
     for command in commands:

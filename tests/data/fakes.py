@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from data import corpus
+from cloze.data import corpus
 
 
 class Source:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data.examples import Features
-from objectives.base import Layout
+from cloze.data.examples import Features
+from cloze.objectives.base import Layout
 
 LENGTH, VOCAB, LABELS = 16, 60, 3
 

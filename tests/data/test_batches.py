@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from data.batches import _SMALL, Batches, Prefetcher
-from data.rows import plan
-from errors import ConfigError
+from cloze.data.batches import _SMALL, Batches, Prefetcher
+from cloze.data.rows import plan
+from cloze.errors import ConfigError
 from tests.data import fakes
 
 

@@ -5,9 +5,9 @@ import collections
 import numpy as np
 import pytest
 
-from data import cooccurrences
-from data.rows import plan
-from errors import DataError
+from cloze.data import cooccurrences
+from cloze.data.rows import plan
+from cloze.errors import DataError
 from tests.data import fakes
 
 DOCUMENTS = [[[10, 11, 12, 11], [13]], [[11]], [[14, 10, 14, 14, 12, 10, 13]]]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import corpus, sentences
-from data.corpus import BLOCK
-from data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
-from errors import DataError
+from cloze.data import corpus, sentences
+from cloze.data.corpus import BLOCK
+from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
+from cloze.errors import DataError
 from tests.data import fakes
 
 RNG = np.random.default_rng(0)

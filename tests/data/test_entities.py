@@ -11,9 +11,9 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import entities, flagged, sentences
-from data import tokenizers as tok
-from data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
+from cloze.data import entities, flagged, sentences
+from cloze.data import tokenizers as tok
+from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
 from tests.data import fakes
 
 # --- what is found ---

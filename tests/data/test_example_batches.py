@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from data.example_batches import ExampleBatches, pack
-from errors import ConfigError
+from cloze.data.example_batches import ExampleBatches, pack
+from cloze.errors import ConfigError
 from tests.data.features import LENGTH, features, layout
 
 PAD = 5

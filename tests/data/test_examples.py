@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from configs.base import get_base
-from data import examples, pipeline
-from errors import ConfigError, DataError
-from objectives.base import Layout, Rows
+from cloze.configs.base import get_base
+from cloze.data import examples, pipeline
+from cloze.errors import ConfigError, DataError
+from cloze.objectives.base import Layout, Rows
 from tests.data import fakes
 from tests.data.features import features, layout
 

@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from data.pairs import _shorten
-from data.rows import plan
-from errors import ConfigError, DataError
+from cloze.data.pairs import _shorten
+from cloze.data.rows import plan
+from cloze.errors import ConfigError, DataError
 from tests.data import fakes
 
 CLS, SEP, PAD, LENGTH = 1, 2, 3, 32

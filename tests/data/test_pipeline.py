@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from configs.base import get_base
-from data import pipeline
-from data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
-from objectives.base import Rows
+from cloze.configs.base import get_base
+from cloze.data import pipeline
+from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
+from cloze.objectives.base import Rows
 
 SENTENCES = [
     "The visit of Marie Curie to Paris was on 3 March 1920.",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from data.poisson import PoissonBatches
-from errors import ConfigError, DataError
+from cloze.data.poisson import PoissonBatches
+from cloze.errors import ConfigError, DataError
 
 STEPS = 3000
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.rows import pack, plan
-from errors import ConfigError, DataError
+from cloze.data.rows import pack, plan
+from cloze.errors import ConfigError, DataError
 from tests.data import fakes
 
 

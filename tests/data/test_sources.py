@@ -12,8 +12,8 @@ import sys
 import numpy as np
 import pytest
 
-from data import pydocs, sources
-from errors import ConfigError, DataError
+from cloze.data import pydocs, sources
+from cloze.errors import ConfigError, DataError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

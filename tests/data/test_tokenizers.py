@@ -15,8 +15,8 @@ import tokenizers as hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data import tokenizers as tok
-from errors import ConfigError, DataError
+from cloze.data import tokenizers as tok
+from cloze.errors import ConfigError, DataError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXTS = [topics[name] for name in ("assignment", "calls", "class", "exceptions", "if", "import", "strings")]

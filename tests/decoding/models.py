@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
-import models
+from cloze import models
 
 VOCAB, ROWS, PROMPT, WRITTEN, MEMORY = 61, 4, 6, 5, 7
 PROMPT_LENGTHS = np.array([6, 1, 4, 2], np.int32)

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import decoding
-import models
-from errors import ConfigError
+from cloze import decoding, models
+from cloze.errors import ConfigError
 from tests.decoding import models as tiny
 
 FULL = dict(prefix="full")

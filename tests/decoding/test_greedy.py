@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-import decoding
-from parallel import mesh as meshes
+from cloze import decoding
+from cloze.parallel import mesh as meshes
 from tests.decoding import models as tiny
 
 CASES = {"gpt2": ("gpt2", "small"), "t5": ("t5", "small")}

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-import decoding
-from errors import DataError
+from cloze import decoding
+from cloze.errors import DataError
 from tests.decoding import models as tiny
 
 PROMPTS = [[5, 9, 2, 30], [7], [8, 8, 3, 1, 4, 12]]

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from interop import formats, plan, settings
+from cloze.interop import formats, plan, settings
 
 BFLOAT16 = ml_dtypes.bfloat16
 

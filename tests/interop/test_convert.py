@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import data.tokenizers
-from configs import base
-from errors import CheckpointError, ConfigError
-from models import names
+from cloze.configs import base
+from cloze.data import tokenizers
+from cloze.errors import CheckpointError, ConfigError
+from cloze.models import names
+from cloze.training import hugging_face, restore
+from cloze.training.build import build
+from cloze.training.checkpoint import Checkpoints
 from tests.interop import fakes
 from tests.training import tiny_run
-from training import hugging_face, restore
-from training.build import build
-from training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -35,7 +35,7 @@ def quiet(line):
 def make_source(path, class_name):
     """A tiny BERT and a tokenizer for the words of tests.training.tiny_run."""
     text = [" ".join(tiny_run.WORDS)] * 3
-    tokenizer = data.tokenizers.train(text, "wordpiece", 97, lowercase=True, sentinels=0)
+    tokenizer = tokenizers.train(text, "wordpiece", 97, lowercase=True, sentinels=0)
     tensors = fakes.write(path, "bert", class_name)
     (path / "tokenizer.json").write_bytes(tokenizer.model.content)
     return tensors, tokenizer
@@ -59,7 +59,7 @@ def test_there_and_back(converted):
     back = load_file(path / "back" / "model.safetensors")
     assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}
     assert json.loads((path / "back" / "config.json").read_text())["architectures"] == ["BertForPreTraining"]
-    again = data.tokenizers.load(path / "back" / "tokenizer.json")
+    again = tokenizers.load(path / "back" / "tokenizer.json")
     np.testing.assert_array_equal(again.encode("the array"), tokenizer.encode("the array"))
 
 

@@ -7,15 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-import interop
-from configs.base import get_base
-from errors import ConfigError, DataError
-from models import names
-from models.adapted import Adapted
+from cloze import interop
+from cloze.configs.base import get_base
+from cloze.errors import ConfigError, DataError
+from cloze.models import names
+from cloze.models.adapted import Adapted
+from cloze.training import evaluation, hugging_face, merging, peft_files, restore, runs
+from cloze.training.build import build
+from cloze.training.checkpoint import Checkpoints
 from tests.training import finetuned, tiny_run, tiny_task
-from training import evaluation, hugging_face, merging, peft_files, restore, runs
-from training.build import build
-from training.checkpoint import Checkpoints
 
 quiet = finetuned.quiet
 PARTS = {  # method: what is changed, and a parameter that the merged model has by it

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-import interop
-from errors import ConfigError
-from interop import formats, settings
+from cloze import interop
+from cloze.errors import ConfigError
+from cloze.interop import formats, settings
 from tests.interop import fakes
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}

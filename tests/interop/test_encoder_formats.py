@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from errors import ConfigError
-from interop import formats, settings
+from cloze.errors import ConfigError
+from cloze.interop import formats, settings
 from tests.interop import fakes
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import interop
-from errors import DataError
-from interop import files
+from cloze import interop
+from cloze.errors import DataError
+from cloze.interop import files
 from tests.interop import fakes
 
 

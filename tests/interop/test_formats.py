@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-import models
-from errors import ConfigError
-from interop import format as kinds
-from interop import formats, plan, settings
-from models import names
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.interop import format as kinds
+from cloze.interop import formats, plan, settings
+from cloze.models import names
 from tests.interop import fakes
 
 CLASSES = [(model_type, name) for model_type in formats.model_types() for name in formats.get(model_type).classes]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import interop
+from cloze import interop
 from tests.interop import golden
 
 FILES = sorted(golden.FOLDER.glob("*.npz"))
@@ -37,6 +37,6 @@ def test_outputs_of_the_reference(file, tmp_path):
 
 
 def test_every_model_type_has_one():
-    from interop import formats
+    from cloze.interop import formats
 
     assert {json.loads(str(np.load(file)["config"]))["model_type"] for file in FILES} == set(formats.model_types())

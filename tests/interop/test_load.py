@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import interop
-from errors import ConfigError, DataError
-from models import names
-from parallel import mesh as meshes
+from cloze import interop
+from cloze.errors import ConfigError, DataError
+from cloze.models import names
+from cloze.parallel import mesh as meshes
 from tests.interop import fakes
 
 EXAMPLES = [

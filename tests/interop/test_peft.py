@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import models
-from errors import ConfigError, DataError
-from interop import formats, peft
-from models import names
-from models.adapted import Adapted, Lora
+from cloze import models
+from cloze.errors import ConfigError, DataError
+from cloze.interop import formats, peft
+from cloze.models import names
+from cloze.models.adapted import Adapted, Lora
 from tests.interop import fakes
 
 TARGETS = ((r".*/layers/1/attention/value/kernel", False), (r".*/(query|value|up)/kernel", True), (r".*", False))

@@ -15,8 +15,9 @@ import flax.linen as nn
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 directory, port, process = sys.argv[1:]
 jax.distributed.initialize(f"localhost:{port}", 2, int(process))
-import interop, models
-from parallel import mesh as meshes
+from cloze import interop
+from cloze import models
+from cloze.parallel import mesh as meshes
 mesh = meshes.make_mesh(dict(data=1, fsdp=2, tensor=1, sequence=1))
 model, params = interop.load_hf(directory, mesh)
 kernel = params["decoder"]["layers"]["ffn"]["up"]["kernel"]
@@ -34,7 +35,7 @@ def test_two_processes_load_what_one_loads(tmp_path):
     import jax
     import numpy as np
 
-    import interop
+    from cloze import interop
 
     fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel")
     model, params = interop.load_hf(tmp_path)

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-import models
-from errors import ConfigError
-from interop import formats, settings
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.interop import formats, settings
 
 _DEBERTA = dict(
     model_type="deberta", architectures=["DebertaForMaskedLM"], relative_attention=True, position_biased_input=False,

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-import interop
-from errors import ConfigError
+from cloze import interop
+from cloze.errors import ConfigError
 from tests.interop import fakes
 
 

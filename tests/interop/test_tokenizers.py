@@ -10,9 +10,9 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer as Backend
 
-from data import tokenizers as tok
-from errors import DataError
-from interop.tokenizers import load_hf, save_hf
+from cloze.data import tokenizers as tok
+from cloze.errors import DataError
+from cloze.interop.tokenizers import load_hf, save_hf
 
 FAIRSEQ = ["<s>", "<pad>", "</s>", "<unk>"]
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from flax.core import meta
 
-import models
-from configs.base import get_base
-from errors import ConfigError
-from models import adapted, names, recurrent
-from models.adapted import Adapted, Lora, PrefixNetwork, PromptNetwork
-from models.inputs import Visibility
-from models.layers import Attention
-from parallel import mesh as meshes
+from cloze import models
+from cloze.configs.base import get_base
+from cloze.errors import ConfigError
+from cloze.models import adapted, names, recurrent
+from cloze.models.adapted import Adapted, Lora, PrefixNetwork, PromptNetwork
+from cloze.models.inputs import Visibility
+from cloze.models.layers import Attention
+from cloze.parallel import mesh as meshes
+from cloze.training.trainable import Split
 from tests.models import tiny
-from training.trainable import Split
 
 FAMILIES = list(tiny.FAMILIES)
 METHODS = tuple(adapted.PATTERNS)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-import models
-from models import names
-from models.composites import CorrectivePair, Distillation, ReplacedPair, narrower
-from models.composites.generator import put, sample
+from cloze import models
+from cloze.models import names
+from cloze.models.composites import CorrectivePair, Distillation, ReplacedPair, narrower
+from cloze.models.composites.generator import put, sample
+from cloze.training import trainable
 from tests.models import tiny
-from training import trainable
 
 UNLIKELY = 1e-6
 SMALL = dict(family="electra", preset="small", vocab_size=97, vocab_multiple=8, width=32, embedding_width=16, heads=4)

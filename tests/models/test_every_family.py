@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax.core import meta
 
-import models
-from models import names
-from parallel import mesh as meshes
+from cloze import models
+from cloze.models import names
+from cloze.parallel import mesh as meshes
 
 VOCAB, ROWS, LENGTH, PLACES = 97, 4, 12, 4
 BEFORE_TRANSFORMERS = ("elmo", "glove", "lstm", "skip_gram")  # have tests of their own

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax.core import meta
 
-import models
-from models.heads import pool
+from cloze import models
+from cloze.models.heads import pool
 from tests.models import tiny
 
 RNG = np.random.default_rng(0)

@@ -2,8 +2,8 @@
 
 import pytest
 
-import models
-from training import trainable
+from cloze import models
+from cloze.training import trainable
 
 COUNTS = {
     ("albert", "base"): 11_813_810,

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-import models
-from errors import ConfigError
-from models import names
-from models.recurrent import continues, lstm
-from parallel import mesh as meshes
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.models.recurrent import continues, lstm
+from cloze.parallel import mesh as meshes
 
 VOCAB, ROWS, LENGTH, WIDTH = 97, 8, 12, 16
 SMALL = dict(width=WIDTH, vocab_size=VOCAB, vocab_multiple=8, dropout=0.0)

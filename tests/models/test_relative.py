@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from flax.core import meta
 
-import models
-from errors import ConfigError
-from models import names
-from training import trainable
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.training import trainable
 
 VOCAB, LENGTH, WIDTH, HEADS, SPAN = 40, 9, 12, 2, 4  # rows are longer than the longest distance told apart
 _SMALL = dict(

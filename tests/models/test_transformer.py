@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import models
-from errors import ConfigError
+from cloze import models
+from cloze.errors import ConfigError
 from tests.models import tiny
 
 FAMILIES = list(tiny.FAMILIES)

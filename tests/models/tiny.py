@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
-import models
+from cloze import models
 
 VOCAB = 97
 SIZE = dict(vocab_size=VOCAB, vocab_multiple=8, width=32, heads=4, ffn=64, layers=3, dropout=0.0)

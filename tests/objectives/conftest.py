@@ -5,9 +5,8 @@ import types
 import numpy as np
 import pytest
 
-import models
-import objectives
-from configs.base import get_base
+from cloze import models, objectives
+from cloze.configs.base import get_base
 from tests.objectives import teachers
 
 VOCAB = 40

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
-import models
+from cloze import models
 
 VOCAB, CLS, SEP, MASK = 40, 2, 3, 4
 LENGTH = 16
@@ -65,7 +65,7 @@ def total(terms):
 
 def gradients(model, objective, params, batch, *chosen):
     """{name: gradient} of each chosen set of terms, one jitted program for all."""
-    from models import names
+    from cloze.models import names
 
     def scores(params):
         terms = objective.loss(model.apply({"params": params}, batch), batch)

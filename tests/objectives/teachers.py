@@ -5,7 +5,7 @@ import json
 import pathlib
 import tempfile
 
-from configs.base import get_base, to_dict
+from cloze.configs.base import get_base, to_dict
 
 SIZE = dict(layers=3, width=32, heads=4, ffn=64, vocab_size=40, vocab_multiple=8, dropout=0.0, attention_dropout=0.0)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from errors import ConfigError
-from objectives import bart_noise
+from cloze.errors import ConfigError
+from cloze.objectives import bart_noise
 
 CLS, MASK, EOS, PAD = 2, 4, 5, 0
 LENGTH = 26

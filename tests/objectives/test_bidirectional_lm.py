@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 LENGTH = 9
 

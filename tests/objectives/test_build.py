@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-import objectives
-from errors import ConfigError
+from cloze import objectives
+from cloze.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", objectives.OBJECTIVES)

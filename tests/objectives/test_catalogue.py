@@ -4,8 +4,8 @@ import importlib
 import pathlib
 import re
 
-import objectives
 from benchmarks.experiments import ALL
+from cloze import objectives
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -14,7 +14,9 @@ def test_benchmarks_train_every_objective():
     trained = set()
     for name in ALL:
         stem, _, arguments = name.split()[0].partition(":")
-        config = importlib.import_module(f"configs.{stem}").get_config(",".join(filter(None, ("tiny", arguments))))
+        config = importlib.import_module(f"cloze.configs.{stem}").get_config(
+            ",".join(filter(None, ("tiny", arguments)))
+        )
         trained.add(config.objective.name)
     assert trained == set(objectives.OBJECTIVES)
 

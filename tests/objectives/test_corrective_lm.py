@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import stats
 
-from errors import ConfigError
-from models.composites.generator import put
-from objectives.corrective_lm import contrastive_terms, crop_counts
+from cloze.errors import ConfigError
+from cloze.models.composites.generator import put
+from cloze.objectives.corrective_lm import contrastive_terms, crop_counts
 from tests.objectives import pairs
 
 UNLIKELY = 1e-6

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from errors import ConfigError
-from objectives.denoising import NOISES, expected_targets
-from objectives.sentinels import fitting, runs
+from cloze.errors import ConfigError
+from cloze.objectives.denoising import NOISES, expected_targets
+from cloze.objectives.sentinels import fitting, runs
 
 EOS, PAD = 5, 0
 VOCAB = 40

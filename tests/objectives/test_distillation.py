@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from errors import ConfigError
-from models import names
-from objectives.distillation import spread
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.objectives.distillation import spread
 from tests.objectives import pairs, teachers
 
 LENGTHS = [16, 16, 9, 4]

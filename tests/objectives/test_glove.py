@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 COUNTS = np.array([[0.1, 1.0, 10.0, 50.0, 100.0, 300.0, 0.0, 0.0]], np.float32)
 

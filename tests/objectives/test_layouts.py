@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax.core import meta
 
-import models
-from data.example_batches import ExampleBatches
-from models import names
+from cloze import models
+from cloze.data.example_batches import ExampleBatches
+from cloze.models import names
 from tests.data.features import LENGTH, VOCAB, features, layout
 
 SIZE = dict(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jax.test_util import check_grads
 
-from objectives.losses import cross_entropy, is_top, token_terms
+from cloze.objectives.losses import cross_entropy, is_top, token_terms
 
 OPTIONS = [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-2), (0.2, 3e-2)]
 

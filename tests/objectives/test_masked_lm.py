@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import stats
 
-from errors import ConfigError
-from objectives import masking
-from objectives.masked_lm import UNITS
+from cloze.errors import ConfigError
+from cloze.objectives import masking
+from cloze.objectives.masked_lm import UNITS
 
 VOCAB, CLS, SEP, MASK = 40, 2, 3, 4
 LENGTH = 24

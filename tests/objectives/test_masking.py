@@ -10,8 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from data import corpus_files
-from objectives import masking
+from cloze.data import corpus_files
+from cloze.objectives import masking
 
 LENGTH, CAPACITY = 16, 8
 DRAWS = 20_000

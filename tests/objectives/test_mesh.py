@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-import objectives
-from parallel import mesh as meshes
+from cloze import objectives
+from cloze.parallel import mesh as meshes
 
 # Rows lie along the first two axes alike, and are whole along the last two alike: either is enough for most.
 CUT = dict(data=4, fsdp=1, tensor=1, sequence=2)

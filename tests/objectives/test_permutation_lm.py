@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-import models
-from errors import ConfigError
-from models import names
-from models.inputs import Visibility
-from objectives.permutation_lm import choose_targets, draw_order
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.models.inputs import Visibility
+from cloze.objectives.permutation_lm import choose_targets, draw_order
 
 LENGTH, MEMORY, BLOCK, ROWS = 64, 16, 16, 400
 

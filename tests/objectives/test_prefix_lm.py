@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 LENGTH, EOS = 12, 5
 UNLIKELY = 1e-6  # statistical tests have fixed seeds; a wrong share gives far less

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from errors import ConfigError
-from models.composites.generator import put
+from cloze.errors import ConfigError
+from cloze.models.composites.generator import put
 from tests.objectives import pairs
 
 UNLIKELY = 1e-6

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 CLS, EOS = 2, 5
 DECODER = {"architecture": "decoder"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
-from errors import ConfigError, DataError
+from cloze.errors import ConfigError, DataError
 
 EOS, PAD = 5, 0
 LENGTH = 25  # of the inputs; rows have one token less

@@ -10,8 +10,8 @@ import pytest
 import scipy.stats
 from hypothesis import strategies as st
 
-from errors import ConfigError
-from objectives.skip_gram import keep_probabilities, noise_table
+from cloze.errors import ConfigError
+from cloze.objectives.skip_gram import keep_probabilities, noise_table
 
 LENGTH, WINDOW, NEGATIVES, DRAWS, VOCAB = 16, 3, 4, 4000, 40
 OPTIONS = dict(

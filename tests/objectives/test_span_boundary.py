@@ -11,9 +11,9 @@ import pytest
 from flax.core import meta
 from hypothesis import strategies as st
 
-import models
-from errors import ConfigError
-from models import names
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.models import names
 
 VOCAB, CLS, SEP = 40, 2, 3
 LENGTH = 24

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from objectives.span_corruption import lengths, noise_counts, random_parts
+from cloze.objectives.span_corruption import lengths, noise_counts, random_parts
 
 EOS, PAD = 5, 0
 UNLIKELY = 1e-6  # statistical tests have fixed seeds; a wrong distribution gives far less

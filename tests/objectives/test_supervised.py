@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 
 LENGTH, LABELS = 8, 3
 DECODER = {"architecture": "decoder", "pooling": "last"}

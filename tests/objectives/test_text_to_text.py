@@ -10,9 +10,9 @@ import pytest
 from flax.core import meta
 from hypothesis import strategies as st
 
-import models
-from errors import ConfigError
-from objectives.text_to_text import Pair, split_row
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.objectives.text_to_text import Pair, split_row
 
 VOCAB, EOS, PAD = 40, 5, 0
 LENGTH = 16

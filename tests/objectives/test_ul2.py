@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs.base import get_base
-from errors import ConfigError
-from objectives.span_corruption import lengths, noise_counts
-from objectives.ul2 import counts, random_lengths, row_length
+from cloze.configs.base import get_base
+from cloze.errors import ConfigError
+from cloze.objectives.span_corruption import lengths, noise_counts
+from cloze.objectives.ul2 import counts, random_lengths, row_length
 
 EOS, PAD = 5, 0
 LENGTH = 16

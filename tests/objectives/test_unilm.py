@@ -8,9 +8,9 @@ from flax.core import meta
 from hypothesis import strategies as st
 from scipy import stats
 
-import models
-from errors import ConfigError
-from models.inputs import Visibility
+from cloze import models
+from cloze.errors import ConfigError
+from cloze.models.inputs import Visibility
 
 VOCAB, CLS, SEP, MASK = 40, 2, 3, 4
 LENGTH = 24

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from errors import ConfigError
-from parallel import cost, self_check
+from cloze.errors import ConfigError
+from cloze.parallel import cost, self_check
 from tests.models import tiny
 
 
@@ -27,7 +27,7 @@ def test_products_and_loops():
 
 
 def test_a_transformer_counts_as_its_products():
-    import models
+    from cloze import models
 
     for scan in (True, False):
         model = models.Transformer(tiny.config("gpt2", scan=scan))
@@ -39,7 +39,7 @@ def test_a_transformer_counts_as_its_products():
 
 
 def test_frozen_layers_cost_no_backward():
-    import models
+    from cloze import models
 
     def cost_of(frozen):
         model = models.Transformer(tiny.config("bert"), frozen_encoder=frozen)

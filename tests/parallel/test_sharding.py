@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from configs import base
-from errors import ConfigError
-from models import axes
-from parallel import mesh as meshes
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.models import axes
+from cloze.parallel import mesh as meshes
 from tests.training import tiny_run
 
 MESHES = {
@@ -99,7 +99,7 @@ def test_a_process_reads_only_the_rows_of_its_devices():
     ],
 )
 def test_sizes_that_do_not_divide_are_named(changes, word, root):
-    import models
+    from cloze import models
 
     config = tiny_run.config("gpt2", root, **changes)
     with pytest.raises(ConfigError, match=word):
@@ -109,7 +109,7 @@ def test_sizes_that_do_not_divide_are_named(changes, word, root):
 @pytest.mark.parametrize("family", ["lstm", "elmo", "glove", "skip_gram"])
 def test_what_a_model_has_not_need_not_divide(family):
     """LSTMs have no heads, word vectors not even layers."""
-    import models
+    from cloze import models
 
     config = base.get_base()
     config.train.batch_size = 8

@@ -21,8 +21,8 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
-import interop
-from models import names
+from cloze import interop
+from cloze.models import names
 
 VOCAB, LABELS, CHOICES = 97, 3, 2
 LIMIT = 1e-4  # times the largest reference value, or 1

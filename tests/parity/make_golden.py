@@ -8,7 +8,7 @@ import json
 import numpy as np
 import torch
 
-from interop import formats
+from cloze.interop import formats
 from tests.interop import golden
 from tests.parity import cases_decoders, cases_encoders, cases_relative, harness
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import decoding
-import interop
+from cloze import decoding, interop
 from tests.parity import cases_decoders, harness
 
 WRITTEN, LENGTHS = 9, np.array([7, 2, 5], np.int32)

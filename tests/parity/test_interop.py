@@ -6,7 +6,7 @@ import torch
 import transformers
 from safetensors.numpy import load_file
 
-import interop
+from cloze import interop
 from tests.parity import harness
 from tests.parity.cases_decoders import CASES as DECODERS
 from tests.parity.cases_encoders import CASES as ENCODERS

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-import interop
-import models
-from interop import peft as ours
-from models import names
-from models.adapted import Adapted, Lora
+from cloze import interop, models
+from cloze.interop import peft as ours
+from cloze.models import names
+from cloze.models.adapted import Adapted, Lora
 from tests.parity import harness
 from tests.parity.cases_decoders import CASES as DECODERS
 from tests.parity.cases_encoders import CASES as ENCODERS

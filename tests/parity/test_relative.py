@@ -8,8 +8,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
-import interop
-from models.relative import log_bucket
+from cloze import interop
+from cloze.models.relative import log_bucket
 from tests.parity import harness
 from tests.parity.cases_relative import CASES
 

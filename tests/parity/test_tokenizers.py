@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 os.environ["HF_HUB_OFFLINE"] = "1"
 import transformers
 
-from data import tokenizers as tok
-from interop import tokenizers as interop_tokenizers
+from cloze.data import tokenizers as tok
+from cloze.interop import tokenizers as interop_tokenizers
 
 transformers.utils.logging.set_verbosity_error()
 WORLD = (

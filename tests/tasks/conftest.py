@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data import pydocs
+from cloze.data import pydocs
 
 PACKAGES = 12
 

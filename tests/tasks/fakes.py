@@ -1,7 +1,7 @@
 """Tasks of every kind, with the examples that a test gives them."""
 
-from errors import DataError
-from tasks.base import Task
+from cloze.errors import DataError
+from cloze.tasks.base import Task
 
 
 class Fake(Task):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks import answers
+from cloze.tasks import answers
 
 CONTEXT = "one two  three four"
 CHARACTERS = [(0, 3), (4, 7), (9, 14), (15, 19), (8, 8)]  # the last is a space alone

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from errors import DataError
-from tasks.baselines import baselines, scores
+from cloze.errors import DataError
+from cloze.tasks.baselines import baselines, scores
 from tests.tasks.fakes import Fake
 
 

@@ -4,12 +4,12 @@ import ml_collections
 import numpy as np
 import pytest
 
-import tasks
-from configs import base
-from errors import ConfigError, DataError
-from objectives.base import Rows
-from tasks import metrics
-from tasks.base import KINDS
+from cloze import tasks
+from cloze.configs import base
+from cloze.errors import ConfigError, DataError
+from cloze.objectives.base import Rows
+from cloze.tasks import metrics
+from cloze.tasks.base import KINDS
 from tests.tasks import prepared
 from tests.tasks.distributed import CONLL, DISTRIBUTED, MULTIRC, SQUAD_EXAMPLES, WIC
 from tests.tasks.prepared import table, write

@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from errors import ConfigError
+from cloze.errors import ConfigError
 from tests.training import tiny_run
 
 SETTINGS = dict(
@@ -34,7 +34,7 @@ def test_an_lstm_learns_over_frozen_vectors(documents, root):
 
 def shipped(stem, root, **changes):
     """A tiny experiment as it is shipped, on the text in `root`, and smaller still."""
-    config = importlib.import_module(f"configs.{stem}").get_config("tiny")
+    config = importlib.import_module(f"cloze.configs.{stem}").get_config("tiny")
     config.data.update(source=f"text:{root}/text/*.txt", cache_dir=str(root / "cache"), sequence_length=16)
     config.model.update(width=32, ffn=32, vocab_size=512, vocab_multiple=8)
     config.tokenizer.vocab_size = 300

@@ -9,12 +9,12 @@ import textwrap
 import numpy as np
 import pytest
 
-import tasks
-from data import pydocs
-from data.corpus_files import is_held_out
-from errors import ConfigError, DataError
-from tasks import docstrings, embedded
-from tasks.base import SPLITS
+from cloze import tasks
+from cloze.data import pydocs
+from cloze.data.corpus_files import is_held_out
+from cloze.errors import ConfigError, DataError
+from cloze.tasks import docstrings, embedded
+from cloze.tasks.base import SPLITS
 
 NUMPY = """Sort the values along an axis.
 

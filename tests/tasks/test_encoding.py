@@ -9,11 +9,11 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import tokenizers as tok
-from errors import ConfigError, DataError
-from objectives.base import Layout
-from tasks import answers, encoding
-from tasks.encoding import passages, texts
+from cloze.data import tokenizers as tok
+from cloze.errors import ConfigError, DataError
+from cloze.objectives.base import Layout
+from cloze.tasks import answers, encoding
+from cloze.tasks.encoding import passages, texts
 from tests.data import fakes
 
 # The tokens of "17 18" are 17 and 18; those below 10 are special.

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import tasks
-from errors import DataError
-from tasks import metrics, squad
-from tasks.metrics import METRICS, Likelihood
+from cloze import tasks
+from cloze.errors import DataError
+from cloze.tasks import metrics, squad
+from cloze.tasks.metrics import METRICS, Likelihood
 from tests.tasks.fakes import Fake
 
 PAIRS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=30)

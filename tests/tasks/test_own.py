@@ -2,9 +2,9 @@
 
 import pytest
 
-import tasks
-from errors import DataError
-from tasks import metrics
+from cloze import tasks
+from cloze.errors import DataError
+from cloze.tasks import metrics
 from tests.tasks.prepared import table, write
 
 OWN = {

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from errors import ConfigError, DataError
-from objectives.base import Layout
-from tasks import metrics, shots
-from tasks.predict import LanguageModel, from_heads
+from cloze.errors import ConfigError, DataError
+from cloze.objectives.base import Layout
+from cloze.tasks import metrics, shots
+from cloze.tasks.predict import LanguageModel, from_heads
 from tests.data import fakes
 from tests.data.features import features
 from tests.decoding import models as tiny
@@ -198,7 +198,7 @@ def test_of_last_words_only_their_tokens_count(log_probs):
 
 
 def test_last_words_are_written_after_the_end_of_what_stands_before(log_probs, monkeypatch):
-    monkeypatch.setattr("tasks.predict._WORD", 3)
+    monkeypatch.setattr("cloze.tasks.predict._WORD", 3)
     made, _ = writer()
     texts = ["11 12 13 99", "99", " ".join(map(str, range(11, 31)))]
     expected = []

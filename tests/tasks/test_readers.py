@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errors import DataError
-from tasks import readers
-from tasks.readers import Record
+from cloze.errors import DataError
+from cloze.tasks import readers
+from cloze.tasks.readers import Record
 
 PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), max_size=8)
 WORD = st.text(st.sampled_from("ab1.,'\"#\u00e9"), min_size=1, max_size=5)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tasks
-from errors import ConfigError
-from tasks import metrics, text_formats
+from cloze import tasks
+from cloze.errors import ConfigError
+from cloze.tasks import metrics, text_formats
 from tests.tasks.distributed import DISTRIBUTED, MULTIRC, RECORD, RECORD_TEXT, SQUAD, WIC, WSC
 from tests.tasks.prepared import table, write
 

@@ -5,9 +5,9 @@ import json
 import jax
 import jax.numpy as jnp
 
-from configs import base
+from cloze.configs import base
+from cloze.training.checkpoint import Checkpoints
 from tests.training import tiny_run, tiny_task
-from training.checkpoint import Checkpoints
 
 
 def quiet(line):

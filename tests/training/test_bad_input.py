@@ -2,7 +2,7 @@
 
 import pytest
 
-from errors import ConfigError, DataError
+from cloze.errors import ConfigError, DataError
 from tests.training import tiny_run
 
 CASES = {

@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-import interop
-from configs import base
-from errors import ConfigError
-from models import names
+from cloze import interop
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.models import names
 from tests.interop import fakes
 from tests.interop.test_tokenizers import put
 from tests.training import tiny_run, tiny_task

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from errors import CheckpointError, ConfigError
-from training.checkpoint import SEAL, Checkpoints
+from cloze.errors import CheckpointError, ConfigError
+from cloze.training.checkpoint import SEAL, Checkpoints
 
 PARAMS = {"encoder": {"kernel": jnp.arange(4096.0).reshape(64, 64)}, "head": {"bias": jnp.ones(3)}}
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from flax.core import meta
 
-import models
-from configs.base import get_base
-from data import tokenizers
-from errors import ConfigError, DataError
-from tasks import baselines, metrics
+from cloze import models
+from cloze.configs.base import get_base
+from cloze.data import tokenizers
+from cloze.errors import ConfigError, DataError
+from cloze.tasks import baselines, metrics
+from cloze.training import evaluation, restore
 from tests.tasks import prepared
 from tests.tasks.fakes import Fake
 from tests.training.tiny_run import WORDS
-from training import evaluation, restore
 
 TEXT = [" ".join(WORDS)] * 3
 LENGTH = 24

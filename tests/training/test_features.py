@@ -10,14 +10,14 @@ from flax.core import meta
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import Normalizer, StandardScaler
 
-import models
-from data.batches import Batches
-from errors import ConfigError, DataError
-from models import names
-from models.features import FeatureTransform
+from cloze import models
+from cloze.data.batches import Batches
+from cloze.errors import ConfigError, DataError
+from cloze.models import names
+from cloze.models.features import FeatureTransform
+from cloze.training import features
 from tests.models import tiny
 from tests.training import tiny_run, tiny_task
-from training import features
 
 COUNT, SIZE = 11, 4
 

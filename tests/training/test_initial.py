@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from configs import base
-from errors import ConfigError
-from models import names
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.training import initial, restore
+from cloze.training.build import build
+from cloze.training.checkpoint import Checkpoints
 from tests.training import tiny_run
-from training import initial, restore
-from training.build import build
-from training.checkpoint import Checkpoints
 
 LAYERS = 4
 ELECTRA = dict(objective__name="replaced_tokens", objective__pairs="none", objective__discriminator_weight=5.0)

@@ -7,11 +7,11 @@ import signal
 import numpy as np
 import pytest
 
-from errors import DivergedError, Preempted
+from cloze.errors import DivergedError, Preempted
+from cloze.training.checkpoint import Checkpoints
+from cloze.training.loop import Progress, clock, fit, human
+from cloze.training.metrics import MetricWriter
 from tests.training import tiny_run
-from training.checkpoint import Checkpoints
-from training.loop import Progress, clock, fit, human
-from training.metrics import MetricWriter
 
 
 def train(experiment, workdir, start=0, state=None, every_line=lambda line: None):

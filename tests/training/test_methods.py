@@ -7,14 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-import models
-from configs import base
-from errors import ConfigError
-from models import names
+from cloze import models
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.training import methods
+from cloze.training.trainable import Split
 from tests.models import tiny
 from tests.training import tiny_run, tiny_task
-from training import methods
-from training.trainable import Split
 
 LAYERS = 3
 HEAD = r"(pooler|classifier)/.*"

@@ -7,12 +7,12 @@ import numpy as np
 import optax
 import pytest
 
-from configs import base
-from errors import ConfigError
-from models import names
-from training.durations import to_steps
-from training.optimizer import OPTIMIZERS, carry, make_optimizer, per_layer, scale_each
-from training.schedules import make_schedule
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.training.durations import to_steps
+from cloze.training.optimizer import OPTIMIZERS, carry, make_optimizer, per_layer, scale_each
+from cloze.training.schedules import make_schedule
 
 SHAPES = {
     "encoder/layers/ffn/up/bias": (3, 4),

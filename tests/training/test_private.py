@@ -15,19 +15,19 @@ import pytest
 from dp_accounting import pld
 from scipy import optimize, stats
 
-import models
-from configs import base
-from data.poisson import PoissonBatches
-from errors import ConfigError
-from parallel import mesh as meshes
+from cloze import models
+from cloze.configs import base
+from cloze.data.poisson import PoissonBatches
+from cloze.errors import ConfigError
+from cloze.parallel import mesh as meshes
+from cloze.training.checkpoint import Checkpoints
+from cloze.training.features import Features, with_features
+from cloze.training.loop import Progress, fit
+from cloze.training.metrics import MetricWriter
+from cloze.training.private import check_options, epsilon, private_gradient
+from cloze.training.step import train_step
 from tests.models import tiny
 from tests.training import tiny_run, tiny_task
-from training.checkpoint import Checkpoints
-from training.features import Features, with_features
-from training.loop import Progress, fit
-from training.metrics import MetricWriter
-from training.private import check_options, epsilon, private_gradient
-from training.step import train_step
 
 ROWS = 8
 FILLER = (2, 5)  # rows of nothing but padding

@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 
-import models
-from configs import base
-from errors import ConfigError
+from cloze import models
+from cloze.configs import base
+from cloze.errors import ConfigError
+from cloze.training import resolve
+from cloze.training.methods import model_config
 from tests.interop import fakes
 from tests.interop.test_tokenizers import put
 from tests.training import tiny_run, tiny_task
-from training import resolve
-from training.methods import model_config
 
 PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK]".split() + [w.lower() for w in tiny_run.WORDS]
 

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from errors import ConfigError
-from models import names
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.training import initial, restore
+from cloze.training.checkpoint import Checkpoints
 from tests.training import finetuned, tiny_run
-from training import initial, restore
-from training.checkpoint import Checkpoints
 
 quiet = finetuned.quiet
 

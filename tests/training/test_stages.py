@@ -7,15 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from errors import ConfigError
-from models import names
+from cloze.errors import ConfigError
+from cloze.models import names
+from cloze.training.checkpoint import Checkpoints
+from cloze.training.compiled import CompiledSteps
+from cloze.training.experiment import Experiment
+from cloze.training.features import with_features
+from cloze.training.loop import Plateau, Progress, fit
+from cloze.training.metrics import MetricWriter
 from tests.training import tiny_run, tiny_task
-from training.checkpoint import Checkpoints
-from training.compiled import CompiledSteps
-from training.experiment import Experiment
-from training.features import with_features
-from training.loop import Plateau, Progress, fit
-from training.metrics import MetricWriter
 
 HEAD = r"(pooler|classifier)/.*"
 ADDED = [HEAD, r"encoder/layers/1/.*", r"encoder/layers/0/.*", r"(token|encoder_embeddings)/.*"]

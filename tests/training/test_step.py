@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import models
-import objectives
-from models import names
-from objectives import Term
+from cloze import models, objectives
+from cloze.models import names
+from cloze.objectives import Term
+from cloze.training.step import _deterministic
+from cloze.training.trainable import Split
 from tests.training import tiny_run
-from training.step import _deterministic
-from training.trainable import Split
 
 
 def test_four_ragged_microbatches_equal_one_batch(root):

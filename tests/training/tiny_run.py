@@ -6,8 +6,8 @@ import io
 import jax
 import numpy as np
 
-from configs import base
-from training.build import build as build_experiment
+from cloze.configs import base
+from cloze.training.build import build as build_experiment
 
 WORDS = (
     "the a one this of in to and or is was runs sees reads writes returns value array list file name number small "
@@ -85,6 +85,6 @@ def run(experiment, steps, state=None, start=0):
 
 def parameters(experiment, state):
     """{name: numpy array} of all parameters."""
-    from models import names
+    from cloze.models import names
 
     return {n: np.asarray(x) for n, x in names.flatten(experiment.full_parameters(state)).items()}

@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 
-from models import names
+from cloze.models import names
+from cloze.training.step import TrainState
 from tests.training import tiny_run
-from training.step import TrainState
 
 COUNTS = {"train": 40, "validation": 12}
 
