@@ -10,8 +10,8 @@ import warnings
 
 from absl import flags
 
-from cloze.configs.base import suggest
 from cloze.errors import ConfigError, UserError
+from cloze.options import suggest
 
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert")

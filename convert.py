@@ -56,8 +56,8 @@ CLASS_NAME = flags.DEFINE_string(
 
 def main(verb):
     """Runs one of the verbs."""
-    from cloze.configs.base import suggest
     from cloze.errors import ConfigError
+    from cloze.options import suggest
 
     if verb not in VERBS:
         found = f"unknown verb {verb!r}{suggest(verb, VERBS) or ';'}" if verb else "a verb is missing;"

@@ -23,7 +23,17 @@ PACKAGES = [
     "cloze.tasks.encoding",
     "cloze.training",
 ]
-MODULES = ["cli", "errors", "train", "prepare", "eval", "generate", "convert"]  # files at the top of the checkout
+MODULES = [
+    "cli",
+    "errors",
+    "options",
+    "registry",
+    "train",
+    "prepare",
+    "eval",
+    "generate",
+    "convert",
+]  # files at the top of the checkout
 
 
 class BuildWithVerbs(build_py):

@@ -10,13 +10,13 @@ Two kinds of value need a word:
 * `None` in `model` means "as the preset says"; elsewhere the comment says what None means.
 """
 
-import difflib
 import json
 
 import ml_collections
 from ml_collections import config_dict
 
 from cloze.errors import ConfigError
+from cloze.options import suggest
 
 NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # heads of tasks; those over the vocabulary come from pretraining
 NEW_OUTPUT = r"(classifier|tagger|span_head)/.*"  # their last layers
@@ -409,12 +409,6 @@ def get_base():
     c.mesh.tensor = 1  # heads, feed-forward and vocabulary are cut along this axis
     c.mesh.sequence = 1  # positions within a row are cut along this axis
     return c
-
-
-def suggest(word, known):
-    """'; did you mean X?' when a known word is close to `word`, else ''."""
-    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 PUBLIC_DATA = {  # words for data=..., each a source string

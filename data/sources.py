@@ -19,9 +19,9 @@ import re
 import zlib
 from collections.abc import Iterator
 
-from cloze.configs.base import suggest
 from cloze.data import pydocs
 from cloze.errors import ConfigError, DataError
+from cloze.options import suggest
 
 KINDS = ("pydocs", "text", "jsonl", "tfds")
 _FORMAT = 1  # part of every fingerprint: raise it when a source cuts or cleans text differently

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from cloze.configs.base import suggest
 from cloze.data import tokenizer_models as tm
 from cloze.errors import ConfigError, DataError
+from cloze.options import suggest
 
 KINDS = ("wordpiece", "byte_bpe", "bpe", "word", "unigram", "sentencepiece_bpe")
 ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")

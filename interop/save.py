@@ -12,11 +12,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from cloze.configs.base import suggest
 from cloze.errors import ConfigError
 from cloze.interop import files, formats, settings, tokenizers
 from cloze.interop import plan as plans
 from cloze.models import names
+from cloze.options import suggest
 
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -5,9 +5,9 @@ import dataclasses
 import re
 
 from cloze import models
-from cloze.configs.base import suggest
 from cloze.errors import ConfigError
 from cloze.interop import formats, plan
+from cloze.options import suggest
 
 # Fields that say how a model is run, trained or named, not what it computes: config.json need not hold them.
 NOT_COMPUTED = frozenset(

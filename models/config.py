@@ -1,10 +1,10 @@
 """Every architecture as settings of one frozen dataclass, and published sizes as presets."""
 
 import dataclasses
-import difflib
 import importlib
 
 from cloze.errors import ConfigError
+from cloze.options import suggest
 
 FAMILIES = (
     "albert", "bart", "bert", "coco_lm", "deberta", "distilbert", "electra", "elmo", "flaubert", "gemma", "glove",
@@ -312,7 +312,9 @@ class ModelConfig:
 def presets(family):
     """The published sizes of a family: {preset name: ModelConfig fields}."""
     if family not in FAMILIES:
-        raise ConfigError(f"unknown model.family={family!r}{_suggest(family, FAMILIES)} Known: {', '.join(FAMILIES)}")
+        raise ConfigError(
+            f"unknown model.family={family!r}{suggest(family, FAMILIES) or '.'} Known: {', '.join(FAMILIES)}"
+        )
     return importlib.import_module(f"cloze.models.families.{family}").PRESETS
 
 
@@ -330,7 +332,7 @@ def resolve(settings, **changes):
     known = presets(family)
     if preset not in known:
         raise ConfigError(
-            f"unknown model.preset={preset!r} of family {family}{_suggest(preset, known)} Known: {', '.join(known)}"
+            f"unknown model.preset={preset!r} of family {family}{suggest(preset, known) or '.'} Known: {', '.join(known)}"
         )
     fields = {"family": family, "preset": preset, **known[preset]}
     overrides = {key: value for key, value in dict(settings).items() if value is not None}
@@ -338,8 +340,3 @@ def resolve(settings, **changes):
         fields.pop("head_dim", None)  # the preset's head size belongs to the preset's width
     fields.update(overrides, **changes)
     return ModelConfig(**fields)
-
-
-def _suggest(word, known):
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else "."

@@ -1,6 +1,5 @@
 """What is learned: every objective hides part of a text and scores how well a model puts it back."""
 
-from cloze.configs.base import suggest
 from cloze.errors import ConfigError
 from cloze.objectives.bart import Bart
 from cloze.objectives.base import Objective, Rows, Term
@@ -22,6 +21,7 @@ from cloze.objectives.span_corruption import SpanCorruption
 from cloze.objectives.supervised import Supervised
 from cloze.objectives.ul2 import UL2
 from cloze.objectives.unilm import UniLM
+from cloze.options import suggest
 
 __all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build", "check"]
 

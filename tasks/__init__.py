@@ -2,8 +2,8 @@
 
 import os
 
-from cloze.configs.base import suggest
 from cloze.errors import ConfigError
+from cloze.options import suggest
 from cloze.tasks import embedded, own
 from cloze.tasks.base import KINDS, Task
 from cloze.tasks.benchmarks import Benchmark

@@ -7,9 +7,9 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 
-from cloze.configs.base import suggest
 from cloze.data import sources
 from cloze.errors import DataError
+from cloze.options import suggest
 from cloze.tasks import readers
 from cloze.tasks.base import SPLITS, Task
 from cloze.tasks.readers import Record

@@ -10,9 +10,9 @@ import json
 import pathlib
 import re
 
-from cloze.configs.base import suggest
 from cloze.data import sources
 from cloze.errors import DataError
+from cloze.options import suggest
 
 
 class Record(dict):

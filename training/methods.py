@@ -9,9 +9,10 @@ import dataclasses
 import numpy as np
 
 from cloze import models
-from cloze.configs.base import METHODS, NEW_HEAD, NEW_OUTPUT, get_base, suggest
+from cloze.configs.base import METHODS, NEW_HEAD, NEW_OUTPUT, get_base
 from cloze.errors import ConfigError
 from cloze.models import adapted, names
+from cloze.options import suggest
 
 SMALL = ("bitfit", "lora", "adapters", "prefix", "prompt", "p_tuning")  # what trains is saved without the rest
 NO_TOKENS = ("linear_probe", "freeze", "last_layers", *SMALL)  # methods that leave the token table as it is

@@ -4,8 +4,8 @@ import functools
 import importlib
 import pkgutil
 
-from cloze.configs.base import suggest
 from cloze.errors import ConfigError
+from cloze.options import suggest
 
 
 @functools.cache

@@ -1,0 +1,258 @@
+"""Options: declared once, by what reads them, as fields of a frozen dataclass; everything else is made from these.
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Schedule:
+        warmup_steps: options.Duration = options.option(10_000, "linear from 0 until here")
+        final_fraction: float = options.option(0.0, "share of the peak at the end", least=0, most=1)
+
+From such a class come the section of a configuration (`section`), the checks of its values (`check`, in one place for
+all options), and the text of `--describe`. Fields that are not declared by `option` are no options: what a class is
+also given in Python.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+from cloze.errors import ConfigError
+
+Duration = int | str  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """What is declared of an option.
+
+    Attributes:
+        comment: what it means, in one thought.
+        choices: the values that it may have; empty: any.
+        least, most: the closed range of a number.
+        above, below: the open range.
+        needs: {another option of the section: values of it}: where this one is not at its default, that one must have
+            one of these values.
+    """
+
+    comment: str
+    choices: tuple = ()
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    needs: dict[str, tuple] = dataclasses.field(default_factory=dict)
+
+
+def option(default: Any, comment: str, **declared: Any) -> Any:
+    """A field of a dataclass that is an option; `declared` are the other attributes of `Declared`."""
+    return dataclasses.field(default=default, metadata={"option": Declared(comment, **declared)})
+
+
+def declared(cls: type) -> dict[str, dataclasses.Field]:
+    """{name: field} of the options of a class, in the order in which they are declared."""
+    return {field.name: field for field in dataclasses.fields(cls) if "option" in field.metadata}
+
+
+def defaults(cls: type) -> dict[str, Any]:
+    """{name: default} of the options of a class."""
+    return {name: field.default for name, field in declared(cls).items()}
+
+
+def kind(cls: type, name: str) -> type:
+    """The type that a configuration has for an option: `object` for one of several types, such as a duration."""
+    hint = typing.get_type_hints(cls)[name]
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        members = [member for member in typing.get_args(hint) if member is not type(None)]
+        hint = members[0] if len(members) == 1 else object
+    return typing.get_origin(hint) or hint
+
+
+def section(cls: type, **values: Any) -> ml_collections.ConfigDict:
+    """The options of a class as a section of a configuration, at their defaults but for `values`."""
+    made = ml_collections.ConfigDict()
+    _fill(made, cls)
+    made.lock()
+    made.update(values)
+    return made
+
+
+def _fill(made, cls):
+    for name, field in declared(cls).items():
+        made[name] = config_dict.FieldReference(field.default, field_type=kind(cls, name))
+
+
+class Choice(ml_collections.ConfigDict):
+    """A section that has the options of one of several classes: which one is the value of one of its keys.
+
+    Setting that key exchanges the options: those that the new class also has keep their values, the others are at
+    their defaults.
+
+    Args:
+        key: the key that chooses, "name" or "method".
+        where: what the section is called, for messages.
+        classes: {value of the key: class}.
+        chosen: its first value.
+        **values: of options.
+    """
+
+    _lenient = False  # while flags are parsed, options of classes that are still to be chosen have a type and a value
+
+    def __init__(self, key: str, where: str, classes: dict[str, type], chosen: str, **values: Any):
+        super().__init__()
+        for name, value in (("_key", key), ("_where", where), ("_classes", classes)):
+            object.__setattr__(self, name, value)
+        self._choose(chosen)
+        self.update(values)
+
+    def _choose(self, chosen):
+        if chosen not in self._classes:
+            listed = ", ".join(self._classes)
+            raise ConfigError(
+                f"unknown {self._where}.{self._key}={chosen!r}{suggest(chosen, self._classes) or '.'} Known: {listed}"
+            )
+        cls, old = self._classes[chosen], dict(super().items())
+        with self.unlocked():
+            for name in old:
+                super().__delitem__(name)
+            super().__setitem__(self._key, chosen)
+            _fill(self, cls)
+            for name in declared(cls):
+                if name in old:
+                    super().__setitem__(name, old[name])
+        self.lock()
+
+    def __reduce__(self):
+        values = {name: value for name, value in self.items() if name != self._key}
+        return _choice, (self._key, self._where, self._classes, self[self._key], values)
+
+    def copy_and_resolve_references(self, visit_map=None):
+        """A copy, as of any ConfigDict."""
+        del visit_map  # sections hold no sections
+        rebuild, arguments = self.__reduce__()
+        return rebuild(*arguments)
+
+    @property
+    def chosen(self) -> type:
+        """The class whose options these are."""
+        return self._classes[self[self._key]]
+
+    def __setitem__(self, key, value):
+        if key == self.__dict__.get("_key") and key in self:
+            self._choose(value)
+        elif key in self or not self.is_locked:
+            super().__setitem__(key, value)
+        else:
+            raise ConfigError(self._unknown(key))
+
+    def __getitem__(self, key):
+        if self._lenient and key not in self and (owners := self._owners(key)):
+            return defaults(owners[0])[key]
+        return super().__getitem__(key)
+
+    def get_type(self, key):
+        """As of any ConfigDict."""
+        if self._lenient and key not in self and (owners := self._owners(key)):
+            return kind(owners[0], key)
+        return super().get_type(key)
+
+    def _owners(self, key):
+        return [cls for cls in self.__dict__.get("_classes", {}).values() if key in declared(cls)]
+
+    def _unknown(self, key):
+        here = f"{self._where}.{self._key}={self[self._key]}"
+        owners = [name for name, cls in self._classes.items() if key in declared(cls)]
+        if owners:
+            return f"{self._where}.{key} is an option of {', '.join(owners)}, and {here} does not read it: leave it out"
+        return f"{self._where}.{key} is not an option of {here}{suggest(key, self.keys()) or '.'} Known: " + ", ".join(
+            sorted(self.keys())
+        )
+
+
+def _choice(key, where, classes, chosen, values):
+    return Choice(key, where, classes, chosen, **values)
+
+
+@contextlib.contextmanager
+def choosing():
+    """While this holds, flags may name options of classes that other flags choose."""
+    Choice._lenient = True
+    try:
+        yield
+    finally:
+        Choice._lenient = False
+
+
+def read(cls: type, values: Any) -> dict[str, Any]:
+    """{name: value} of the options of a class, out of a section: arguments for its constructor."""
+    return {name: values[name] for name in declared(cls)}
+
+
+def check(cls: type, values: Any, where: str) -> None:
+    """Refuses values outside what is declared.
+
+    Args:
+        cls: the class that declares the options.
+        values: a section or another mapping with all of them.
+        where: what the section is called; "": the options are at the top.
+
+    Raises:
+        ConfigError: names the option, its value, and what it may be.
+    """
+    for name, field in declared(cls).items():
+        _check_one(cls, name, field, values, f"{where}.{name}" if where else name)
+
+
+def _check_one(cls, name, field, values, called):
+    value, said = values[name], field.metadata["option"]
+    if value == field.default and type(value) is type(field.default):
+        return
+    if said.choices and value not in said.choices:
+        hint = suggest(value, said.choices) or ","
+        raise ConfigError(f"{called}={value!r}{hint} is not one of {', '.join(map(str, said.choices))}")
+    if isinstance(value, (int, float)) and not _within(value, said):
+        raise ConfigError(f"{called}={value} must be {_range(said)}")
+    for other, allowed in said.needs.items():
+        if values[other] not in allowed:
+            where = called.rpartition(name)[0]
+            wanted = " or ".join(f"{where}{other}={one}" for one in allowed)
+            raise ConfigError(
+                f"{called}={value!r} needs {wanted}, not {values[other]!r}; or leave it at {field.default!r}"
+            )
+
+
+def _within(value, said):
+    return (
+        (said.least is None or value >= said.least)
+        and (said.most is None or value <= said.most)
+        and (said.above is None or value > said.above)
+        and (said.below is None or value < said.below)
+    )
+
+
+def _range(said):
+    limits = (
+        (said.least, "at least {}"), (said.above, "more than {}"), (said.most, "at most {}"), (said.below, "less than {}")
+    )  # fmt: skip
+    return " and ".join(text.format(limit) for limit, text in limits if limit is not None)
+
+
+def describe(cls: type, values: Any, where: str) -> list[str]:
+    """Lines that say of each option its value, its default where it differs, and its comment."""
+    lines = []
+    for name, field in declared(cls).items():
+        value, said = values[name], field.metadata["option"]
+        changed = "" if value == field.default else f"  (default {field.default!r})"
+        limits = ", ".join(map(str, said.choices)) if said.choices else _range(said)
+        lines.append(f"{where}.{name} = {value!r}{changed}" if where else f"{name} = {value!r}{changed}")
+        lines.append(f"    {said.comment}" + (f" [{limits}]" if limits else ""))
+    return lines
+
+
+def suggest(word: Any, known: Any) -> str:
+    """'; did you mean X?' when a known word is close to `word`, else ''."""
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
