@@ -234,10 +234,8 @@ def _within(value, said):
 
 
 def _range(said):
-    limits = (
-        (said.least, "at least {}"), (said.above, "more than {}"), (said.most, "at most {}"), (said.below, "less than {}")
-    )  # fmt: skip
-    return " and ".join(text.format(limit) for limit, text in limits if limit is not None)
+    limits = (("at least", said.least), ("more than", said.above), ("at most", said.most), ("less than", said.below))
+    return " and ".join(f"{words} {limit}" for words, limit in limits if limit is not None)
 
 
 def describe(cls: type, values: Any, where: str) -> list[str]:

@@ -312,9 +312,8 @@ class ModelConfig:
 def presets(family):
     """The published sizes of a family: {preset name: ModelConfig fields}."""
     if family not in FAMILIES:
-        raise ConfigError(
-            f"unknown model.family={family!r}{suggest(family, FAMILIES) or '.'} Known: {', '.join(FAMILIES)}"
-        )
+        hint = suggest(family, FAMILIES) or "."
+        raise ConfigError(f"unknown model.family={family!r}{hint} Known: {', '.join(FAMILIES)}")
     return importlib.import_module(f"cloze.models.families.{family}").PRESETS
 
 
@@ -331,9 +330,8 @@ def resolve(settings, **changes):
     family, preset = settings["family"], settings["preset"]
     known = presets(family)
     if preset not in known:
-        raise ConfigError(
-            f"unknown model.preset={preset!r} of family {family}{suggest(preset, known) or '.'} Known: {', '.join(known)}"
-        )
+        hint = suggest(preset, known) or "."
+        raise ConfigError(f"unknown model.preset={preset!r} of family {family}{hint} Known: {', '.join(known)}")
     fields = {"family": family, "preset": preset, **known[preset]}
     overrides = {key: value for key, value in dict(settings).items() if value is not None}
     if "head_dim" not in overrides and ("width" in overrides or "heads" in overrides):

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import sys
 
+import ml_collections
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -30,6 +31,10 @@ class Span:
 
 def choice(chosen="mask", **values):
     return options.Choice("name", "objective", {"mask": Mask, "span": Span}, chosen, **values)
+
+
+def config():
+    return ml_collections.ConfigDict(dict(objective=choice()), convert_dict=False)
 
 
 def test_a_section_holds_the_options_of_its_class_and_no_other_field():
@@ -84,8 +89,7 @@ def test_what_is_outside_its_declaration_is_refused(cls, values, message):
 
 def test_flags_may_set_options_of_the_class_that_another_flag_chooses(tmp_path, monkeypatch):
     path = tmp_path / "config.py"
-    path.write_text("import ml_collections\nfrom tests import test_options\n\ndef get_config(arguments=''):\n"
-                    "    return ml_collections.ConfigDict(dict(objective=test_options.choice()), convert_dict=False)\n")  # fmt: skip
+    path.write_text("from tests import test_options\n\nget_config = lambda arguments='': test_options.config()\n")
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
     argv = ["x", f"--config={path}", "--config.objective.name=span", "--config.objective.mean=5"]
