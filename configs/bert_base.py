@@ -31,4 +31,4 @@ from cloze.configs import encoders
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return encoders.bert("bert_base", arguments)
+    return encoders.bert("bert_base", arguments, sizes=("base",))

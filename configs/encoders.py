@@ -40,7 +40,7 @@ ALBERT_SIZES = {
 MASKINGS = ("tokens", "whole_words", "ngrams", "spans", "entities")
 
 
-def bert(name, arguments):
+def bert(name, arguments, sizes=tuple(BERT_SIZES)):
     """BERT's pretraining: masked tokens and next sentences (Devlin et al. 2019, section 3.1 and appendix A.2).
 
     The argument `length` is 128 for the first 90% of the steps, the default, or 512 for the rest. For ablations,
@@ -49,7 +49,8 @@ def bert(name, arguments):
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config; `size` is one of BERT_SIZES.
+        arguments: the text after the colon of --config; `size` is one of `sizes`.
+        sizes: out of BERT_SIZES.
 
     Returns:
         The configuration.
@@ -58,7 +59,7 @@ def bert(name, arguments):
         ConfigError: an unknown argument or value.
     """
     c, options = base.experiment(
-        name, arguments, size=tuple(BERT_SIZES), length=(128, 512), masking=MASKINGS, static=(0, 1, 5, 10),
+        name, arguments, size=sizes, length=(128, 512), masking=MASKINGS, static=(0, 1, 5, 10),
         pairs=("next_sentence", "sentence_order", "none"),
     )  # fmt: skip
     size, first_phase = BERT_SIZES[options["size"]], options["length"] == 128
