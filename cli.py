@@ -10,6 +10,7 @@ import warnings
 
 from absl import flags
 
+from cloze import options
 from cloze.errors import ConfigError, UserError
 from cloze.options import suggest
 
@@ -70,7 +71,8 @@ def _parse(required):
         _exit(0)
     sys.argv[1:] = [_with_own_config(argument) for argument in sys.argv[1:]]
     try:
-        rest = FLAGS(sys.argv)
+        with options.choosing():
+            rest = FLAGS(sys.argv)
     except flags.Error as error:
         raise ConfigError(f"{error} (see --help)") from None
     except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError, OSError) as error:

@@ -143,6 +143,18 @@ class Choice(ml_collections.ConfigDict):
         rebuild, arguments = self.__reduce__()
         return rebuild(*arguments)
 
+    def update(self, *other, **values):
+        """As of any ConfigDict, the key before the options that it brings, in whatever order they are given."""
+        given = {**dict(*other), **values}
+        if self._key in given:
+            self[self._key] = given.pop(self._key)
+        super().update(given)
+
+    @property
+    def key(self) -> str:
+        """The key whose value chooses the class."""
+        return self._key
+
     @property
     def chosen(self) -> type:
         """The class whose options these are."""

@@ -19,16 +19,9 @@ from cloze import options
 from cloze.errors import ConfigError
 from cloze.models.config import Execution, ModelConfig
 from cloze.options import suggest
+from cloze.training.methods import EVERYTHING, METHODS
 
-NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # heads of tasks; those over the vocabulary come from pretraining
-NEW_OUTPUT = r"(classifier|tagger|span_head)/.*"  # their last layers
 NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
-
-
-METHODS = (  # strategies of finetuning, see training/methods.py
-    "full", "linear_probe", "freeze", "last_layers", "gradual", "lp_ft", "bitfit", "lora", "adapters", "prefix",
-    "prompt", "p_tuning",
-)  # fmt: skip
 
 
 def duration(default):
@@ -203,48 +196,6 @@ def _task():
     return c
 
 
-def _finetune():
-    c = ml_collections.ConfigDict()
-    # What trains of a model that comes from elsewhere (training/methods.py): full (what `trainable` says), linear_probe
-    # (the head), freeze (all but the bottom `layers`), last_layers (the head and the top `layers`), gradual (from the
-    # top, one layer more at a time), lp_ft (the head, then everything), bitfit (biases), lora, adapters, prefix, prompt
-    # or p_tuning (small new parts). Heads train always, but of these last ones heads over the vocabulary
-    c.method = "full"
-    c.also = ()  # patterns over names of parameters that train besides
-    c.layers = 0  # layers of freeze and last_layers
-    c.save = "auto"  # what checkpoints hold: all, trainable (and the name of the base), auto: that for small new parts
-
-    c.unfreeze = "epochs"  # gradual: the next layer thaws after `unfreeze_every`; or on a plateau of validation's loss
-    c.unfreeze_every = optional(object)  # None: evenly, so that in the second half of the run everything trains
-    c.patience = 2  # validations without improvement that are a plateau
-    c.least_improvement = 0.0  # of the validation loss, to count as one
-    c.probe_steps = duration("3 epochs")  # lp_ft: the head alone trains so long, then train.steps count for everything
-    c.probe_learning_rate = 1e-3  # lp_ft: constant rate of that
-
-    # linear_probe: a frozen body runs once over each example, and its states are kept
-    c.cache_features = True
-    c.feature_norm = "none"  # of these states: none, standard (mean 0 and deviation 1 over the training examples), unit
-    c.feature_size = 0  # principal components of them that are kept; 0: all
-
-    c.lora_rank = 8
-    c.lora_alpha = 16.0  # the product of the two factors is scaled by alpha / rank
-    # Ordered rules (pattern over names of kernels, adapted or not)
-    c.lora_targets = ((r".*/attention/(query|value)/kernel", True), (r".*", False))
-    c.adapter_size = 64  # width of the bottlenecks of adapters (Houlsby: 8, 64, 256)
-    c.prefix_length = 10  # keys and values in front of each layer's own (prefix)
-    c.prefix_hidden = 512  # width of the network that they are computed with while they train; 0: they train directly
-    c.prefix_gate = True  # weigh the prefix with a gate that opens from 0, so that training begins at the base model
-    c.prompt_length = 20  # vectors in front of the text (prompt, p_tuning)
-    c.prompt_init = "vocabulary"  # they begin as vectors of frequent tokens (vocabulary) or at random (random)
-    c.prompt_hidden = 0  # width of the LSTM and the network of p_tuning; 0: the model's
-
-    # Differentially private training (training/private.py), of whatever trains
-    c.dp_clip_norm = 0.0  # the gradient of each example is scaled to this norm at most; 0: training is not private
-    c.dp_noise_multiplier = 1.0  # deviation of the noise on their sum, in units of dp_clip_norm
-    c.dp_delta = 1e-5  # chance at which the guarantee may fail; the log gives epsilon for it
-    return c
-
-
 def _train():
     c = ml_collections.ConfigDict()
     c.steps = duration(100_000)  # length of the run
@@ -296,10 +247,10 @@ def get_base():
     c.tokenizer = _tokenizer()
     c.data = _data()
     c.task = _task()
-    c.finetune = _finetune()
+    c.finetune = options.Choice("method", "finetune", METHODS, "full")  # what trains, see training/methods
     c.train = _train()
     c.optimizer = _optimizer()
-    c.trainable = ((r".*", True),)  # ordered rules (pattern over parameter names, trains or not)
+    c.trainable = EVERYTHING  # ordered rules (pattern over parameter names, trains or not)
 
     c.init = ml_collections.ConfigDict()
     # Workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: all are initialised
@@ -426,7 +377,9 @@ def load(path):
 
     def fill(section, values):
         for key, value in values.items():
-            if isinstance(value, dict):
+            if isinstance(section[key], options.Choice):
+                section[key].update(_tuples(value))
+            elif isinstance(value, dict):
                 fill(section[key], value)
             else:
                 section[key] = _tuples(value) if isinstance(value, list) else value

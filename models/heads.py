@@ -11,7 +11,7 @@ from cloze.models.embeddings import Table
 from cloze.models.features import FeatureTransform, has_transform
 from cloze.models.initializers import initializer, padded_rows
 from cloze.models.inputs import STREAM_KEYS
-from cloze.models.primitives import ACTIVATIONS, Linear, Norm
+from cloze.models.primitives import ACTIVATIONS, Linear, Norm, changed
 
 BOUNDARY_POSITIONS, BOUNDARY_WIDTH = 20, 200  # SpanBERT: places in a span, and the size of their vectors
 
@@ -158,6 +158,7 @@ class VocabularyHead(nn.Module):
                 kernel.astype(c.dtype),
                 preferred_element_type=jnp.float32,
             )
+            logits = changed(self, hidden_BTD.astype(c.dtype), logits, kernel)
         if self.use_bias:
             init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))
             logits += self.param("bias", init, (c.padded_vocab,), jnp.float32)
@@ -245,3 +246,16 @@ class Classifier(nn.Module):
             output = Linear(self.features, (axes.EMBED, axes.SMALL), init, self.use_bias, c.dtype, name="output")
             nn.share_scope(self, output)
         return output(x).astype(jnp.float32)
+
+
+def head_modules():
+    """Names of the modules of all heads, at the top of a model's parameters."""
+    return tuple("pooler classifier tagger span_head lm_head mlm_head nsp_head rtd_head copy_head sbo_head".split())
+
+
+def head_pattern():
+    return f"({'|'.join(head_modules())})/.*"
+
+
+def label_pattern(*, last=False):
+    return r"(classifier|tagger|span_head)/.*" if last else r"(pooler|classifier|tagger|span_head)/.*"

@@ -5,12 +5,14 @@ import pathlib
 import re
 
 from cloze import models, objectives
-from cloze.configs.base import NEW_HEAD, get_base
+from cloze.configs.base import get_base
 from cloze.data import tokenizers
 from cloze.errors import ConfigError
 from cloze.interop import peft
 from cloze.models import names
 from cloze.models.composite import Composite
+from cloze.models.heads import head_modules, label_pattern
+from cloze.models.low_rank import Lora
 from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
 
 
@@ -28,7 +30,8 @@ def to_peft(workdir, target, class_name=None, report=print):
         CheckpointError: no checkpoint is whole.
     """
     config = runs.load_config(workdir)
-    if config.finetune.method != "lora":
+    lora = next((p for p in methods.of(config).parts(methods.model_config(config)) if isinstance(p, Lora)), None)
+    if lora is None:
         raise ConfigError(
             f"{workdir} has finetune.method={config.finetune.method}, to_peft writes lora: merge it instead, and to_hf "
             "writes the whole model"
@@ -37,7 +40,6 @@ def to_peft(workdir, target, class_name=None, report=print):
     model = runs.make_model(workdir, config, tokenizer.tables)
     heads = _heads_learned(workdir, config, model, tokenizer)
     params, step = initial.load_parameters(workdir, config, model, tokenizer, report)
-    (lora,) = model.parts
     base = pathlib.Path(config.init.checkpoint).expanduser().absolute()
     if not initial.is_hugging_face(base):
         report(f"{base}, which is adapted, is a run: convert.py to_hf writes it for users of peft")
@@ -57,7 +59,7 @@ def _heads_learned(workdir, config, model, tokenizer):
     split = initial.split_at(config, objective, parameters.shapes, 0)
     learned = split.trainable_shapes()
     tops = {name.split("/")[0] for name in learned} - {"lora"}
-    if others := sorted(tops - set(methods.HEADS)):
+    if others := sorted(tops - set(head_modules())):
         raise ConfigError(f"{workdir} has also trained {', '.join(others)}, for which peft has no place: {merge}")
     # Factors of layers that are not adapted add nothing.
     kept = [name for name in parameters.shapes if name not in learned and not name.startswith("lora/")]
@@ -88,7 +90,7 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     made = peft.adapted_config(source, bare, class_name)
     lora, tree = peft.load_lora(source, made, class_name)
     given = names.flatten(tree)
-    also = {name for name in given if not re.fullmatch(f"lora/.*|{NEW_HEAD}", name)}  # these train always
+    also = {name for name in given if not re.fullmatch(f"lora/.*|{label_pattern()}", name)}  # these train always
     config.finetune.update(
         method="lora", lora_rank=lora.rank, lora_alpha=lora.alpha, lora_targets=lora.targets,
         also=tuple(re.escape(name) for name in sorted(also)),
