@@ -16,9 +16,13 @@ import ml_collections
 from ml_collections import config_dict
 
 from cloze import options
+from cloze.data.pipeline import DataOptions
+from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
+from cloze.models.config import Execution, ModelConfig
 from cloze.options import suggest
 from cloze.parallel.mesh import MeshOptions
+from cloze.tasks.base import TaskOptions
 from cloze.training.optimizers.base import OPTIMIZERS
 from cloze.training.settings import CheckpointOptions, InitOptions, RunOptions, TrainOptions
 
@@ -42,97 +46,8 @@ def optional(kind):
 
 
 def _model():
-    c = ml_collections.ConfigDict()
-    c.family = "bert"  # a file of models/families/, which holds its presets
-    c.preset = "base"  # a published size of the family; every field below overrides the preset's
-
-    # Shape.
-    # encoder, decoder, encoder_decoder, recurrent, bidirectional_recurrent or word_vectors
-    c.architecture = optional(str)
-    c.layers = optional(int)  # transformer layers (of the encoder, in an encoder-decoder)
-    c.decoder_layers = optional(int)  # layers of the decoder of an encoder-decoder
-    c.width = optional(int)  # size of the residual stream
-    c.heads = optional(int)  # query heads
-    c.kv_heads = optional(int)  # key and value heads; divides `heads`
-    c.head_dim = optional(int)  # size of one head
-    c.ffn = optional(int)  # hidden size of the feed-forward layer; cells of an LSTM, whose output is projected to width
-    c.vocab_size = optional(int)  # rows of the embedding that count; at least the tokenizer's
-    c.vocab_multiple = optional(int)  # embedding rows are padded to a multiple of this; padding never counts
-    c.embedding_width = optional(int)  # size of the embedding tables, projected to `width` (ALBERT, ELECTRA)
-    c.token_types = optional(int)  # number of token types (BERT's sentence A and B); 0: none
-    c.feature_layers = optional(int)  # layers of an ELMo whose mixed states a classifier reads as embeddings; 0: none
-    c.recurrent_residual = optional(bool)  # LSTM layers but the first add what they read to their output (ELMo)
-    c.shared_layers = optional(bool)  # one layer's parameters at every depth (ALBERT)
-    c.shared_stacks = optional(bool)  # one stack for encoder and decoder; cross-attention is the decoder's (T5 study)
-
-    # Positions.
-    # learned, sinusoidal, rotary, relative_bias (T5), learned_relative_bias (both), disentangled (DeBERTa),
-    # transformer_xl (XLNet) or none
-    c.positions = optional(str)
-    c.max_positions = optional(int)  # longest row of learned positions, and of those of the enhanced decoder
-    c.position_offset = optional(int)  # unused rows before the first of the learned positions (RoBERTa, BART)
-    c.rope_theta = optional(float)  # base of the rotary frequencies
-    # Llama 3.1's slower rotations: (factor, low_freq_factor, high_freq_factor, original length), or () for none
-    c.rope_scaling = optional(tuple)
-    c.relative_buckets = optional(int)  # buckets of T5's relative bias; of DeBERTa's distances on either side, 0: none
-    c.relative_max_distance = optional(int)  # distance at which the last bucket of T5's relative bias begins
-    c.relative_bidirectional = optional(bool)  # a decoder's relative bias tells keys after the query apart (prefix LM)
-    c.relative_span = optional(int)  # longest distance that disentangled attention tells apart
-    c.relative_shared = optional(bool)  # distances go through the projections of queries and keys (DeBERTa v3)
-    c.relative_norm = optional(bool)  # normalise the vectors of distances (DeBERTa v3)
-    c.enhanced_decoder = optional(int)  # turns of DeBERTa's enhanced mask decoder before the head "mlm"; 0: without
-    c.window = optional(int)  # a query sees keys fewer than this many places away, its own included; 0: all
-    c.window_layers = optional(str)  # layers with the window: all, or odd (GPT-3: every second, from the second)
-
-    # Block.
-    c.norm = optional(str)  # layer or rms
-    c.norm_position = optional(str)  # pre or post (before the sublayer, or after the residual sum)
-    c.norm_epsilon = optional(float)  # added to the variance
-    c.norm_plus_one = optional(bool)  # RMS norms multiply by 1 + scale (Gemma)
-    c.embedding_norm = optional(bool)  # normalise the summed embeddings
-    c.final_norm = optional(bool)  # normalise the output of a stack
-    c.activation = optional(str)  # gelu (erf), gelu_tanh, relu or silu
-    c.gated = optional(bool)  # feed-forward is activation(gate) * up
-    c.use_bias = optional(bool)  # biases in attention and feed-forward
-    c.attention_bias = optional(str)  # projections with a bias, letters out of qkvo, or none; "": as use_bias says
-    c.scale_attention = optional(bool)  # divide attention scores by sqrt(head_dim); disentangled and transformer_xl do
-
-    # Embeddings and heads.
-    c.scale_embeddings = optional(bool)  # multiply token embeddings by sqrt(width) (original Transformer, Gemma)
-    c.tie_embeddings = optional(bool)  # the vocabulary head reuses the token embedding
-    c.scale_tied_logits = optional(bool)  # multiply tied logits by width ** -0.5 (T5 1.0)
-    c.lm_bias = optional(bool)  # a bias over the vocabulary in the head "lm" (XLNet)
-    c.mlm_transform = optional(bool)  # a dense layer and a norm in the head "mlm" (BERT)
-    # What classifiers of rows read: first or last token that is not padding, or max or mean over all
-    c.pooling = optional(str)
-    c.pooler_activation = optional(str)  # of the dense layer under such a classifier: tanh, gelu, ..., none: no layer
-    c.pooler_dropout = optional(float)  # before that layer
-    # Instead of that layer, a transformation fitted to training examples (models/features.py), which `finetune` sets
-    c.feature_norm = optional(str)  # none, standard (mean 0 and deviation 1) or unit (length 1)
-    c.feature_size = optional(int)  # principal components that a classifier of rows reads; 0: no projection
-    c.head_dropout = optional(float)  # before a classifier's last layer
-    c.classifier_bias = optional(bool)  # whether the last layer of a classifier of rows has a bias
-    c.heads_out = optional(tuple)  # heads beyond those that the objective scores (of converted models)
-    c.num_labels = optional(int)  # classes of a classifier of rows or of tokens; 1 in regression
-    c.initializer = optional(str)  # normal, truncated_normal, scaled_residual (GPT-2), xavier_uniform or t5
-    c.initializer_std = optional(float)  # standard deviation, where the initializer takes one
-
-    # Small new parts of a finetuned model, which `finetune` sets (models/adapters.py). 0: without.
-    c.adapter_size = optional(int)  # width of the bottlenecks after attention and feed-forward (Houlsby et al. 2019)
-    c.prefix_length = optional(int)  # keys and values in front of each layer's own (Li and Liang 2021)
-    c.prefix_gated = optional(bool)  # they have a softmax of their own, times a gate that opens from 0
-    c.prompt_length = optional(int)  # vectors in front of the text of the first stack (Lester et al. 2021)
-
-    # Regularisation and execution.
-    c.dropout = optional(float)  # on embeddings and sublayer outputs
-    c.attention_dropout = optional(float)  # on attention probabilities (einsum backend only)
-    c.activation_dropout = optional(float)  # inside the feed-forward, after the activation (T5)
-    c.final_dropout = optional(float)  # on the output of a stack (T5)
-    c.dtype = "float32"  # compute type: float32 or bfloat16; parameters, norms, softmax and loss stay float32
-    c.attention_backend = "auto"  # auto, einsum (the reference), xla (jax.nn.dot_product_attention) or cudnn
-    c.scan = True  # run the layers as one scanned loop (compiles fast) or unrolled
-    c.remat = "none"  # recompute in the backward pass: none, dots (keep matrix products) or full
-    return c
+    """All options of a model are None, "as the preset says", but for its name and how it runs."""
+    return options.overrides(ModelConfig, family="bert", preset="base", **options.defaults(Execution))
 
 
 def _objective():
@@ -231,67 +146,6 @@ def _objective():
     return c
 
 
-def _tokenizer():
-    c = ml_collections.ConfigDict()
-    c.kind = "wordpiece"  # wordpiece, byte_bpe, bpe (GPT-1), word, unigram, sentencepiece_bpe
-    c.vocab_size = 30522  # ids at most, special tokens and sentinels included; small text supports fewer
-    c.path = ""  # an existing tokenizer.json, or a sentencepiece .model; empty: train on the config's text
-    c.lowercase = True  # fold case and strip accents (wordpiece, bpe, word)
-    # byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>; unigram and sentencepiece_bpe
-    # have [CLS], [SEP] and [MASK] as well (ALBERT, XLNet)
-    c.mask_token = False
-    c.sentinels = 0  # sentinel tokens added after the learned pieces (T5: 100)
-    c.training_bytes = 20_000_000  # text read to train a tokenizer, at most
-    return c
-
-
-def _data():
-    c = ml_collections.ConfigDict()
-    c.source = "pydocs"  # pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"
-    c.validation_source = ""  # where validation text comes from; empty: a share of the documents, by hash
-    c.validation_share = 0.02  # share of the documents held out when validation_source is empty
-    c.text_field = "text"  # the field with the text (jsonl, tfds)
-    c.tfds_dir = ""  # where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
-    c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
-    # Tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row
-    c.sequence_length = 512
-    # Tokens per row of the decoder, None: as the objective computes it; of the answers of a decoder alone (responses)
-    # at most so many, None: as many as there is room for
-    c.target_length = optional(int)
-    # windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by side
-    c.packing = "windows"
-    c.prefetch = 2  # batches prepared ahead by the reading thread
-    return c
-
-
-def _task():
-    c = ml_collections.ConfigDict()
-    # Labelled examples for an objective that reads them (tasks/), or several of them that are mixed: "sst2,mnli", which
-    # only text to text can (responses); empty: none
-    c.name = ""
-    c.files = ""  # folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets
-    # What is learned of an example: class, regression, tag, span, choice or text; empty: as the task says. A task of
-    # classes can be read as text, with words for labels (T5)
-    c.kind = ""
-    c.labels = ()  # names of the classes or tags, in the order of the head's scores; filled in from the task
-    c.limit = 0  # labelled training examples that are used, drawn by `seed`; 0: all
-    # How texts of different lengths make a batch, which has the same examples in any case: pad (to
-    # data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)
-    c.batching = "buckets"
-    c.markers = False  # decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, not the one that ends them
-    c.both_orders = False  # pairs are read in both orders, whose states are added (GPT-1's similarity)
-    c.stride = 128  # tokens by which the windows over a long context move on (span)
-    c.max_question = 64  # tokens of a question at most (span)
-    c.max_answer = 30  # tokens of an answer at most (span)
-    c.n_best = 20  # starts and ends of answers that are combined (span)
-    c.null_threshold = 0.0  # no answer is given where its score exceeds the best answer's by more than this (span)
-    # text: a single task whose examples are texts also has words in front that ask for it, "summarize: ..." (T5); tasks
-    # of other kinds and tasks that are mixed always have them
-    c.instructions = False
-    c.largest_share = 2**16  # examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)
-    return c
-
-
 def _finetune():
     c = ml_collections.ConfigDict()
     # What trains of a model that comes from elsewhere (training/methods.py): full (what `trainable` says), linear_probe
@@ -335,6 +189,9 @@ def _finetune():
 
 
 SECTIONS = {  # {section: the class that declares its options}
+    "tokenizer": TokenizerOptions,
+    "data": DataOptions,
+    "task": TaskOptions,
     "train": TrainOptions,
     "init": InitOptions,
     "checkpoint": CheckpointOptions,
@@ -348,9 +205,6 @@ def get_base():
     with c.unlocked():
         c.model = _model()
         c.objective = _objective()
-        c.tokenizer = _tokenizer()
-        c.data = _data()
-        c.task = _task()
         c.finetune = _finetune()
         c.optimizer = options.Choice("name", "optimizer", OPTIMIZERS, "adamw")
         for name, cls in SECTIONS.items():

@@ -2,7 +2,7 @@
 
 from cloze.errors import ConfigError
 from cloze.objectives.bart import Bart
-from cloze.objectives.base import Objective, Rows, Term
+from cloze.objectives.base import Objective, Term
 from cloze.objectives.bidirectional_lm import BidirectionalLM
 from cloze.objectives.causal_lm import CausalLM
 from cloze.objectives.corrective_lm import CorrectiveLM
@@ -23,7 +23,7 @@ from cloze.objectives.ul2 import UL2
 from cloze.objectives.unilm import UniLM
 from cloze.options import suggest
 
-__all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build", "check"]
+__all__ = ["OBJECTIVES", "Objective", "Term", "build", "check"]
 
 OBJECTIVES = {
     "bart": Bart,
@@ -103,7 +103,7 @@ def build(config, tables, model_config):
 
 def _families(architectures):
     """Model families with a published size of one of these architectures."""
-    from cloze.models.config import FAMILIES, presets  # only for a message: models are not needed to build an objective
+    from cloze.models.config import families, presets  # only for a message: models are not needed to build an objective
 
-    fits = {name: any(size["architecture"] in architectures for size in presets(name).values()) for name in FAMILIES}
-    return [name for name in FAMILIES if fits[name]]
+    fits = {name: any(size["architecture"] in architectures for size in presets(name).values()) for name in families()}
+    return [name for name, suits in fits.items() if suits]

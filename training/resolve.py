@@ -28,12 +28,12 @@ def resolve(config, kept=None):
         ConfigError: a value is outside what its option declares, there is nothing to inherit from, or no such task.
     """
     config = copy.deepcopy(config)
+    base.check(config)
     if config.task.name:
         _fill_task(config)
     if config.init.inherit and config.init.checkpoint:
         _inherit(config, kept)
         config.init.inherit = False
-    base.check(config)
     return config
 
 
