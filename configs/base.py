@@ -18,8 +18,6 @@ from ml_collections import config_dict
 from cloze.errors import ConfigError
 from cloze.options import suggest
 
-NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # heads of tasks; those over the vocabulary come from pretraining
-NEW_OUTPUT = r"(classifier|tagger|span_head)/.*"  # their last layers
 NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
 
 
@@ -100,6 +98,7 @@ def _model():
     c.tie_embeddings = optional(bool)  # the vocabulary head reuses the token embedding
     c.scale_tied_logits = optional(bool)  # multiply tied logits by width ** -0.5 (T5 1.0)
     c.lm_bias = optional(bool)  # a bias over the vocabulary in the head "lm" (XLNet)
+    c.logit_cap = optional(float)  # logits over the vocabulary are c * tanh(logits / c) (Gemma 2); 0: as they are
     c.mlm_transform = optional(bool)  # a dense layer and a norm in the head "mlm" (BERT)
     # What classifiers of rows read: first or last token that is not padding, or max or mean over all
     c.pooling = optional(str)

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 
 from cloze.errors import ConfigError
+from cloze.models.heads import TRANSFORMERS, check_heads
 from cloze.options import suggest
 
 FAMILIES = (
@@ -42,29 +43,10 @@ CHOICES = {
     "attention_backend": ("auto", "einsum", "xla", "cudnn"),
     "remat": ("none", "dots", "full"),
 }
-HEADS = {  # name in ModelConfig.heads_out: what it gives
-    "lm": "logits over the vocabulary, of the next token",
-    "mlm": "logits over the vocabulary, of hidden tokens (BERT's head)",
-    "nsp": "whether B follows A, two classes from the pooler (next sentence, sentence order)",
-    "pooler": "a vector for the whole row",
-    "class": "classes of a whole row, or one number for regression",
-    "choice": "one score for a whole row, compared with those of the other choices",
-    "tag": "classes of each token",
-    "span": "start and end scores of each token",
-    "rtd": "a score for each token: was it replaced (ELECTRA)",
-    "copy": "a score for each token: is it the original (COCO-LM)",
-    "sbo": "logits over the vocabulary from the ends of a hidden span (SpanBERT)",
-}
-
-HEADS_BEFORE_TRANSFORMERS = {  # architecture: the heads that it can have
-    "recurrent": ("lm", "class"),
-    "bidirectional_recurrent": ("lm", "class"),
-    "word_vectors": (),
-}
 LEAST = {
     1: "layers width heads kv_heads ffn vocab_size vocab_multiple num_labels",
     0: "decoder_layers token_types max_positions position_offset relative_span relative_buckets enhanced_decoder "
-    "window feature_layers feature_size adapter_size prefix_length prompt_length",
+    "window feature_layers feature_size adapter_size prefix_length prompt_length logit_cap",
 }
 
 
@@ -72,7 +54,7 @@ LEAST = {
 class ModelConfig:
     """What a transformer computes. Fields are explained in configs/base.py, section `model`.
 
-    `heads_out` names the heads on top, out of HEADS. `layers` counts the only stack, or the encoder's.
+    `heads_out` names the heads on top, out of models/heads/. `layers` counts the only stack, or the encoder's.
     """
 
     family: str
@@ -122,6 +104,7 @@ class ModelConfig:
     tie_embeddings: bool = True
     scale_tied_logits: bool = False
     lm_bias: bool = False
+    logit_cap: float = 0.0
     mlm_transform: bool = True
     pooling: str = "first"
     pooler_activation: str = "tanh"
@@ -218,19 +201,7 @@ class ModelConfig:
                 f"model.attention_bias={self.attention_bias!r} is none, or names the projections with a bias by "
                 "letters out of qkvo (query, key, value, output)"
             )
-        if unknown := set(self.heads_out) - set(HEADS):
-            raise ConfigError(f"model.heads_out: unknown {sorted(unknown)}; known heads: {', '.join(HEADS)}")
-        for one, other in (("lm", "mlm"), ("class", "choice")):
-            if {one, other} <= set(self.heads_out):
-                raise ConfigError(
-                    f"model.heads_out: {one} and {other} cannot stand together, they give the same output"
-                )
-        ties = self.tie_embeddings and ("lm" in self.heads_out or ("mlm" in self.heads_out and not self.mlm_transform))
-        if ties and self.embedding_width != self.width:
-            raise ConfigError(
-                f"model.embedding_width={self.embedding_width} must be model.width={self.width} where the vocabulary "
-                "head reuses the embeddings: set model.tie_embeddings=false, or make them equal"
-            )
+        check_heads(self)
         for kind in ("", "attention_", "activation_", "final_", "pooler_", "head_"):
             field = f"{kind}dropout"
             if not 0 <= getattr(self, field) < 1:
@@ -242,19 +213,13 @@ class ModelConfig:
             )
 
     def _check_recurrent(self):
-        if self.architecture not in HEADS_BEFORE_TRANSFORMERS:
+        if self.architecture in TRANSFORMERS:
             if self.feature_layers or self.recurrent_residual:
                 raise ConfigError(
                     f"model.feature_layers and model.recurrent_residual are of recurrent models, not of "
                     f"model.architecture={self.architecture}: leave them unset"
                 )
             return
-        known = HEADS_BEFORE_TRANSFORMERS[self.architecture]
-        if unknown := set(self.heads_out) - set(known):
-            raise ConfigError(
-                f"model.heads_out: architecture {self.architecture} has no head {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(known) or 'none'}"
-            )
         if self.positions != "none" or self.remat != "none":
             raise ConfigError(
                 f"model.architecture={self.architecture} has neither positions nor layers to recompute: set "
@@ -273,7 +238,7 @@ class ModelConfig:
 
     def _check_new_parts(self):
         for field in ("adapter_size", "prefix_length", "prompt_length"):
-            if getattr(self, field) and self.architecture in HEADS_BEFORE_TRANSFORMERS:
+            if getattr(self, field) and self.architecture not in TRANSFORMERS:
                 raise ConfigError(
                     f"model.{field}={getattr(self, field)} is a part of transformers, which model.architecture="
                     f"{self.architecture} is not: finetune it with another method"

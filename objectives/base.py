@@ -141,7 +141,7 @@ class Objective(abc.ABC):
 
     Attributes:
         rows: what it reads.
-        outputs: heads that the model must have, out of `models.config.HEADS`.
+        outputs: heads that the model must have, files of models/heads/.
         architectures: what it can train, out of `models.config.CHOICES["architecture"]`.
         frozen: patterns over parameter names that never train, whatever `config.trainable` says: a teacher.
         whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches.

@@ -79,7 +79,7 @@ class SpanBoundary(MaskedLM):
     def loss(self, outputs, batch):
         """The terms of `MaskedLM`, and "sbo" and "sbo_accuracy" over hidden tokens whose span has two neighbours."""
         terms = classification_terms(
-            outputs.boundary_logits,
+            outputs.heads["sbo"],
             batch["targets"],
             batch["boundary_weights"],
             ("sbo", "sbo_accuracy"),

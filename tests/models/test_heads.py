@@ -9,7 +9,7 @@ import pytest
 from flax.core import meta
 
 from cloze import models
-from cloze.models.heads import pool
+from cloze.models.pooling import pool
 from tests.models import tiny
 
 RNG = np.random.default_rng(0)
@@ -80,14 +80,14 @@ def test_several_texts_are_scored_each_or_added(name, head):
     found = apply(params, batch)
     alone = [apply(params, {key: array[:, c] for key, array in batch.items()}) for c in range(2)]
     if head == "choice":
-        expected = np.concatenate([outputs.class_logits for outputs in alone], axis=1)
-        assert found.class_logits.shape == (2, 2) and found.features.shape == (2, 2, 16)
+        expected = np.concatenate([outputs.heads["choice"] for outputs in alone], axis=1)
+        assert found.heads["choice"].shape == (2, 2) and found.features.shape == (2, 2, 16)
     else:
-        expected = apply(params, {"features": alone[0].features + alone[1].features}).class_logits
+        expected = apply(params, {"features": alone[0].features + alone[1].features}).heads["class"]
         assert found.features.shape == (2, 16)
-    np.testing.assert_allclose(found.class_logits, expected, atol=1e-5)
+    np.testing.assert_allclose(found.heads[head], expected, atol=1e-5)
     assert found.hidden.shape == (2, 2, 7, 16)
-    np.testing.assert_allclose(apply(params, {"features": found.features}).class_logits, expected, atol=1e-5)
+    np.testing.assert_allclose(apply(params, {"features": found.features}).heads[head], expected, atol=1e-5)
 
 
 def test_heads_of_tokens_read_kept_states():
@@ -95,8 +95,8 @@ def test_heads_of_tokens_read_kept_states():
     params, apply = made("bert", "tag", "span")
     found = apply(params, batch)
     kept = apply(params, {"features": found.features})
-    np.testing.assert_allclose(kept.tag_logits, found.tag_logits, atol=1e-6)
-    np.testing.assert_allclose(kept.span_logits, found.span_logits, atol=1e-6)
+    for head in ("tag", "span"):
+        np.testing.assert_allclose(kept.heads[head], found.heads[head], atol=1e-6)
     assert found.features.shape == (2, 7, 16) and kept.hidden is None
 
 
@@ -107,7 +107,7 @@ def test_texts_packed_into_a_row_are_scored_as_alone():
         "tokens": tokens[None], "segments": np.array([[1, 1, 1, 2, 2, 2, 2]], np.int32),
         "positions": np.array([[0, 1, 2, 0, 1, 2, 3]], np.int32), "pool_positions": np.array([[0, 3, 0]], np.int32),
     }  # fmt: skip
-    found = apply(params, packed).class_logits
+    found = apply(params, packed).heads["class"]
     assert found.shape == (1, 3, 3)
     for slot, own in enumerate((slice(0, 3), slice(3, 7))):
         alone = np.zeros((1, 7), np.int32)
@@ -115,4 +115,4 @@ def test_texts_packed_into_a_row_are_scored_as_alone():
         row = np.zeros((1, 7), np.int32)
         row[0, : own.stop - own.start] = tokens[own]
         outputs = apply(params, {"tokens": row, "segments": alone, "pool_positions": np.zeros((1, 1), np.int32)})
-        np.testing.assert_allclose(found[0, slot], outputs.class_logits[0, 0], atol=1e-5)
+        np.testing.assert_allclose(found[0, slot], outputs.heads["class"][0, 0], atol=1e-5)
