@@ -103,7 +103,7 @@ def build(config, tables, model_config):
 
 def _families(architectures):
     """Model families with a published size of one of these architectures."""
-    from cloze.models.config import FAMILIES, presets  # only for a message: models are not needed to build an objective
+    from cloze.models.config import families, presets  # only for a message: models are not needed to build an objective
 
-    fits = {name: any(size["architecture"] in architectures for size in presets(name).values()) for name in FAMILIES}
-    return [name for name in FAMILIES if fits[name]]
+    fits = {name: any(size["architecture"] in architectures for size in presets(name).values()) for name in families()}
+    return [name for name, suits in fits.items() if suits]

@@ -2,6 +2,7 @@
 
 from cloze.models.heads.base import (
     HEADS,
+    RECURRENT,
     TRANSFORMERS,
     Body,
     Head,
@@ -14,6 +15,6 @@ from cloze.models.heads.base import (
 )
 
 __all__ = [
-    "HEADS", "TRANSFORMERS", "Body", "Head", "check_heads", "head", "head_modules", "head_pattern",
+    "HEADS", "RECURRENT", "TRANSFORMERS", "Body", "Head", "check_heads", "head", "head_modules", "head_pattern",
     "label_pattern", "with_heads",
 ]  # fmt: skip

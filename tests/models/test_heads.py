@@ -5,10 +5,14 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax.core import meta
 
 from cloze import models
+from cloze.errors import ConfigError
+from cloze.models import heads
+from cloze.models.heads.classifier import Classifier
 from cloze.models.pooling import pool
 from tests.models import tiny
 
@@ -116,3 +120,47 @@ def test_texts_packed_into_a_row_are_scored_as_alone():
         row[0, : own.stop - own.start] = tokens[own]
         outputs = apply(params, {"tokens": row, "segments": alone, "pool_positions": np.zeros((1, 1), np.int32)})
         np.testing.assert_allclose(found[0, slot], outputs.heads["class"][0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family, changes", [("gpt2", {"tie_embeddings": False}), ("bert", {})])
+def test_the_cap_bends_logits_softly(family, changes):
+    vocabulary = {"heads_out": ("lm" if family == "gpt2" else "mlm",), **changes}
+    params, data = tiny.parameters(family, **vocabulary), tiny.batch(family)
+    plain = np.asarray(tiny.apply(family, data, params, **vocabulary).logits)
+    capped = np.asarray(tiny.apply(family, data, params, logit_cap=2.0, **vocabulary).logits)
+    np.testing.assert_allclose(capped, 2 * np.tanh(plain / 2), atol=1e-5)
+    assert np.abs(plain).max() > 2 > np.abs(capped).max()
+
+
+@heads.head("first_is_odd", "odd_head", rows=True, rates=("head_dropout",))
+def first_is_odd(c, body):
+    """A score of each row, positive where its first token is odd, f32 [B]."""
+    return Classifier(c, 1, name="odd_head")(body.state, body.deterministic)[..., 0]
+
+
+def test_a_new_head_is_one_function():
+    """`first_is_odd` above is all that there is of it: it is initialised, learns, and answers beside the others."""
+    model = models.build(tiny.config("bert", layers=1, heads_out=("mlm", "first_is_odd"), head_dropout=0.1))
+    data = tiny.batch("bert", rows=16)
+    odd = jnp.asarray(data["tokens"][:, 0] % 2)
+    params = jax.jit(lambda: meta.unbox(model.init(jax.random.key(0), data))["params"])()
+    assert params["odd_head"]["kernel"].shape == (32, 1) and "odd_head" in heads.head_modules()
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def update(params, state, key):
+        def loss(params):
+            outputs = model.apply({"params": params}, data, deterministic=False, rngs={"dropout": key})
+            return optax.sigmoid_binary_cross_entropy(outputs.heads["first_is_odd"], odd).mean()
+
+        updates, state = optimizer.update(jax.grad(loss)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    state = optimizer.init(params)
+    for step in range(50):
+        params, state = update(params, state, jax.random.key(step))
+    outputs = jax.jit(model.apply)({"params": params}, data)
+    np.testing.assert_array_equal(outputs.heads["first_is_odd"] > 0, odd)
+    assert set(outputs.heads) == {"mlm", "first_is_odd"} and outputs.features is None
+    with pytest.raises(ConfigError, match="architecture recurrent has no head first_is_odd; it has class, lm"):
+        models.resolve(MODELS["lstm"], heads_out=("first_is_odd",))
