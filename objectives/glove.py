@@ -5,8 +5,9 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.cooccurrences import Cooccurrences
 from cloze.errors import ConfigError
-from cloze.objectives.base import Objective, Rows, Term, check_packing, check_share, check_unread, padding
+from cloze.objectives.base import Objective, Term, check_packing, check_share, check_unread, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,8 +41,7 @@ class GloVe(Objective):
                 "objective.name=glove needs the biases that take up how frequent words are: set model.use_bias=true"
             )
         return cls(
-            rows=Rows(
-                kind="cooccurrences",
+            rows=Cooccurrences(
                 length=config.data.sequence_length,
                 pad=padding(tables),
                 window=objective.context_window,

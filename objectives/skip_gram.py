@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import Objective, Rows, Term, check_length, check_packing, check_share, padding
+from cloze.objectives.base import Objective, Term, check_length, check_packing, check_share, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,8 +57,7 @@ class SkipGram(Objective):
         check_share("objective.subsample", objective.subsample, zero=True)
         special = np.asarray(tables.special, bool)
         made = cls(
-            rows=Rows(
-                kind=check_packing(config, ("windows", "documents")),
+            rows=check_packing(config, ("windows", "documents"))(
                 length=config.data.sequence_length,
                 document_end=tables.eos,
                 pad=padding(tables),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
-from cloze.models.heads import BOUNDARY_POSITIONS
+from cloze.models.heads.sbo import BOUNDARY_POSITIONS
 from cloze.objectives import masking
 from cloze.objectives.losses import classification_terms
 from cloze.objectives.masked_lm import MaskedLM
