@@ -16,9 +16,12 @@ import ml_collections
 from ml_collections import config_dict
 
 from cloze import options
+from cloze.data.pipeline import DataOptions
+from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
 from cloze.models.config import Execution, ModelConfig
 from cloze.options import suggest
+from cloze.tasks.base import TaskOptions
 
 NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
 
@@ -140,67 +143,6 @@ def _objective():
     return c
 
 
-def _tokenizer():
-    c = ml_collections.ConfigDict()
-    c.kind = "wordpiece"  # wordpiece, byte_bpe, bpe (GPT-1), word, unigram, sentencepiece_bpe
-    c.vocab_size = 30522  # ids at most, special tokens and sentinels included; small text supports fewer
-    c.path = ""  # an existing tokenizer.json, or a sentencepiece .model; empty: train on the config's text
-    c.lowercase = True  # fold case and strip accents (wordpiece, bpe, word)
-    # byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>; unigram and sentencepiece_bpe
-    # have [CLS], [SEP] and [MASK] as well (ALBERT, XLNet)
-    c.mask_token = False
-    c.sentinels = 0  # sentinel tokens added after the learned pieces (T5: 100)
-    c.training_bytes = 20_000_000  # text read to train a tokenizer, at most
-    return c
-
-
-def _data():
-    c = ml_collections.ConfigDict()
-    c.source = "pydocs"  # pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"
-    c.validation_source = ""  # where validation text comes from; empty: a share of the documents, by hash
-    c.validation_share = 0.02  # share of the documents held out when validation_source is empty
-    c.text_field = "text"  # the field with the text (jsonl, tfds)
-    c.tfds_dir = ""  # where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
-    c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
-    # Tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row
-    c.sequence_length = 512
-    # Tokens per row of the decoder, None: as the objective computes it; of the answers of a decoder alone (responses)
-    # at most so many, None: as many as there is room for
-    c.target_length = optional(int)
-    # windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by side
-    c.packing = "windows"
-    c.prefetch = 2  # batches prepared ahead by the reading thread
-    return c
-
-
-def _task():
-    c = ml_collections.ConfigDict()
-    # Labelled examples for an objective that reads them (tasks/), or several of them that are mixed: "sst2,mnli", which
-    # only text to text can (responses); empty: none
-    c.name = ""
-    c.files = ""  # folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets
-    # What is learned of an example: class, regression, tag, span, choice or text; empty: as the task says. A task of
-    # classes can be read as text, with words for labels (T5)
-    c.kind = ""
-    c.labels = ()  # names of the classes or tags, in the order of the head's scores; filled in from the task
-    c.limit = 0  # labelled training examples that are used, drawn by `seed`; 0: all
-    # How texts of different lengths make a batch, which has the same examples in any case: pad (to
-    # data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)
-    c.batching = "buckets"
-    c.markers = False  # decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, not the one that ends them
-    c.both_orders = False  # pairs are read in both orders, whose states are added (GPT-1's similarity)
-    c.stride = 128  # tokens by which the windows over a long context move on (span)
-    c.max_question = 64  # tokens of a question at most (span)
-    c.max_answer = 30  # tokens of an answer at most (span)
-    c.n_best = 20  # starts and ends of answers that are combined (span)
-    c.null_threshold = 0.0  # no answer is given where its score exceeds the best answer's by more than this (span)
-    # text: a single task whose examples are texts also has words in front that ask for it, "summarize: ..." (T5); tasks
-    # of other kinds and tasks that are mixed always have them
-    c.instructions = False
-    c.largest_share = 2**16  # examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)
-    return c
-
-
 def _finetune():
     c = ml_collections.ConfigDict()
     # What trains of a model that comes from elsewhere (training/methods.py): full (what `trainable` says), linear_probe
@@ -283,6 +225,13 @@ def _optimizer():
     return c
 
 
+SECTIONS = {  # {section: the class that declares its options}
+    "tokenizer": TokenizerOptions,
+    "data": DataOptions,
+    "task": TaskOptions,
+}
+
+
 def get_base():
     """The configuration with every option at its default."""
     c = ml_collections.ConfigDict()
@@ -291,9 +240,8 @@ def get_base():
     c.devices = 1  # devices the experiment is meant for; only checked by tests and planning
     c.model = _model()
     c.objective = _objective()
-    c.tokenizer = _tokenizer()
-    c.data = _data()
-    c.task = _task()
+    for name, cls in SECTIONS.items():
+        c[name] = options.section(cls)
     c.finetune = _finetune()
     c.train = _train()
     c.optimizer = _optimizer()
@@ -320,6 +268,16 @@ def get_base():
     c.mesh.tensor = 1  # heads, feed-forward and vocabulary are cut along this axis
     c.mesh.sequence = 1  # positions within a row are cut along this axis
     return c
+
+
+def check(config):
+    """Refuses values outside what the options declare; what depends on a model or on data is checked where it is known.
+
+    Raises:
+        ConfigError: names the option, its value, and what it may be.
+    """
+    for name, cls in SECTIONS.items():
+        options.check(cls, config[name], name)
 
 
 PUBLIC_DATA = {  # words for data=..., each a source string

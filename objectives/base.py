@@ -291,10 +291,8 @@ def check_packing(config, kinds=tuple(PACKINGS)):
     """The class of rows that data.packing asks for; `kinds` are those that the objective can read.
 
     Raises:
-        ConfigError: an unknown value, or one that does not go with the objective.
+        ConfigError: it does not go with the objective.
     """
-    if config.data.packing not in PACKINGS:
-        raise ConfigError(f"data.packing={config.data.packing!r} is not one of {', '.join(PACKINGS)}")
     if config.data.packing not in kinds:
         raise ConfigError(
             f"data.packing={config.data.packing} does not go with objective.name={config.objective.name} here; "

@@ -102,8 +102,6 @@ def check_options(config):
         "train.batch_size": 1,
         "train.microbatches": 1,
         "train.eval_batches": 1,
-        "data.sequence_length": 1,
-        "data.prefetch": 1,
         "optimizer.learning_rate": 0,
         "optimizer.clip_norm": 0,
         "optimizer.weight_decay": 0,
