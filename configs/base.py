@@ -26,9 +26,6 @@ from cloze.tasks.base import TaskOptions
 from cloze.training.optimizers.base import OPTIMIZERS
 from cloze.training.settings import CheckpointOptions, InitOptions, RunOptions, TrainOptions
 
-NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # heads of tasks; those over the vocabulary come from pretraining
-NEW_OUTPUT = r"(classifier|tagger|span_head)/.*"  # their last layers
-
 METHODS = (  # strategies of finetuning, see training/methods.py
     "full", "linear_probe", "freeze", "last_layers", "gradual", "lp_ft", "bitfit", "lora", "adapters", "prefix",
     "prompt", "p_tuning",
