@@ -10,9 +10,8 @@ import warnings
 
 from absl import flags
 
-from cloze import options
 from cloze.errors import ConfigError, UserError
-from cloze.options import suggest
+from cloze.options import choosing, suggest
 
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert")
@@ -71,7 +70,7 @@ def _parse(required):
         _exit(0)
     sys.argv[1:] = [_with_own_config(argument) for argument in sys.argv[1:]]
     try:
-        with options.choosing():
+        with choosing():
             rest = FLAGS(sys.argv)
     except flags.Error as error:
         raise ConfigError(f"{error} (see --help)") from None

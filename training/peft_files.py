@@ -11,7 +11,7 @@ from cloze.errors import ConfigError
 from cloze.interop import peft
 from cloze.models import names
 from cloze.models.composite import Composite
-from cloze.models.heads import head_modules, label_pattern
+from cloze.models.heads import HEADS, head_modules, label_pattern
 from cloze.models.low_rank import Lora
 from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
 
@@ -90,7 +90,8 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     made = peft.adapted_config(source, bare, class_name)
     lora, tree = peft.load_lora(source, made, class_name)
     given = names.flatten(tree)
-    also = {name for name in given if not re.fullmatch(f"lora/.*|{label_pattern()}", name)}  # these train always
+    always = f"lora/.*|{label_pattern()}"  # what LoRA trains in any case
+    also = {name for name in given if not re.fullmatch(always, name)}
     config.finetune.update(
         method="lora", lora_rank=lora.rank, lora_alpha=lora.alpha, lora_targets=lora.targets,
         also=tuple(re.escape(name) for name in sorted(also)),
@@ -132,7 +133,7 @@ def _config(origin, workdir):
 
 def _set_objective(config, origin, made):
     """Sets the objective that scores a head of the ModelConfig `made`; gives the heads that it needs."""
-    labelled = {"class", "choice", "tag", "span"} & set(made.heads_out)
+    labelled = [name for name in made.heads_out if HEADS[name].labels]
     if labelled:
         (kind,) = labelled
         config.objective.update(name="supervised", pairs="none")

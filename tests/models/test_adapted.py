@@ -11,7 +11,7 @@ import pytest
 from flax.core import meta
 
 from cloze import models
-from cloze.configs.base import get_base
+from cloze.configs.base import check, get_base
 from cloze.errors import ConfigError
 from cloze.models import names, recurrent
 from cloze.models.adapted import Adapted
@@ -46,6 +46,7 @@ def method_of(method, **changes):
     config = get_base()
     config.finetune.method = method
     config.finetune.update({k: value for k, value in SIZES.items() if k in config.finetune} | changes)
+    check(config)
     methods.check(config)
     return methods.of(config)
 

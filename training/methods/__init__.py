@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from cloze import models, options
-from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.models.heads import head_pattern, label_pattern
@@ -97,8 +96,6 @@ def multipliers(optimizer, shapes):
     With layer_decay d, a parameter of depth k > 0 has the factor d ** (k + 1), a head 1: the reference of ELECTRA
     (Clark et al. 2020, appendix B) counts so.
     """
-    if not 0 < optimizer.layer_decay <= 1:
-        raise ConfigError(f"optimizer.layer_decay={optimizer.layer_decay} must lie in (0, 1]")
     factors = names.match(optimizer.multipliers, shapes, "optimizer.multipliers", optional=(label_pattern(last=True),))
     below = depths(shapes)
     exponents = {name: np.where(np.asarray(below[name]) > 0, np.asarray(below[name]) + 1, 0) for name in shapes}

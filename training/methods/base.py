@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cloze import options
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.models.adapted import Part
@@ -87,12 +86,11 @@ class Method:
     least_improvement = 0.0
 
     def check(self, config: Any) -> None:
-        """Refuses a configuration that contradicts the method.
+        """Refuses a configuration that contradicts the method; ranges of its own options are checked with all others.
 
         Raises:
             ConfigError: what is wrong and how to mend it.
         """
-        options.check(type(self), config.finetune, "finetune")
         if tuple(config.trainable) != EVERYTHING:
             raise ConfigError(
                 f"finetune.method={self.name} decides itself what trains: leave `trainable` alone, or set "
