@@ -28,6 +28,7 @@ MODULES = [
     "errors",
     "options",
     "registry",
+    "storage",
     "train",
     "prepare",
     "eval",

@@ -76,9 +76,8 @@ def prepare(
     options = {"document_end": document_end, "validation_share": validation_share, "entities": bool(entities)}
     name = fingerprint(source, tokenizer, **options)
     directory = pathlib.Path(directory).expanduser() / "corpora" / name
-    directory.parent.mkdir(parents=True, exist_ok=True)
     report = progress or (lambda line: None)
-    with corpus_files.lock(directory.with_suffix(".lock"), report):
+    with corpus_files.preparing(directory, report):
         if not (directory / "manifest.json").exists():
             directory.mkdir(exist_ok=True)
             _Preparation(source, tokenizer, directory, options, part_tokens, report).run()

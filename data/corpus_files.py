@@ -1,13 +1,12 @@
 """The files of a prepared corpus: their names, their types, and whether they are whole."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 
 import numpy as np
 
+from cloze import storage
 from cloze.errors import DataError
 
 FORMAT = 1  # counted up when the meaning of the files or the ends of sentences change; old corpora are left alone
@@ -19,14 +18,11 @@ SPLITS = ("train", "validation")
 
 
 @contextlib.contextmanager
-def lock(path, report):
-    """Holds an exclusive lock that ends with the process, however that ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"waiting for another process to prepare {path.with_suffix('')}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+def preparing(directory, report):
+    """Holds the lock of one who prepares a folder of the cache; who comes later waits and then finds it prepared."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    path = directory.with_name(f"{directory.name}.lock")
+    with storage.lock(path, lambda: report(f"waiting for another process to prepare {directory}")):
         yield
 
 
@@ -74,9 +70,5 @@ def remedy(directory):
 
 def write_json(path, value):
     """Writes a file that is either whole or not there."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with storage.whole(path) as partial:
+        partial.write_text(json.dumps(value, indent=1))

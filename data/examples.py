@@ -11,8 +11,11 @@ import pathlib
 import numpy as np
 
 from cloze.data import artifacts
+from cloze.data.example_batches import ExampleBatches
+from cloze.data.order import Epochs, Once
+from cloze.data.poisson import Drawing
 from cloze.data.rows import Rows
-from cloze.errors import DataError
+from cloze.errors import ConfigError, DataError
 from cloze.tasks import encoding
 
 FORMAT = 2  # counted up when the same task, tokenizer and layout come to give other arrays
@@ -73,6 +76,52 @@ class Examples(Rows):
     kind = "examples"
     layout: Layout
     batching: str = "buckets"
+
+    def open(self, config, tokenizer, split, tasks, report):
+        if len(tasks) > 1 and self.layout.kind != "text":
+            raise ConfigError(
+                f"task.name={config.task.name}: only texts can be mixed, as all tasks have the same head then; set "
+                "objective.name=responses and task.kind=text, or task.name to one task"
+            )
+        features = [prepare(task, tokenizer, self.layout, split, config.data.cache_dir, report) for task in tasks]
+        if split == "train":
+            features = [one.limited(config.task.limit, config.seed) for one in features]
+        return features, [min(one.num_used, config.task.largest_share) for one in features]
+
+    def batches(self, config, sources, weights, split, multiple):
+        sizes, size = [len(source.used) for source in sources], config.train.batch_size
+        if split != "train":
+            order = Once(sizes, size)
+        elif config.finetune.dp_clip_norm:
+            self._check_private(config, sources)
+            order = Drawing(sizes[0], seed=config.seed, batch_size=size, multiple=multiple)
+        else:
+            order = Epochs(sizes, weights, seed=config.seed, size=size, shuffle=True)
+        options = {"batching": self._batching(split), "length": self.length, "pad": self.pad, "multiple": multiple}
+        return ExampleBatches(sources, order, **options)
+
+    def _check_private(self, config, sources):
+        if len(sources) > 1 or self.batching == "pack":
+            raise ConfigError(
+                f"finetune.dp_clip_norm={config.finetune.dp_clip_norm}: private training reads one task, an example a "
+                "row; set task.name to one task, and task.batching to buckets"
+            )
+
+    def _batching(self, split):
+        """Predictions are made row by row."""
+        return "buckets" if self.batching == "pack" and split != "train" else self.batching
+
+    def covered(self, config, split):
+        options = [split, self.length, self.pad, self._batching(split)]
+        return options + ([config.task.limit] if config.task.limit else [])
+
+    def summary(self, config, sources, split):
+        majority = sources[0].majority if len(sources) == 1 else None
+        classes = f" of {len(sources[0].labels)} labels, {majority[1]:.1%} of them {majority[0]}" if majority else ""
+        return (
+            f"task {config.task.name}, {sum(source.num_used for source in sources):,} {split} examples{classes}; rows "
+            f"of at most {self.length} tokens ({self._batching(split)})"
+        )
 
 
 class Features:
