@@ -1,6 +1,6 @@
 """Labelled examples: those of a task, turned into features once and kept in the cache like corpora.
 
-A feature is what a model reads at once: an example, or of long contexts a window over one (`tasks.encoding`).
+A feature is what a model reads at once: an example, or of long contexts a window over one (`data.encoding`).
 """
 
 import dataclasses
@@ -10,58 +10,14 @@ import pathlib
 
 import numpy as np
 
-from cloze.data import artifacts
+from cloze.data import artifacts, encoding
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.order import Epochs, Once
 from cloze.data.poisson import Drawing
 from cloze.data.rows import Rows
 from cloze.errors import ConfigError, DataError
-from cloze.tasks import encoding
 
 FORMAT = 2  # counted up when the same task, tokenizer and layout come to give other arrays
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How a labelled example becomes tokens; what it is made of is in tasks.base.
-
-    Attributes:
-        kind: class, regression, tag, span, choice or text.
-        architecture: of the model.
-        length: tokens of a text at most, these special ones included.
-        start: ids before the first text.
-        separator: ids between two texts.
-        end: ids behind the last; of targets, too.
-        pool: place that classifiers of whole texts read: "first" or "last" token; "all": they read every place.
-        types: whether tokens of a second text have type 1.
-        both_orders: pairs are read in both orders.
-        stride, max_question: of windows over long contexts, in tokens (span).
-        target_length: tokens of an answer at most (text); of decoders 0: as many as the row has room for.
-        loss_on_inputs: decoders predict prompts, too (text).
-        target_start: ids before an answer, which count to neither its tokens nor `target_length` (text,
-            encoder-decoders).
-        decoder_start: id that the decoder of an encoder-decoder reads first.
-        full_prefix: the tokens of a decoder's prompt see each other in both directions (text).
-        cut_left: prompts that are too long lose their beginning, not their end, as what is continued is that (text).
-    """
-
-    kind: str
-    architecture: str
-    length: int
-    start: tuple[int, ...] = ()
-    separator: tuple[int, ...] = ()
-    end: tuple[int, ...] = ()
-    pool: str = "first"
-    types: bool = False
-    both_orders: bool = False
-    stride: int = 128
-    max_question: int = 64
-    target_length: int = 0
-    loss_on_inputs: bool = False
-    target_start: tuple[int, ...] = ()
-    decoder_start: int = 0
-    full_prefix: bool = False
-    cut_left: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +30,7 @@ class Examples(Rows):
     """
 
     kind = "examples"
-    layout: Layout
+    layout: encoding.Layout
     batching: str = "buckets"
 
     def open(self, config, tokenizer, split, tasks, report):
@@ -132,7 +88,7 @@ class Features:
         directory: where they are kept; None: nowhere.
         layout: Layout, how they were made.
         labels: names of the labels.
-        arrays: {name: array}, see `tasks.encoding.encode`.
+        arrays: {name: array}, see `data.encoding.encode`.
         num_examples: examples that they were made of.
         used: int64 [m], the numbers of the features that are read, ascending: all, or those of `task.limit` examples.
         lengths: int64 [texts], tokens of each text.

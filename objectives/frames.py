@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from cloze.data.examples import Examples, Layout
+from cloze.data.encoding import Layout
+from cloze.data.examples import Examples
 from cloze.errors import ConfigError
 from cloze.objectives.base import check_positions, check_special_tokens, check_unread, padding
 

@@ -11,7 +11,7 @@ def spans(arrays, starts, ends, examples, *, n_best, max_answer, null_threshold)
     is the least, over windows, of the same sum at the place that stands for it.
 
     Args:
-        arrays: of `tasks.encoding.encode`, n features of kind span.
+        arrays: of `data.encoding.encode`, n features of kind span.
         starts, ends: sequences of n float arrays, the logits of each feature's tokens; what is longer than the feature
             is padding.
         examples: the raw examples, in the order in which they were encoded.
@@ -61,7 +61,7 @@ def tags(arrays, predicted, examples, default):
     """The tags of words: those that a model gives their first pieces.
 
     Args:
-        arrays: of `tasks.encoding.encode`, n features of kind tag.
+        arrays: of `data.encoding.encode`, n features of kind tag.
         predicted: sequence of n integer arrays, the tag of each token of a feature; what is longer is padding.
         examples: the raw examples, in the order in which they were encoded.
         default: the tag of words that have no piece, or none in the row: outside all entities, or the most frequent.

@@ -7,8 +7,9 @@ import re
 import numpy as np
 
 from cloze import decoding
+from cloze.data import encoding
 from cloze.errors import ConfigError
-from cloze.tasks import answers, encoding, metrics, shots
+from cloze.tasks import answers, metrics, shots
 
 HEAD_OF = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
 _LENGTHS = 32, 64, 128, 256, 512  # of rows of prompts: each is a program to compile
@@ -68,7 +69,7 @@ class LanguageModel:
     Attributes:
         model, params: with the head "lm".
         tokenizer: data.tokenizers.Tokenizer.
-        layout: data.examples.Layout of kind text.
+        layout: data.encoding.Layout of kind text.
         pad: id that fills rows up.
         prefix: objective.prefix, of decoders.
         batch_size: rows that are run at once.

@@ -12,13 +12,14 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cloze import objectives, tasks
+from cloze.data import encoding
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.examples import Features
 from cloze.data.order import Once
 from cloze.errors import ConfigError, DataError
 from cloze.objectives.text_to_text import PREFIXES
 from cloze.parallel import mesh as meshes
-from cloze.tasks import AsText, baselines, encoding, metrics, predict, shots
+from cloze.tasks import AsText, baselines, metrics, predict, shots
 from cloze.training import resolve
 
 # Objectives that train decoders to go on from a prompt, which they read as objective.prefix says

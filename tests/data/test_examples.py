@@ -5,7 +5,8 @@ import pytest
 
 from cloze.configs.base import get_base
 from cloze.data import examples, pipeline
-from cloze.data.examples import Examples, Layout
+from cloze.data.encoding import Layout
+from cloze.data.examples import Examples
 from cloze.errors import ConfigError, DataError
 from tests.data import fakes
 from tests.data.features import features, layout

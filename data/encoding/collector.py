@@ -25,11 +25,11 @@ _BY_KIND = {  # arrays beyond those that all kinds have
 }
 
 
-class Features:
-    """Collects the features of a split; see `tasks.encoding.encode` for the arrays that come of it.
+class Collector:
+    """Collects the features of a split; see `data.encoding.encode` for the arrays that come of it.
 
     Attributes:
-        layout: data.examples.Layout.
+        layout: data.encoding.Layout.
         two_streams: answers are written apart from prompts, for an encoder-decoder's decoder.
     """
 
@@ -131,7 +131,7 @@ class Features:
         self._pending.clear()
 
     def arrays(self):
-        """All features; see `tasks.encoding.encode`.
+        """All features; see `data.encoding.encode`.
 
         Raises:
             DataError: a text has no token, not even a special one.

@@ -2,10 +2,11 @@
 
 import itertools
 
-from cloze.tasks.encoding import passages, responses, texts, words
-from cloze.tasks.encoding.features import Features
+from cloze.data.encoding import passages, responses, texts, words
+from cloze.data.encoding.collector import Collector
+from cloze.data.encoding.layout import Layout
 
-__all__ = ["FORMAT", "describe", "encode"]
+__all__ = ["FORMAT", "Layout", "describe", "encode"]
 
 FORMAT = 1  # counted up when the same examples come to give other arrays
 
@@ -29,7 +30,7 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
     Args:
         examples: iterable of raw examples of the layout's kind, see tasks.base.
         tokenizer: data.tokenizers.Tokenizer.
-        layout: data.examples.Layout.
+        layout: data.encoding.Layout.
         labels: names of the labels or tags; () for kinds without.
         training: the labels are learned from, so that each must be known.
 
@@ -58,7 +59,7 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
         ConfigError: the layout has no room for text.
         DataError: an example is not what its kind says: which, and what is wrong.
     """
-    features = Features(layout)
+    features = Collector(layout)
     numbered = enumerate(examples)
     while some := list(itertools.islice(numbered, _EXAMPLES_PER_CALL)):
         _ENCODERS[layout.kind](features, some, tokenizer, labels, training)

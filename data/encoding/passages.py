@@ -6,12 +6,12 @@ that does not hold the whole answer is one without an answer.
 
 import numpy as np
 
+from cloze.data.encoding.collector import known, name
 from cloze.errors import ConfigError, DataError
-from cloze.tasks.encoding.features import known, name
 
 
 def add(features, examples, tokenizer, labels, training):
-    """Adds examples of kind span; arguments as of `tasks.encoding.encode`, examples numbered."""
+    """Adds examples of kind span; arguments as of `data.encoding.encode`, examples numbered."""
     del labels
     questions = tokenizer.encode_batch([example["question"] for _, example in examples])
     contexts = list(dict.fromkeys(example["context"] for _, example in examples))  # many questions have the same one
@@ -40,7 +40,7 @@ def _add_windows(features, number, question, ids, chars, answer, answers):
     """Adds the windows of an example.
 
     Args:
-        features: Features.
+        features: Collector.
         number: of the example.
         question, ids: int32, tokens of the question and of the passage.
         chars: int32 [n, 2], characters of the passage's tokens.

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from cloze.data.encoding.collector import known, name
 from cloze.errors import ConfigError, DataError
-from cloze.tasks.encoding.features import known, name
 
 LEARNED = "assistant"
 
@@ -32,7 +32,7 @@ class _Turn:
 
 
 def add(features, examples, tokenizer, labels, training):
-    """Adds examples of kind text; arguments as of `tasks.encoding.encode`, examples numbered."""
+    """Adds examples of kind text; arguments as of `data.encoding.encode`, examples numbered."""
     del labels
     layout = features.layout
     parts = [_parts(example, number, training) for number, example in examples]

@@ -4,8 +4,8 @@ import numbers
 
 import numpy as np
 
+from cloze.data.encoding.collector import check_number, known, name
 from cloze.errors import ConfigError, DataError
-from cloze.tasks.encoding.features import check_number, known, name
 
 
 def longest_first(first, second, room):
@@ -27,7 +27,7 @@ def longest_first(first, second, room):
 
 
 def add_classes(features, examples, tokenizer, labels, training):
-    """Adds examples of kind class; arguments as of `tasks.encoding.encode`, examples numbered."""
+    """Adds examples of kind class; arguments as of `data.encoding.encode`, examples numbered."""
 
     def label(example, number):
         value = known(example, number, "label", training)

@@ -9,12 +9,12 @@ import itertools
 
 import numpy as np
 
+from cloze.data.encoding.collector import check_number, known, name
 from cloze.errors import DataError
-from cloze.tasks.encoding.features import check_number, known, name
 
 
 def add(features, examples, tokenizer, labels, training):
-    """Adds examples of kind tag; arguments as of `tasks.encoding.encode`, examples numbered."""
+    """Adds examples of kind tag; arguments as of `data.encoding.encode`, examples numbered."""
     room = features.room(1)
     given = [known(example, number, "tags", training) for number, example in examples]
     for (number, example), tags in zip(examples, given, strict=True):
