@@ -78,7 +78,7 @@ def count(split, window, excluded=()):
     """Counts pairs of one document: two words d <= window tokens apart add 1/d to either order of the two.
 
     Args:
-        split: a `data.corpus.Split`.
+        split: a `data.corpus.TokenStream`.
         window: tokens to either side.
         excluded: ids that are no words: they are not counted, but keep their positions between words.
 

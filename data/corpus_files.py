@@ -55,9 +55,9 @@ def describe(path):
 
 def check_file(path, expected, *, checksum):
     """Raises DataError unless a file is as `describe` found it, by size or by checksum too."""
-    found = path.stat().st_size if path.exists() else None
-    if found != expected["bytes"]:
-        state = "is missing" if found is None else f"holds {found} bytes"
+    size = path.stat().st_size if path.exists() else None
+    if size != expected["bytes"]:
+        state = "is missing" if size is None else f"holds {size} bytes"
         raise DataError(f"{path} {state}, expected {expected['bytes']} bytes; {remedy(path.parent)}")
     if checksum and describe(path)["sha256"] != expected["sha256"]:
         raise DataError(f"{path} has changed since it was written (its checksum differs); {remedy(path.parent)}")

@@ -119,11 +119,11 @@ class Features:
     def majority(self):
         """(name, share) of the most frequent class among the labels that are known; None without any."""
         labels = self.arrays["labels"][self.used] if self.layout.kind == "class" else np.zeros(0, np.int32)
-        known = labels[labels >= 0]
-        if not len(known):
+        labels = labels[labels >= 0]
+        if not len(labels):
             return None
-        counts = np.bincount(known)
-        return self.labels[counts.argmax()], float(counts.max() / len(known))
+        counts = np.bincount(labels)
+        return self.labels[counts.argmax()], float(counts.max() / len(labels))
 
     @property
     def target_lengths(self):

@@ -23,7 +23,7 @@ def pack(sizes, capacity):
     distinct, counts = np.unique(sizes, return_counts=True)
     stops = np.cumsum(counts[::-1])
     open_bins, rooms = {}, []  # bins by the room that is left in them, and these rooms in ascending order
-    opened = 0
+    num_bins = 0
     for size, stop, count in zip(distinct[::-1].tolist(), stops.tolist(), counts[::-1].tolist(), strict=True):
         items = by_size[stop - count : stop]
         left = []  # (room, bins) after this size has been placed
@@ -40,8 +40,8 @@ def pack(sizes, capacity):
                 else:
                     del open_bins[room], rooms[where]
             else:
-                chosen = np.arange(opened, opened + needed)
-                opened += needed
+                chosen = np.arange(num_bins, num_bins + needed)
+                num_bins += needed
             here = min(len(items), len(chosen) * each)
             bins[items[:here]] = np.repeat(chosen, each)[:here]
             items = items[here:]

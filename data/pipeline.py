@@ -131,11 +131,10 @@ def open_tokenizer(config, directory=None, report=print):
 
 def _some(source, size):
     """Documents of a source until `size` bytes have been given."""
-    given = 0
     for text in source.documents():
         yield text
-        given += len(text.encode())
-        if given >= size:
+        size -= len(text.encode())
+        if size <= 0:
             return
 
 

@@ -81,7 +81,7 @@ class TextRows(Rows):
         """Plans the rows of a corpus.
 
         Args:
-            split: data.corpus.Split.
+            split: data.corpus.TokenStream.
             seed: decides what is drawn at random, if anything is.
             report: called with progress messages.
 
@@ -137,7 +137,7 @@ class RowSource(abc.ABC):
 
     Attributes:
         spec: TextRows.
-        split: data.corpus.Split.
+        split: data.corpus.TokenStream.
         num_rows: rows of one epoch.
     """
 

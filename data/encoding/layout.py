@@ -14,7 +14,7 @@ class Layout:
         start: ids before the first text.
         separator: ids between two texts.
         end: ids behind the last; of targets, too.
-        pool: place that classifiers of whole texts read: "first" or "last" token; "all": they read every place.
+        pool: position that classifiers of whole texts read: "first" or "last" token; "all": they read every position.
         types: whether tokens of a second text have type 1.
         both_orders: pairs are read in both orders.
         stride, max_question: of windows over long contexts, in tokens (span).
