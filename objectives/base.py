@@ -53,7 +53,7 @@ class Objective(abc.ABC):
 
     Attributes:
         rows: what it reads; data.rows and the files beside it have the kinds.
-        outputs: heads that the model must have, out of `models.config.HEADS`.
+        outputs: heads that the model must have, files of models/heads/.
         architectures: what it can train, values of `model.architecture`.
         frozen: patterns over parameter names that never train, whatever `config.trainable` says: a teacher.
         whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches.

@@ -78,7 +78,7 @@ class BidirectionalLM(Objective):
         terms = classification_terms(
             outputs.logits, batch["targets"], batch["target_weights"], ("forward", "forward_accuracy"), **options
         ) | classification_terms(
-            outputs.backward_logits,
+            outputs.heads["backward_lm"],
             batch["backward_targets"],
             batch["backward_weights"],
             ("backward", "backward_accuracy"),

@@ -177,7 +177,7 @@ class DistilledMaskedLM(Objective):
         scored, used = student, batch["target_weights"]
         if self.everywhere:
             places = batch["hidden_positions"][..., None]
-            scored = student.replace(logits=jnp.take_along_axis(student.logits, places, axis=1))
+            scored = student.replace(heads={"mlm": jnp.take_along_axis(student.logits, places, axis=1)})
         terms = token_terms(
             scored,
             batch,

@@ -212,7 +212,7 @@ class MaskedLM(Objective):
         )
         if self.pairs != "none":
             names = PAIRS[self.pairs]
-            terms |= classification_terms(outputs.nsp_logits, batch["labels"], batch["label_weights"], names)
+            terms |= classification_terms(outputs.heads["nsp"], batch["labels"], batch["label_weights"], names)
         return terms
 
 

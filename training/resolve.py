@@ -1,9 +1,8 @@
 """What a configuration leaves to the model that it begins with, and to its task."""
 
+import copy
 import dataclasses
 import pathlib
-
-import ml_collections
 
 from cloze import models, tasks
 from cloze.configs import base
@@ -28,7 +27,7 @@ def resolve(config, kept=None):
     Raises:
         ConfigError: a value is outside what its option declares, there is nothing to inherit from, or no such task.
     """
-    config = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    config = copy.deepcopy(config)
     base.check(config)
     if config.task.name:
         _fill_task(config)
