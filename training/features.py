@@ -42,7 +42,7 @@ def compute(features_of_batch, batches, count, directory, report):
         report: called with progress messages.
 
     Returns:
-        Features.
+        FrozenFeatures.
 
     Raises:
         ConfigError: the features of two batches differ in shape.
@@ -56,11 +56,11 @@ def compute(features_of_batch, batches, count, directory, report):
         return _collect(features_of_batch, batches, count, scratch), {}
 
     arrays, _ = artifacts.prepare(directory, make, report)
-    return Features(arrays)
+    return FrozenFeatures(arrays)
 
 
-class Features:
-    """A row source over kept features, for `data.batches`.
+class FrozenFeatures:
+    """A row source over frozen features, for `data.batches`.
 
     `rows(indices [n], epochs [n])` gives `features` f32 [n, ...], `labels` and `label_weights` as the examples had
     them, and int32 `row_id` and `epoch` [n].
@@ -211,7 +211,7 @@ def _hindrance(experiment):
 
 
 def _keep(experiment, state, data, report):
-    """(data.pipeline.Data over kept features, the Features of the examples that are used) of a split."""
+    """(data.pipeline.Data over kept features, the FrozenFeatures of the examples that are used) of a split."""
     config = experiment.config
     full = experiment.full_parameters(state)
     directory = pathlib.Path(config.data.cache_dir).expanduser() / "features"

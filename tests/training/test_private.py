@@ -22,7 +22,7 @@ from cloze.data.poisson import Drawing
 from cloze.errors import ConfigError
 from cloze.parallel import mesh as meshes
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.features import Features, with_features
+from cloze.training.features import FrozenFeatures, with_features
 from cloze.training.loop import Progress, fit
 from cloze.training.metrics import MetricWriter
 from cloze.training.private import check_options, epsilon, private_gradient
@@ -213,7 +213,7 @@ def test_a_classifier_of_kept_features_learns_in_private():
     rng = np.random.default_rng(0)
     labels = (np.arange(400) % 2).astype(np.int32)
     inputs = rng.normal(size=(400, 5)).astype(np.float32) + 2 * labels[:, None] - 1
-    kept = Features({"features": inputs, "labels": labels, "label_weights": np.ones(400, np.float32)})
+    kept = FrozenFeatures({"features": inputs, "labels": labels, "label_weights": np.ones(400, np.float32)})
     drawing = Drawing(400, seed=0, batch_size=100, multiple=8)
     made = Batches([kept], drawing)
 
