@@ -84,9 +84,8 @@ class Features:
     """The features of one split of a task, n of them.
 
     Attributes:
-        name: fingerprint of the prepared arrays.
         directory: where they are kept; None: nowhere.
-        layout: Layout, how they were made.
+        layout: encoding.Layout, how they were made.
         labels: names of the labels.
         arrays: {name: array}, see `data.encoding.encode`.
         num_examples: examples that they were made of.
@@ -96,8 +95,8 @@ class Features:
         texts: the most texts of a feature.
     """
 
-    def __init__(self, arrays, layout, num_examples, labels=(), name="", directory=None):
-        self.name, self.directory, self.layout, self.labels = name, directory, layout, tuple(labels)
+    def __init__(self, arrays, layout, num_examples, labels=(), directory=None):
+        self.directory, self.layout, self.labels = directory, layout, tuple(labels)
         self.arrays, self.num_examples = arrays, num_examples
         self.used = np.arange(len(arrays["example"]))
         self.lengths = np.diff(arrays["offsets"])
@@ -137,7 +136,7 @@ class Features:
         if not limit or limit >= self.num_examples:
             return self
         chosen = np.random.default_rng(seed).permutation(self.num_examples)[:limit]
-        less = Features(self.arrays, self.layout, self.num_examples, self.labels, self.name, self.directory)
+        less = Features(self.arrays, self.layout, self.num_examples, self.labels, self.directory)
         less.used = np.flatnonzero(np.isin(self.arrays["example"], chosen))
         return less
 
@@ -175,4 +174,4 @@ def prepare(task, tokenizer, layout, split, cache_dir, report):
         report(f"{task.name}, {split}: {line}")
     if not len(arrays["example"]):
         raise DataError(f"none of the {facts['examples']} {split} examples of task.name={task.name} has a token")
-    return Features(arrays, layout, facts["examples"], facts["labels"], name, directory)
+    return Features(arrays, layout, facts["examples"], facts["labels"], directory)
