@@ -135,6 +135,18 @@ class Choice(ml_collections.ConfigDict):
         rebuild, arguments = self.__reduce__()
         return rebuild(*arguments)
 
+    def update(self, *other, **values):
+        """As of any ConfigDict, the key before the options that it brings, in whatever order they are given."""
+        given = {**dict(*other), **values}
+        if self._key in given:
+            self[self._key] = given.pop(self._key)
+        super().update(given)
+
+    @property
+    def key(self) -> str:
+        """The key whose value chooses the class."""
+        return self._key
+
     @property
     def chosen(self) -> type:
         """The class whose options these are."""
@@ -155,9 +167,11 @@ class Choice(ml_collections.ConfigDict):
 
     def get_type(self, key):
         """As of any ConfigDict."""
-        if self._lenient and key not in self and (owners := self._owners(key)):
+        if key in self:
+            return super().get_type(key)
+        if self._lenient and (owners := self._owners(key)):
             return kind(owners[0], key)
-        return super().get_type(key)
+        raise ConfigError(self._unknown(key))
 
     def _owners(self, key):
         return [cls for cls in self.__dict__.get("_classes", {}).values() if key in declared(cls)]
@@ -211,12 +225,12 @@ def _check_one(cls, name, field, values, called):
     if value == field.default and type(value) is type(field.default):
         return
     if said.choices and value not in said.choices:
-        hint = suggest(value, said.choices) or ","
-        raise ConfigError(f"{called}={value!r}{hint} is not one of {', '.join(map(str, said.choices))}")
+        listed = ", ".join(map(str, said.choices))
+        raise ConfigError(f"{called}={value!r} is not one of {listed}{suggest(value, said.choices)}")
     if isinstance(value, (int, float)) and not _within(value, said):
         raise ConfigError(f"{called}={value} must be {_range(said)}")
     for other, allowed in said.needs.items():
-        if values[other] not in allowed:
+        if other in declared(cls) and values[other] not in allowed:
             where = called.rpartition(name)[0]
             wanted = " or ".join(f"{where}{other}={one}" for one in allowed)
             raise ConfigError(

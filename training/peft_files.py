@@ -133,7 +133,7 @@ def _set_objective(config, origin, made):
     labelled = {"class", "choice", "tag", "span"} & set(made.heads_out)
     if labelled:
         (kind,) = labelled
-        config.objective.update(name="supervised", pairs="none")
+        config.objective.name = "supervised"
         config.task.kind = "regression" if kind == "class" and made.num_labels == 1 else kind
         return (kind,)
     if not initial.is_hugging_face(origin):

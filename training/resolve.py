@@ -3,8 +3,6 @@
 import dataclasses
 import pathlib
 
-import ml_collections
-
 from cloze import models, tasks
 from cloze.configs.base import get_base, load
 from cloze.data import pipeline, tokenizers
@@ -28,7 +26,7 @@ def resolve(config, kept=None):
     Raises:
         ConfigError: there is nothing to inherit from, or no such task.
     """
-    config = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    config = config.copy_and_resolve_references()
     if config.task.name:
         _fill_task(config)
     if config.init.inherit and config.init.checkpoint:
