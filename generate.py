@@ -1,7 +1,7 @@
 """Fills the blanks of a prompt, or goes on from it, as the run has learned.
 
     python generate.py --workdir=runs/bert_base-tiny --prompt="Return the [MASK] of the array."
-    python generate.py --workdir=runs/gpt2_small-tiny --prompt="Return the number of"
+    python generate.py --workdir=runs/gpt2-tiny --prompt="Return the number of"
 
 A masked language model fills blanks: each [MASK] is one piece of the vocabulary, and the most probable candidates are
 printed for each. A decoder or an encoder-decoder writes: always the most probable next token, up to --max_tokens.

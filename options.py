@@ -22,6 +22,7 @@ from ml_collections import config_dict
 
 from cloze.errors import ConfigError
 
+REQUIRED = dataclasses.MISSING  # as a default: an option that must be given
 Duration = int | str  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
 
 
@@ -76,6 +77,13 @@ def section(cls: type, **values: Any) -> ml_collections.ConfigDict:
     made = ml_collections.ConfigDict()
     _fill(made, cls)
     made.lock()
+    made.update(values)
+    return made
+
+
+def overrides(cls: type, **values: Any) -> ml_collections.ConfigDict:
+    """The options of a class as a section in which all are None, "not overridden", but for `values`."""
+    made = ml_collections.ConfigDict({name: config_dict.placeholder(kind(cls, name)) for name in declared(cls)})
     made.update(values)
     return made
 

@@ -1,6 +1,6 @@
 """Trains the tokenizer and prepares the data of a configuration, once, so that training starts at once.
 
-    python prepare.py --config=configs/gpt2_small.py:data=wikipedia
+    python prepare.py --config=configs/gpt2.py:data=wikipedia
 
 What is finished stays in data.cache_dir; the same command again goes on where it stopped.
 """

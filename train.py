@@ -1,7 +1,7 @@
 """Trains a model from a configuration.
 
     python train.py --config=configs/bert_base.py:tiny --workdir=runs/bert_tiny
-    python train.py --config=configs/gpt2_small.py --config.train.batch_size=8 --config.data.sequence_length=128
+    python train.py --config=configs/gpt2.py --config.train.batch_size=8 --config.data.sequence_length=128
 
 The same command again resumes where the run stopped. In --workdir: config.json, metrics.jsonl, tensorboard/,
 checkpoints/, tokenizer/, log.txt. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint

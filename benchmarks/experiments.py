@@ -12,15 +12,15 @@ from cloze.training.build import build as build_experiment
 ALL = (
     "bert_base", "bert_base:masking=whole_words,pairs=none", "bert_base:masking=ngrams,pairs=none",
     "bert_base:masking=spans,pairs=none", "bert_base:masking=entities,pairs=none", "bert_base:static=10,pairs=none",
-    "roberta_base", "albert", "spanbert_base", "unilm_base", "xlnet", "electra", "deberta_v3", "coco_lm",
-    "distilbert:teacher={runs}/bert_base", "gpt2_small", "transformer_base", "t5_small", "t5_study",
+    "roberta", "albert", "spanbert", "unilm", "xlnet", "electra", "deberta_v3", "coco_lm",
+    "distilbert:teacher={runs}/bert_base", "gpt2", "transformer", "t5", "t5_study",
     "t5_study:noise=bert_style", "t5_study:noise=mass", "t5_study:noise=drop_tokens", "t5_study:noise=deshuffle",
     "t5_study:objective=lm", "t5_study:architecture=prefix_lm", "t5_study:architecture=lm,objective=lm",
-    "t5_salient_spans", "bart_base", "ul2", "skip_gram", "glove", "lstm_lm", "elmo",
+    "t5_salient_spans", "bart", "ul2", "skip_gram", "glove", "lstm_lm", "elmo",
     "lstm_classifier --config.init.checkpoint={runs}/glove", "elmo_classifier --config.init.checkpoint={runs}/elmo",
     "gpt1_classifier", "finetune.classify --config.init.checkpoint={runs}/bert_base",
-    "finetune.respond --config.init.checkpoint={runs}/gpt2_small",
-    "finetune.text_to_text --config.init.checkpoint={runs}/t5_small",
+    "finetune.respond --config.init.checkpoint={runs}/gpt2",
+    "finetune.text_to_text --config.init.checkpoint={runs}/t5",
 )  # fmt: skip
 
 

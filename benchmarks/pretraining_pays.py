@@ -18,13 +18,13 @@ from absl import app, flags, logging
 
 from benchmarks import runs
 from cloze import cli
-from cloze.configs import base, bert_base, gpt2_small, t5_small
+from cloze.configs import base, bert_base, gpt2, t5
 from cloze.configs.finetune import classify, text_to_text
 from cloze.training import evaluation, restore
 
 DIRECTORY = flags.DEFINE_string("directory", "/tmp/cloze_pays", "Where the runs go.")
 QUICK = flags.DEFINE_bool("quick", False, "A tenth of all steps and one seed: does it run?")
-FAMILIES = {"BERT": (bert_base, classify), "GPT": (gpt2_small, classify), "T5": (t5_small, text_to_text)}
+FAMILIES = {"BERT": (bert_base, classify), "GPT": (gpt2, classify), "T5": (t5, text_to_text)}
 PRETRAINING = {"BERT": 2600, "GPT": 2000, "T5": 2000}  # steps of 16 rows of 64 tokens
 STEPS = {100: 60, 1000: 120, 4000: 240}  # of 16 examples
 SEEDS = (0, 1, 2)

@@ -17,6 +17,7 @@ from ml_collections import config_dict
 
 from cloze import options
 from cloze.errors import ConfigError
+from cloze.models.config import Execution, ModelConfig
 from cloze.objectives import OBJECTIVES
 from cloze.options import suggest
 
@@ -42,97 +43,8 @@ def optional(kind):
 
 
 def _model():
-    c = ml_collections.ConfigDict()
-    c.family = "bert"  # a file of models/families/, which holds its presets
-    c.preset = "base"  # a published size of the family; every field below overrides the preset's
-
-    # Shape.
-    # encoder, decoder, encoder_decoder, recurrent, bidirectional_recurrent or word_vectors
-    c.architecture = optional(str)
-    c.layers = optional(int)  # transformer layers (of the encoder, in an encoder-decoder)
-    c.decoder_layers = optional(int)  # layers of the decoder of an encoder-decoder
-    c.width = optional(int)  # size of the residual stream
-    c.heads = optional(int)  # query heads
-    c.kv_heads = optional(int)  # key and value heads; divides `heads`
-    c.head_dim = optional(int)  # size of one head
-    c.ffn = optional(int)  # hidden size of the feed-forward layer; cells of an LSTM, whose output is projected to width
-    c.vocab_size = optional(int)  # rows of the embedding that count; at least the tokenizer's
-    c.vocab_multiple = optional(int)  # embedding rows are padded to a multiple of this; padding never counts
-    c.embedding_width = optional(int)  # size of the embedding tables, projected to `width` (ALBERT, ELECTRA)
-    c.token_types = optional(int)  # number of token types (BERT's sentence A and B); 0: none
-    c.feature_layers = optional(int)  # layers of an ELMo whose mixed states a classifier reads as embeddings; 0: none
-    c.recurrent_residual = optional(bool)  # LSTM layers but the first add what they read to their output (ELMo)
-    c.shared_layers = optional(bool)  # one layer's parameters at every depth (ALBERT)
-    c.shared_stacks = optional(bool)  # one stack for encoder and decoder; cross-attention is the decoder's (T5 study)
-
-    # Positions.
-    # learned, sinusoidal, rotary, relative_bias (T5), learned_relative_bias (both), disentangled (DeBERTa),
-    # transformer_xl (XLNet) or none
-    c.positions = optional(str)
-    c.max_positions = optional(int)  # longest row of learned positions, and of those of the enhanced decoder
-    c.position_offset = optional(int)  # unused rows before the first of the learned positions (RoBERTa, BART)
-    c.rope_theta = optional(float)  # base of the rotary frequencies
-    # Llama 3.1's slower rotations: (factor, low_freq_factor, high_freq_factor, original length), or () for none
-    c.rope_scaling = optional(tuple)
-    c.relative_buckets = optional(int)  # buckets of T5's relative bias; of DeBERTa's distances on either side, 0: none
-    c.relative_max_distance = optional(int)  # distance at which the last bucket of T5's relative bias begins
-    c.relative_bidirectional = optional(bool)  # a decoder's relative bias tells keys after the query apart (prefix LM)
-    c.relative_span = optional(int)  # longest distance that disentangled attention tells apart
-    c.relative_shared = optional(bool)  # distances go through the projections of queries and keys (DeBERTa v3)
-    c.relative_norm = optional(bool)  # normalise the vectors of distances (DeBERTa v3)
-    c.enhanced_decoder = optional(int)  # turns of DeBERTa's enhanced mask decoder before the head "mlm"; 0: without
-    c.window = optional(int)  # a query sees keys fewer than this many places away, its own included; 0: all
-    c.window_layers = optional(str)  # layers with the window: all, or odd (GPT-3: every second, from the second)
-
-    # Block.
-    c.norm = optional(str)  # layer or rms
-    c.norm_position = optional(str)  # pre or post (before the sublayer, or after the residual sum)
-    c.norm_epsilon = optional(float)  # added to the variance
-    c.norm_plus_one = optional(bool)  # RMS norms multiply by 1 + scale (Gemma)
-    c.embedding_norm = optional(bool)  # normalise the summed embeddings
-    c.final_norm = optional(bool)  # normalise the output of a stack
-    c.activation = optional(str)  # gelu (erf), gelu_tanh, relu or silu
-    c.gated = optional(bool)  # feed-forward is activation(gate) * up
-    c.use_bias = optional(bool)  # biases in attention and feed-forward
-    c.attention_bias = optional(str)  # projections with a bias, letters out of qkvo, or none; "": as use_bias says
-    c.scale_attention = optional(bool)  # divide attention scores by sqrt(head_dim); disentangled and transformer_xl do
-
-    # Embeddings and heads.
-    c.scale_embeddings = optional(bool)  # multiply token embeddings by sqrt(width) (original Transformer, Gemma)
-    c.tie_embeddings = optional(bool)  # the vocabulary head reuses the token embedding
-    c.scale_tied_logits = optional(bool)  # multiply tied logits by width ** -0.5 (T5 1.0)
-    c.lm_bias = optional(bool)  # a bias over the vocabulary in the head "lm" (XLNet)
-    c.mlm_transform = optional(bool)  # a dense layer and a norm in the head "mlm" (BERT)
-    # What classifiers of rows read: first or last token that is not padding, or max or mean over all
-    c.pooling = optional(str)
-    c.pooler_activation = optional(str)  # of the dense layer under such a classifier: tanh, gelu, ..., none: no layer
-    c.pooler_dropout = optional(float)  # before that layer
-    # Instead of that layer, a transformation fitted to training examples (models/features.py), which `finetune` sets
-    c.feature_norm = optional(str)  # none, standard (mean 0 and deviation 1) or unit (length 1)
-    c.feature_size = optional(int)  # principal components that a classifier of rows reads; 0: no projection
-    c.head_dropout = optional(float)  # before a classifier's last layer
-    c.classifier_bias = optional(bool)  # whether the last layer of a classifier of rows has a bias
-    c.heads_out = optional(tuple)  # heads beyond those that the objective scores (of converted models)
-    c.num_labels = optional(int)  # classes of a classifier of rows or of tokens; 1 in regression
-    c.initializer = optional(str)  # normal, truncated_normal, scaled_residual (GPT-2), xavier_uniform or t5
-    c.initializer_std = optional(float)  # standard deviation, where the initializer takes one
-
-    # Small new parts of a finetuned model, which `finetune` sets (models/adapters.py). 0: without.
-    c.adapter_size = optional(int)  # width of the bottlenecks after attention and feed-forward (Houlsby et al. 2019)
-    c.prefix_length = optional(int)  # keys and values in front of each layer's own (Li and Liang 2021)
-    c.prefix_gated = optional(bool)  # they have a softmax of their own, times a gate that opens from 0
-    c.prompt_length = optional(int)  # vectors in front of the text of the first stack (Lester et al. 2021)
-
-    # Regularisation and execution.
-    c.dropout = optional(float)  # on embeddings and sublayer outputs
-    c.attention_dropout = optional(float)  # on attention probabilities (einsum backend only)
-    c.activation_dropout = optional(float)  # inside the feed-forward, after the activation (T5)
-    c.final_dropout = optional(float)  # on the output of a stack (T5)
-    c.dtype = "float32"  # compute type: float32 or bfloat16; parameters, norms, softmax and loss stay float32
-    c.attention_backend = "auto"  # auto, einsum (the reference), xla (jax.nn.dot_product_attention) or cudnn
-    c.scan = True  # run the layers as one scanned loop (compiles fast) or unrolled
-    c.remat = "none"  # recompute in the backward pass: none, dots (keep matrix products) or full
-    return c
+    """All options of a model are None, "as the preset says", but for its name and how it runs."""
+    return options.overrides(ModelConfig, family="bert", preset="base", **options.defaults(Execution))
 
 
 def _tokenizer():
@@ -427,8 +339,7 @@ def load(path):
     """The configuration that a run saved as config.json."""
 
     def fill(section, values):
-        values = {key: _tuples(value) if isinstance(value, list) else value for key, value in values.items()}
-        section.update({key: value for key, value in values.items() if not isinstance(value, dict)})
+        section.update({key: _tuples(value) for key, value in values.items() if not isinstance(value, dict)})
         for key, value in values.items():
             if isinstance(value, dict):
                 fill(section[key], value)
@@ -446,4 +357,6 @@ def load(path):
 
 
 def _tuples(value):
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -12,6 +12,8 @@ Ablations change the pretraining task, and go with `tiny`, `data` and `length`:
     python train.py --config=configs/bert_base.py:pairs=none,masking=entities   # names, dates and numbers (REALM)
     python train.py --config=configs/bert_base.py:pairs=sentence_order          # ALBERT's
 
+The large model, and the base one under another name, are configs/bert.py.
+
 Meant for one accelerator of 80 GB, on which --config.model.dtype=bfloat16 is faster; more of them share the batch.
 
 The second phase goes on from the first: before its command, copy checkpoints/ and tokenizer/ from the first run's
@@ -29,4 +31,4 @@ from cloze.configs import encoders
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return encoders.bert("bert_base", arguments, preset="base", devices=1, microbatches={128: 2, 512: 8})
+    return encoders.bert("bert_base", arguments, sizes=("base",))

@@ -12,6 +12,13 @@ TINY_GPT = dict(
 )
 TINY_LLAMA = dict(TINY_GPT, model=dict(families.TINY_MODEL, layers=3, heads=4, ffn=512))  # three matrices, not two
 
+# Peak rate, then where it runs. The rates are GPT-3's for models of these sizes.
+GPT2_SIZES = {
+    "small": dict(learning_rate=6e-4, devices=1, microbatches=8, remat="full"),
+    "medium": dict(learning_rate=3e-4, devices=8, microbatches=8),
+    "large": dict(learning_rate=2.5e-4, devices=16, remat="full"),
+    "xl": dict(learning_rate=2e-4, devices=32, remat="full", fsdp=True),
+}
 # GPT-3's table 2.1: peak rate and rows of 2,048 tokens in a step (0.5M, 1M, 2M and 3.2M tokens; the last is 3.15M,
 # so that it divides), then where it runs.
 GPT3_SIZES = {
@@ -124,7 +131,7 @@ def gpt1_classifier(name, arguments, **place):
     return c
 
 
-def gpt2(name, arguments, *, preset, learning_rate, **place):
+def gpt2(name, arguments):
     """GPT-2's pretraining: the next token (Radford et al. 2019, section 2).
 
     The paper gives the batch, the lengths and the model; the rest is GPT-3's (Brown et al. 2020, appendix B), the
@@ -132,10 +139,7 @@ def gpt2(name, arguments, *, preset, learning_rate, **place):
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config.
-        preset: size of the family.
-        learning_rate: peak.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of GPT2_SIZES.
 
     Returns:
         The configuration.
@@ -143,13 +147,14 @@ def gpt2(name, arguments, *, preset, learning_rate, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments)
-    _causal(c, "gpt2", preset, kind="byte_bpe", vocab_size=50257)
-    _gpt3_optimizer(c, learning_rate)
+    c, options = base.experiment(name, arguments, size=tuple(GPT2_SIZES))
+    size = dict(GPT2_SIZES[options["size"]])
+    _causal(c, "gpt2", options["size"], kind="byte_bpe", vocab_size=50257)
+    _gpt3_optimizer(c, size.pop("learning_rate"))
     c.data.sequence_length = 1024
     c.train.update(batch_size=512, steps=600_000)
     c.optimizer.update(warmup_steps=2_000, decay_steps=600_000)
-    families.place(c, **place)
+    families.place(c, **size)
     if options["tiny"]:
         families.shrink(c, TINY_GPT)
     return c

@@ -22,6 +22,26 @@ TINY_POST_NORM = dict(
     checkpoint=dict(every=500),
 )
 
+# Where each size runs; those of T5 1.1 are the sizes "v1_1_..." of the family.
+T5_SIZES = {
+    "small": dict(devices=1, microbatches=8, remat="full"),
+    "base": dict(devices=1, microbatches=8, remat="full"),
+    "large": dict(devices=32, remat="full"),
+    "3b": dict(devices=128, remat="full", fsdp=True),
+    "11b": dict(devices=512, remat="full", fsdp=True, tensor=8),
+}
+T5_V1_1_SIZES = {
+    "small": T5_SIZES["small"], "base": T5_SIZES["base"], "large": T5_SIZES["large"], "xl": T5_SIZES["3b"],
+    "xxl": T5_SIZES["11b"],
+}  # fmt: skip
+BART_SIZES = {  # peak rate and warm-up, then where it runs
+    "base": dict(learning_rate=6e-4, warmup_steps=24_000, devices=64, microbatches=4),
+    "large": dict(learning_rate=4e-4, warmup_steps=30_000, devices=128, microbatches=4),
+}
+TRANSFORMER_SIZES = {  # peak rate, by the paper's formula width ** -0.5 * warm-up ** -0.5, and length
+    "base": dict(learning_rate=7e-4, steps=100_000, devices=1, microbatches=2),
+    "big": dict(learning_rate=4.94e-4, steps=300_000, devices=1, microbatches=4),
+}
 STUDY = {  # architectures of table 2: the size of family t5
     "encoder_decoder": "base", "shared": "shared_base", "half": "half_base", "lm": "lm_base",
     "prefix_lm": "prefix_lm_base",
@@ -44,7 +64,7 @@ BART_NOISES = {
 }
 
 
-def t5(name, arguments, *, preset, **place):
+def t5(name, arguments):
     """T5's unsupervised pretraining: span corruption (Raffel et al. 2020, sections 3.1.4 and 3.7).
 
     Batch and steps are those of the published models, 2^11 rows a million times. The paper's comparisons ran a
@@ -52,9 +72,7 @@ def t5(name, arguments, *, preset, **place):
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config.
-        preset: size of the family.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of T5_SIZES.
 
     Returns:
         The configuration.
@@ -62,8 +80,16 @@ def t5(name, arguments, *, preset, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments)
-    return _unsupervised(c, options, preset, batch_size=2048, steps=1_000_000, **place)
+    c, options = base.experiment(name, arguments, size=tuple(T5_SIZES))
+    place = T5_SIZES[options["size"]]
+    return _unsupervised(c, options, options["size"], batch_size=2048, steps=1_000_000, **place)
+
+
+def t5_v1_1(name, arguments):
+    """As `t5`, of T5 1.1; `size` is one of T5_V1_1_SIZES."""
+    c, options = base.experiment(name, arguments, size=tuple(T5_V1_1_SIZES))
+    place = T5_V1_1_SIZES[options["size"]]
+    return _unsupervised(c, options, f"v1_1_{options['size']}", batch_size=2048, steps=1_000_000, **place)
 
 
 def t5_salient_spans(name, arguments):
@@ -155,16 +181,12 @@ def ul2(name, arguments, **place):
     return c
 
 
-def bart(name, arguments, *, preset, learning_rate, warmup_steps, **place):
+def bart(name, arguments):
     """BART's pretraining (Lewis et al. 2020, sections 2.2 and 5.1).
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config; `noise` is one of BART_NOISES.
-        preset: size of the family.
-        learning_rate: peak.
-        warmup_steps: steps until then.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of BART_SIZES, `noise` is one of BART_NOISES.
 
     Returns:
         The configuration.
@@ -172,33 +194,30 @@ def bart(name, arguments, *, preset, learning_rate, warmup_steps, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments, noise=tuple(BART_NOISES))
+    c, options = base.experiment(name, arguments, size=tuple(BART_SIZES), noise=tuple(BART_NOISES))
+    size = dict(BART_SIZES[options["size"]])
     none = dict(permute_sentences=0.0, infill_rate=0.0, token_mask_rate=0.0, delete_rate=0.0, rotate_share=0.0)
-    c.model.update(family="bart", preset=preset)
+    c.model.update(family="bart", preset=options["size"])
     c.objective.update(name="bart", mean_span=3.0, **none | BART_NOISES[options["noise"]])
     c.tokenizer.update(kind="byte_bpe", vocab_size=50265, mask_token=True)
     c.data.sequence_length = 512
     c.train.update(batch_size=8192, steps=500_000)
     c.optimizer.update(
-        name="adamw", learning_rate=learning_rate, schedule="linear", warmup_steps=warmup_steps, decay_steps=500_000,
-        beta1=0.9, beta2=0.98, epsilon=1e-6, weight_decay=0.01, clip_norm=0.0,
+        name="adamw", learning_rate=size.pop("learning_rate"), schedule="linear", warmup_steps=size.pop("warmup_steps"),
+        decay_steps=500_000, beta1=0.9, beta2=0.98, epsilon=1e-6, weight_decay=0.01, clip_norm=0.0,
     )  # fmt: skip
-    families.place(c, **place)
+    families.place(c, **size)
     if options["tiny"]:
         families.shrink(c, TINY_POST_NORM)
     return c
 
 
-def transformer(name, arguments, *, preset, learning_rate, steps, **place):
+def transformer(name, arguments):
     """The original Transformer (Vaswani et al. 2017, section 5) on the continuation of texts.
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config.
-        preset: size of the family.
-        learning_rate: peak; the paper's formula gives width ** -0.5 * warm-up ** -0.5.
-        steps: length of the run.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of TRANSFORMER_SIZES.
 
     Returns:
         The configuration.
@@ -206,17 +225,19 @@ def transformer(name, arguments, *, preset, learning_rate, steps, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments)
-    c.model.update(family="transformer", preset=preset)
+    c, options = base.experiment(name, arguments, size=tuple(TRANSFORMER_SIZES))
+    size = dict(TRANSFORMER_SIZES[options["size"]])
+    steps = size.pop("steps")
+    c.model.update(family="transformer", preset=options["size"])
     c.objective.update(name="prefix_lm", label_smoothing=0.1)
     c.tokenizer.update(kind="sentencepiece_bpe", vocab_size=37000)
     c.data.sequence_length = 256
     c.train.update(batch_size=96, steps=steps)  # 25,000 tokens
     c.optimizer.update(
-        name="adamw", learning_rate=learning_rate, schedule="linear", warmup_steps=4_000, decay_steps=steps, beta1=0.9,
-        beta2=0.98, epsilon=1e-9, weight_decay=0.0, clip_norm=0.0,
+        name="adamw", learning_rate=size.pop("learning_rate"), schedule="linear", warmup_steps=4_000, decay_steps=steps,
+        beta1=0.9, beta2=0.98, epsilon=1e-9, weight_decay=0.0, clip_norm=0.0,
     )  # fmt: skip
-    families.place(c, **place)
+    families.place(c, **size)
     if options["tiny"]:
         families.shrink(c, TINY_POST_NORM)
     return c

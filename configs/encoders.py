@@ -19,6 +19,18 @@ TINY_MASKED = dict(
     optimizer=dict(learning_rate=1e-3, warmup_steps=100, decay_steps=2000),
     checkpoint=dict(every=500),
 )
+# Where each size of BERT runs; parts of a step's batch are for rows of 128 and of 512 tokens.
+BERT_SIZES = {
+    "base": dict(devices=1, microbatches={128: 2, 512: 8}),
+    "large": dict(devices=8, microbatches={128: 1, 512: 2}),
+}
+ROBERTA_SIZES = {  # peak rate and warm-up (table 9), then where it runs
+    "base": dict(learning_rate=6e-4, warmup_steps=24_000, devices=64, microbatches=4),
+    "large": dict(learning_rate=4e-4, warmup_steps=30_000, devices=128, microbatches=8),
+}
+DEBERTA_SIZES = {"base": dict(devices=32, microbatches=8), "large": dict(devices=64, microbatches=8)}
+SPANBERT_SIZES = {"base": dict(devices=32), "large": dict(devices=32)}
+UNILM_SIZES = {"base": dict(devices=10), "large": dict(devices=30)}
 ALBERT_SIZES = {
     "base": dict(devices=16, microbatches=4),
     "large": dict(devices=32, microbatches=4),
@@ -28,7 +40,7 @@ ALBERT_SIZES = {
 MASKINGS = ("tokens", "whole_words", "ngrams", "spans", "entities")
 
 
-def bert(name, arguments, *, preset, devices, microbatches):
+def bert(name, arguments, sizes=tuple(BERT_SIZES)):
     """BERT's pretraining: masked tokens and next sentences (Devlin et al. 2019, section 3.1 and appendix A.2).
 
     The argument `length` is 128 for the first 90% of the steps, the default, or 512 for the rest. For ablations,
@@ -37,10 +49,8 @@ def bert(name, arguments, *, preset, devices, microbatches):
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config.
-        preset: size of the family.
-        devices: number that the experiment is meant for.
-        microbatches: {length: parts of a step's batch}.
+        arguments: the text after the colon of --config; `size` is one of `sizes`.
+        sizes: out of BERT_SIZES.
 
     Returns:
         The configuration.
@@ -49,11 +59,11 @@ def bert(name, arguments, *, preset, devices, microbatches):
         ConfigError: an unknown argument or value.
     """
     c, options = base.experiment(
-        name, arguments, length=(128, 512), masking=MASKINGS, static=(0, 1, 5, 10),
+        name, arguments, size=sizes, length=(128, 512), masking=MASKINGS, static=(0, 1, 5, 10),
         pairs=("next_sentence", "sentence_order", "none"),
     )  # fmt: skip
-    first_phase = options["length"] == 128
-    c.model.update(family="bert", preset=preset)
+    size, first_phase = BERT_SIZES[options["size"]], options["length"] == 128
+    c.model.update(family="bert", preset=options["size"])
     # No cap on predictions: 15% of a row is 19 of 128 and 77 of 512 tokens, the published caps are 20 and 77.
     c.objective.update(
         name="masked_lm", pairs=options["pairs"], masking=options["masking"], static_masks=options["static"]
@@ -65,7 +75,7 @@ def bert(name, arguments, *, preset, devices, microbatches):
         name="adam_no_bias_correction", learning_rate=1e-4, schedule="linear", warmup_steps=10_000,
         decay_steps=1_000_000, beta1=0.9, beta2=0.999, epsilon=1e-6, weight_decay=0.01, clip_norm=1.0,
     )  # fmt: skip
-    families.place(c, devices, microbatches[options["length"]])
+    families.place(c, size["devices"], size["microbatches"][options["length"]])
     if options["tiny"]:
         c.data.sequence_length = options["length"] // 2
         families.shrink(c, TINY_BERT)
@@ -74,16 +84,12 @@ def bert(name, arguments, *, preset, devices, microbatches):
     return c
 
 
-def roberta(name, arguments, *, preset, learning_rate, warmup_steps, **place):
+def roberta(name, arguments):
     """RoBERTa's pretraining (Liu et al. 2019, section 5 and table 9).
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config.
-        preset: size of the family.
-        learning_rate: peak.
-        warmup_steps: steps until then.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of ROBERTA_SIZES.
 
     Returns:
         The configuration.
@@ -91,25 +97,26 @@ def roberta(name, arguments, *, preset, learning_rate, warmup_steps, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments)
-    _masked(c, "roberta", preset, batch_size=8192, steps=500_000)
+    c, options = base.experiment(name, arguments, size=tuple(ROBERTA_SIZES))
+    size = dict(ROBERTA_SIZES[options["size"]])
+    _masked(c, "roberta", options["size"], batch_size=8192, steps=500_000)
     c.data.packing = "sentences"
     c.tokenizer.update(kind="byte_bpe", vocab_size=50265, mask_token=True)
-    c.optimizer.update(learning_rate=learning_rate, warmup_steps=warmup_steps, beta2=0.98, clip_norm=0.0)
-    families.place(c, **place)
+    c.optimizer.update(
+        learning_rate=size.pop("learning_rate"), warmup_steps=size.pop("warmup_steps"), beta2=0.98, clip_norm=0.0
+    )
+    families.place(c, **size)
     if options["tiny"]:
         families.shrink(c, TINY_MASKED)
     return c
 
 
-def deberta(name, arguments, *, preset, **place):
+def deberta(name, arguments):
     """DeBERTa's pretraining, with its enhanced mask decoder (He et al. 2021, section 3.2 and table 8).
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config.
-        preset: size of the family.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of DEBERTA_SIZES.
 
     Returns:
         The configuration.
@@ -117,11 +124,11 @@ def deberta(name, arguments, *, preset, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments)
-    _masked(c, "deberta", preset, batch_size=2048, steps=1_000_000)
+    c, options = base.experiment(name, arguments, size=tuple(DEBERTA_SIZES))
+    _masked(c, "deberta", options["size"], batch_size=2048, steps=1_000_000)
     c.tokenizer.update(kind="byte_bpe", vocab_size=50265, mask_token=True)
     c.optimizer.update(learning_rate=2e-4, warmup_steps=10_000, beta2=0.999, clip_norm=1.0)
-    families.place(c, **place)
+    families.place(c, **DEBERTA_SIZES[options["size"]])
     if options["tiny"]:
         families.shrink(c, TINY_MASKED)
         c.model.relative_span = c.data.sequence_length  # as in the full run
@@ -179,14 +186,13 @@ def albert(name, arguments):
     return c
 
 
-def spanbert(name, arguments, *, preset, **place):
+def spanbert(name, arguments):
     """SpanBERT's pretraining: masked spans, also predicted from their ends (Joshi et al. 2020, section 4.2).
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config; `boundary=false` leaves the second loss out.
-        preset: size of the family.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of SPANBERT_SIZES, and
+            `boundary=false` leaves the second loss out.
 
     Returns:
         The configuration.
@@ -194,8 +200,8 @@ def spanbert(name, arguments, *, preset, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments, boundary=(True, False))
-    _masked(c, "spanbert", preset, batch_size=256, steps=2_400_000)
+    c, options = base.experiment(name, arguments, size=tuple(SPANBERT_SIZES), boundary=(True, False))
+    _masked(c, "spanbert", options["size"], batch_size=256, steps=2_400_000)
     if options["boundary"]:
         c.objective.update(name="span_boundary", boundary_weight=1.0, boundary_targets=15)
     else:
@@ -203,20 +209,18 @@ def spanbert(name, arguments, *, preset, **place):
     c.objective.update(span_success=0.2, longest_span=10)
     c.tokenizer.update(kind="wordpiece", vocab_size=28996, lowercase=False)
     c.optimizer.update(learning_rate=1e-4, warmup_steps=10_000, beta2=0.999, epsilon=1e-8, clip_norm=1.0)
-    families.place(c, **place)
+    families.place(c, **SPANBERT_SIZES[options["size"]])
     if options["tiny"]:
         families.shrink(c, TINY_MASKED)
     return c
 
 
-def unilm(name, arguments, *, preset, **place):
+def unilm(name, arguments):
     """UniLM's pretraining: gaps filled in four directions, and next sentences (Dong et al. 2019, section 2.4).
 
     Args:
         name: of the config file, without ".py".
-        arguments: the text after the colon of --config.
-        preset: size of the family.
-        **place: see `families.place`.
+        arguments: the text after the colon of --config; `size` is one of UNILM_SIZES.
 
     Returns:
         The configuration.
@@ -224,13 +228,13 @@ def unilm(name, arguments, *, preset, **place):
     Raises:
         ConfigError: an unknown argument or value.
     """
-    c, options = base.experiment(name, arguments)
-    _masked(c, "unilm", preset, batch_size=330, steps=770_000)
+    c, options = base.experiment(name, arguments, size=tuple(UNILM_SIZES))
+    _masked(c, "unilm", options["size"], batch_size=330, steps=770_000)
     c.objective.update(name="unilm", longest_ngram=3, ngram_share=0.2)
     c.tokenizer.update(kind="wordpiece", vocab_size=28996, lowercase=False)
     c.optimizer.update(learning_rate=3e-5, warmup_steps=40_000, beta2=0.999, clip_norm=1.0)
     c.init.rules = ((r".*/token_type/.*", None), *c.init.rules)  # BERT has two types, and these mean other things
-    families.place(c, **place)
+    families.place(c, **UNILM_SIZES[options["size"]])
     if options["tiny"]:
         families.shrink(c, TINY_MASKED)
     return c

@@ -2,7 +2,7 @@
 
     python train.py --config=configs/t5_salient_spans.py:tiny     # minutes on two CPU cores
     python train.py --config=configs/t5_salient_spans.py:size=base,data=wikipedia \\
-        --config.init.checkpoint=runs/t5_v1_1_base                # 100,000 steps of 2,048 rows
+        --config.init.checkpoint=runs/t5_v1_1-size=base                # 100,000 steps of 2,048 rows
     python train.py --config=configs/t5_salient_spans.py --config.train.batch_size=8 --config.data.sequence_length=128
 
 Meant for one accelerator of 80 GB, on which --config.model.dtype=bfloat16 is faster; more of them share the batch.

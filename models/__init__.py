@@ -1,10 +1,10 @@
 """What is computed: one transformer, configured into every family, and the recurrent models before it."""
 
 from cloze.models.build import Parameters, build, example_batch, parameters
-from cloze.models.config import FAMILIES, ModelConfig, presets, resolve
+from cloze.models.config import ModelConfig, families, presets, resolve
 from cloze.models.transformer import Outputs, Transformer
 
 __all__ = [
-    "FAMILIES", "ModelConfig", "Outputs", "Parameters", "Transformer", "build", "example_batch", "parameters",
+    "ModelConfig", "Outputs", "Parameters", "Transformer", "build", "example_batch", "families", "parameters",
     "presets", "resolve",
 ]  # fmt: skip

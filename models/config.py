@@ -1,47 +1,17 @@
-"""Every architecture as settings of one frozen dataclass, and published sizes as presets."""
+"""What a model is: the options of its architecture, regularisation and execution, and published sizes as presets."""
 
 import dataclasses
 import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Any
 
+from cloze import options
 from cloze.errors import ConfigError
-from cloze.options import suggest
+from cloze.models import families as family_files
+from cloze.options import REQUIRED, option, suggest
 
-FAMILIES = (
-    "albert", "bart", "bert", "coco_lm", "deberta", "distilbert", "electra", "elmo", "flaubert", "gemma", "glove",
-    "gpt1", "gpt2", "gpt3", "llama", "lstm", "mistral", "qwen2", "roberta", "skip_gram", "spanbert", "t5",
-    "transformer", "unilm", "xlnet",
-)  # fmt: skip
-CHOICES = {
-    "architecture": (
-        "encoder",
-        "decoder",
-        "encoder_decoder",
-        "recurrent",
-        "bidirectional_recurrent",
-        "word_vectors",
-    ),
-    "positions": (
-        "learned",
-        "sinusoidal",
-        "rotary",
-        "relative_bias",
-        "learned_relative_bias",
-        "disentangled",
-        "transformer_xl",
-        "none",
-    ),
-    "window_layers": ("all", "odd"),
-    "norm": ("layer", "rms"),
-    "norm_position": ("pre", "post"),
-    "activation": ("gelu", "gelu_tanh", "relu", "silu"),
-    "pooling": ("first", "last", "max", "mean"),
-    "pooler_activation": ("tanh", "gelu", "gelu_tanh", "relu", "silu", "none"),
-    "feature_norm": ("none", "standard", "unit"),
-    "initializer": ("normal", "truncated_normal", "scaled_residual", "xavier_uniform", "t5"),
-    "dtype": ("float32", "bfloat16"),
-    "attention_backend": ("auto", "einsum", "xla", "cudnn"),
-    "remat": ("none", "dots", "full"),
-}
+TRANSFORMERS = ("encoder", "decoder", "encoder_decoder")
 HEADS = {  # name in ModelConfig.heads_out: what it gives
     "lm": "logits over the vocabulary, of the next token",
     "mlm": "logits over the vocabulary, of hidden tokens (BERT's head)",
@@ -61,103 +31,205 @@ HEADS_BEFORE_TRANSFORMERS = {  # architecture: the heads that it can have
     "bidirectional_recurrent": ("lm", "class"),
     "word_vectors": (),
 }
-LEAST = {
-    1: "layers width heads kv_heads ffn vocab_size vocab_multiple num_labels",
-    0: "decoder_layers token_types max_positions position_offset relative_span relative_buckets enhanced_decoder "
-    "window feature_layers feature_size adapter_size prefix_length prompt_length",
-}
 
 
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """What a transformer computes. Fields are explained in configs/base.py, section `model`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What is computed. Options without a default are given by every preset."""
 
-    `heads_out` names the heads on top, out of HEADS. `layers` counts the only stack, or the encoder's.
+    family: str = option("bert", "a file of models/families/, which holds its presets")
+    preset: str = option("base", "a published size of the family; every other option overrides the preset's")
+
+    # Shape.
+    architecture: str = option(
+        REQUIRED,
+        "which stacks there are, or a model from before transformers",
+        choices=(*TRANSFORMERS, *HEADS_BEFORE_TRANSFORMERS),
+    )
+    layers: int = option(REQUIRED, "layers of the only stack, or of the encoder of an encoder-decoder", least=1)
+    decoder_layers: int = option(0, "layers of the decoder of an encoder-decoder", least=0)
+    width: int = option(REQUIRED, "size of the residual stream", least=1)
+    heads: int = option(REQUIRED, "query heads", least=1)
+    kv_heads: int = option(0, "key and value heads, a divisor of `heads`; 0: as many", least=0)
+    head_dim: int = option(0, "size of one head; 0: width / heads", least=0)
+    ffn: int = option(
+        REQUIRED, "hidden size of the feed-forward; cells of an LSTM, whose output is projected to width", least=1
+    )
+    vocab_size: int = option(REQUIRED, "rows of the embedding that count; at least the tokenizer's", least=1)
+    vocab_multiple: int = option(128, "embedding rows are padded to a multiple; padding never counts", least=1)
+    embedding_width: int = option(0, "size of the tables, projected to `width` (ALBERT, ELECTRA); 0: width", least=0)
+    token_types: int = option(0, "number of token types (BERT's sentence A and B); 0: none", least=0)
+    feature_layers: int = option(
+        0,
+        "layers of an ELMo whose mixed states a classifier reads as embeddings; 0: none",
+        least=0,
+        needs={"architecture": ("bidirectional_recurrent",)},
+    )
+    recurrent_residual: bool = option(
+        False,
+        "LSTM layers but the first add what they read to their output (ELMo)",
+        needs={"architecture": ("recurrent", "bidirectional_recurrent")},
+    )
+    shared_layers: bool = option(False, "one layer's parameters at every depth (ALBERT)")
+    shared_stacks: bool = option(
+        False, "one stack for encoder and decoder; cross-attention is the decoder's alone (T5's study)"
+    )
+
+    # Positions.
+    positions: str = option(
+        "learned",
+        "where tokens stand: rotary, relative_bias (T5), learned_relative_bias (both), disentangled (DeBERTa), ...",
+        choices=(
+            "learned", "sinusoidal", "rotary", "relative_bias", "learned_relative_bias", "disentangled",
+            "transformer_xl", "none",
+        ),
+    )  # fmt: skip
+    max_positions: int = option(0, "longest row of learned positions, and of those of the enhanced decoder", least=0)
+    position_offset: int = option(0, "unused rows before the first of the learned positions (RoBERTa, BART)", least=0)
+    rope_theta: float = option(10000.0, "base of the rotary frequencies", above=0)
+    rope_scaling: tuple[float, ...] = option(
+        (), "Llama 3.1's slower rotations: (factor, low_freq_factor, high_freq_factor, original length); (): none"
+    )
+    relative_buckets: int = option(
+        32, "buckets of T5's relative bias; of DeBERTa's distances on either side, 0: none", least=0
+    )
+    relative_max_distance: int = option(128, "distance at which the last bucket of T5's relative bias begins")
+    relative_bidirectional: bool = option(
+        False, "a decoder's relative bias tells keys after the query apart (prefix LM)"
+    )
+    relative_span: int = option(0, "longest distance that disentangled attention tells apart", least=0)
+    relative_shared: bool = option(False, "distances go through the projections of queries and keys (DeBERTa v3)")
+    relative_norm: bool = option(False, "normalise the vectors of distances (DeBERTa v3)")
+    enhanced_decoder: int = option(
+        0,
+        'turns of DeBERTa\'s enhanced mask decoder before the head "mlm"; 0: without',
+        least=0,
+        needs={"positions": ("disentangled",)},
+    )
+    window: int = option(0, "a query sees keys fewer than this many places away, its own included; 0: all", least=0)
+    window_layers: str = option(
+        "all", "layers with the window: odd is every second, from the second (GPT-3)", choices=("all", "odd")
+    )
+
+    # Blocks.
+    norm: str = option("layer", "layer norms or RMS norms", choices=("layer", "rms"))
+    norm_position: str = option("pre", "before the sublayer or after the residual sum", choices=("pre", "post"))
+    norm_epsilon: float = option(1e-5, "added to the variance")
+    norm_plus_one: bool = option(False, "RMS norms multiply by 1 + scale (Gemma)")
+    embedding_norm: bool = option(False, "normalise the summed embeddings")
+    final_norm: bool = option(False, "normalise the output of a stack")
+    activation: str = option(
+        "gelu", "of the feed-forward; gelu is exact (erf)", choices=("gelu", "gelu_tanh", "relu", "silu")
+    )
+    gated: bool = option(False, "the feed-forward is activation(gate) * up")
+    use_bias: bool = option(True, "biases in attention and feed-forward")
+    attention_bias: str = option("", 'projections with a bias, letters out of qkvo, or none; "": as use_bias says')
+    scale_attention: bool = option(True, "divide attention scores by sqrt(head_dim)")
+
+    # Embeddings and heads.
+    scale_embeddings: bool = option(False, "multiply token embeddings by sqrt(width) (original Transformer, Gemma)")
+    tie_embeddings: bool = option(True, "the vocabulary head reuses the token embedding")
+    scale_tied_logits: bool = option(False, "multiply tied logits by width ** -0.5 (T5 1.0)")
+    lm_bias: bool = option(False, 'a bias over the vocabulary in the head "lm" (XLNet)')
+    mlm_transform: bool = option(True, 'a dense layer and a norm in the head "mlm" (BERT)')
+    pooling: str = option(
+        "first",
+        "what classifiers of rows read: first or last token that is not padding, or max or mean over all",
+        choices=("first", "last", "max", "mean"),
+    )
+    pooler_activation: str = option(
+        "tanh",
+        "of the dense layer under such a classifier; none: no layer",
+        choices=("tanh", "gelu", "gelu_tanh", "relu", "silu", "none"),
+    )
+    feature_norm: str = option(
+        "none",
+        "instead of that layer, states scaled as fitted to training examples, which `finetune` sets: to mean 0 and "
+        "deviation 1 (standard), or length 1 (unit)",
+        choices=("none", "standard", "unit"),
+    )
+    feature_size: int = option(
+        0, "principal components that a classifier of rows reads, which `finetune` sets; 0: no projection", least=0
+    )
+    classifier_bias: bool = option(True, "whether the last layer of a classifier of rows has a bias")
+    heads_out: tuple[str, ...] = option((), "heads beyond those that the objective scores (of converted models)")
+    num_labels: int = option(2, "classes of a classifier of rows or of tokens; 1 in regression", least=1)
+    initializer: str = option(
+        "normal",
+        "scaled_residual is GPT-2's",
+        choices=("normal", "truncated_normal", "scaled_residual", "xavier_uniform", "t5"),
+    )
+    initializer_std: float = option(0.02, "standard deviation, where the initializer takes one")
+
+    # Small new parts of a finetuned model, which `finetune` sets (models/adapters.py).
+    adapter_size: int = option(
+        0,
+        "width of the bottlenecks after attention and feed-forward (Houlsby et al. 2019); 0: without",
+        least=0,
+        needs={"architecture": TRANSFORMERS},
+    )
+    prefix_length: int = option(
+        0,
+        "keys and values in front of each layer's own (Li and Liang 2021); 0: without",
+        least=0,
+        needs={"architecture": TRANSFORMERS},
+    )
+    prefix_gated: bool = option(False, "they have a softmax of their own, times a gate that opens from 0")
+    prompt_length: int = option(
+        0,
+        "vectors in front of the text of the first stack (Lester et al. 2021); 0: without",
+        least=0,
+        needs={"architecture": TRANSFORMERS},
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Regularisation:
+    """Dropout, in training only."""
+
+    dropout: float = option(0.1, "on embeddings and sublayer outputs", least=0, below=1)
+    attention_dropout: float = option(0.1, "on attention probabilities (einsum backend only)", least=0, below=1)
+    activation_dropout: float = option(0.0, "inside the feed-forward, after the activation (T5)", least=0, below=1)
+    final_dropout: float = option(0.0, "on the output of a stack (T5)", least=0, below=1)
+    pooler_dropout: float = option(0.0, "before the dense layer under a classifier of rows", least=0, below=1)
+    head_dropout: float = option(0.1, "before a classifier's last layer", least=0, below=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How it runs; the numbers change by rounding only."""
+
+    dtype: str = option(
+        "float32",
+        "compute type; parameters, norms, softmax and loss stay float32",
+        choices=("float32", "bfloat16"),
+    )
+    attention_backend: str = option(
+        "auto",
+        "einsum is the reference, xla and cudnn are jax.nn.dot_product_attention",
+        choices=("auto", "einsum", "xla", "cudnn"),
+    )
+    scan: bool = option(True, "run the layers as one scanned loop (compiles fast) or unrolled")
+    remat: str = option(
+        "none",
+        "recompute in the backward pass: dots keeps matrix products",
+        choices=("none", "dots", "full"),
+        needs={"architecture": TRANSFORMERS},
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig(Architecture, Regularisation, Execution):
+    """Everything that a model is made of. Where 0 stands for another option's value, that value is filled in.
+
+    Raises:
+        ConfigError: an option outside its range, or options that do not go together.
     """
 
-    family: str
-    preset: str
-    architecture: str
-    layers: int
-    width: int
-    heads: int
-    ffn: int
-    vocab_size: int
-    kv_heads: int = 0  # 0: as many as heads
-    head_dim: int = 0  # 0: width / heads
-    decoder_layers: int = 0
-    vocab_multiple: int = 128
-    embedding_width: int = 0  # 0: width
-    token_types: int = 0
-    feature_layers: int = 0
-    recurrent_residual: bool = False
-    shared_layers: bool = False
-    shared_stacks: bool = False
-    positions: str = "learned"
-    max_positions: int = 0
-    position_offset: int = 0
-    rope_theta: float = 10000.0
-    rope_scaling: tuple[float, ...] = ()
-    relative_buckets: int = 32
-    relative_max_distance: int = 128
-    relative_bidirectional: bool = False
-    relative_span: int = 0
-    relative_shared: bool = False
-    relative_norm: bool = False
-    enhanced_decoder: int = 0
-    window: int = 0
-    window_layers: str = "all"
-    norm: str = "layer"
-    norm_position: str = "pre"
-    norm_epsilon: float = 1e-5
-    norm_plus_one: bool = False
-    embedding_norm: bool = False
-    final_norm: bool = False
-    activation: str = "gelu"
-    gated: bool = False
-    use_bias: bool = True
-    attention_bias: str = ""  # "": as use_bias says
-    scale_attention: bool = True
-    scale_embeddings: bool = False
-    tie_embeddings: bool = True
-    scale_tied_logits: bool = False
-    lm_bias: bool = False
-    mlm_transform: bool = True
-    pooling: str = "first"
-    pooler_activation: str = "tanh"
-    pooler_dropout: float = 0.0
-    feature_norm: str = "none"
-    feature_size: int = 0
-    head_dropout: float = 0.1
-    classifier_bias: bool = True
-    num_labels: int = 2
-    initializer: str = "normal"
-    initializer_std: float = 0.02
-    adapter_size: int = 0
-    prefix_length: int = 0
-    prefix_gated: bool = False
-    prompt_length: int = 0
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    activation_dropout: float = 0.0
-    final_dropout: float = 0.0
-    dtype: str = "float32"
-    attention_backend: str = "auto"
-    scan: bool = True
-    remat: str = "none"
-    heads_out: tuple[str, ...] = ()
-
     def __post_init__(self):
+        options.check(type(self), vars(self), "model")
         object.__setattr__(self, "kv_heads", self.kv_heads or self.heads)
         object.__setattr__(self, "embedding_width", self.embedding_width or self.width)
-        for field, choices in CHOICES.items():
-            value = getattr(self, field)
-            if value not in choices:
-                raise ConfigError(f"model.{field}={value!r} is not one of {', '.join(choices)}")
-        for least, fields in LEAST.items():
-            for field in fields.split():
-                if getattr(self, field) < least:
-                    raise ConfigError(f"model.{field} must be at least {least}, got {getattr(self, field)}")
         if not self.head_dim:
             if self.width % self.heads:
                 raise ConfigError(
@@ -199,8 +271,8 @@ class ModelConfig:
                 )
         if self.positions in ("disentangled", "transformer_xl") and self.kv_heads != self.heads:
             raise ConfigError(f"model.positions={self.positions} needs model.kv_heads equal to model.heads")
-        if self.enhanced_decoder and (self.positions != "disentangled" or self.max_positions < 1):
-            raise ConfigError("model.enhanced_decoder needs model.positions=disentangled and model.max_positions")
+        if self.enhanced_decoder and self.max_positions < 1:
+            raise ConfigError("model.enhanced_decoder needs model.max_positions")
 
     def _check_structure(self):
         if (self.architecture == "encoder_decoder") != (self.decoder_layers > 0):
@@ -231,10 +303,6 @@ class ModelConfig:
                 f"model.embedding_width={self.embedding_width} must be model.width={self.width} where the vocabulary "
                 "head reuses the embeddings: set model.tie_embeddings=false, or make them equal"
             )
-        for kind in ("", "attention_", "activation_", "final_", "pooler_", "head_"):
-            field = f"{kind}dropout"
-            if not 0 <= getattr(self, field) < 1:
-                raise ConfigError(f"model.{field} must lie in [0, 1), got {getattr(self, field)}")
         if self.attention_dropout and self.attention_backend in ("xla", "cudnn"):
             raise ConfigError(
                 f"model.attention_backend={self.attention_backend} has no dropout on attention probabilities: set "
@@ -242,12 +310,7 @@ class ModelConfig:
             )
 
     def _check_recurrent(self):
-        if self.architecture not in HEADS_BEFORE_TRANSFORMERS:
-            if self.feature_layers or self.recurrent_residual:
-                raise ConfigError(
-                    f"model.feature_layers and model.recurrent_residual are of recurrent models, not of "
-                    f"model.architecture={self.architecture}: leave them unset"
-                )
+        if self.architecture in TRANSFORMERS:
             return
         known = HEADS_BEFORE_TRANSFORMERS[self.architecture]
         if unknown := set(self.heads_out) - set(known):
@@ -255,29 +318,17 @@ class ModelConfig:
                 f"model.heads_out: architecture {self.architecture} has no head {', '.join(sorted(unknown))}; it has "
                 f"{', '.join(known) or 'none'}"
             )
-        if self.positions != "none" or self.remat != "none":
-            raise ConfigError(
-                f"model.architecture={self.architecture} has neither positions nor layers to recompute: set "
-                "model.positions=none and model.remat=none"
-            )
+        if self.positions != "none":
+            raise ConfigError(f"model.architecture={self.architecture} has no positions: set model.positions=none")
         if self.architecture == "bidirectional_recurrent" and self.pooling not in ("max", "mean"):
             raise ConfigError(
                 f"model.pooling={self.pooling}: no one state has read all of a row in both directions; set "
                 "model.pooling=max or mean"
             )
-        if self.feature_layers and (self.architecture != "bidirectional_recurrent" or "lm" in self.heads_out):
-            raise ConfigError(
-                "model.feature_layers puts the states of a model of both directions under a classifier: it needs "
-                "model.architecture=bidirectional_recurrent and no head lm"
-            )
+        if self.feature_layers and "lm" in self.heads_out:
+            raise ConfigError("model.feature_layers puts states under a classifier: it goes with no head lm")
 
     def _check_new_parts(self):
-        for field in ("adapter_size", "prefix_length", "prompt_length"):
-            if getattr(self, field) and self.architecture in HEADS_BEFORE_TRANSFORMERS:
-                raise ConfigError(
-                    f"model.{field}={getattr(self, field)} is a part of transformers, which model.architecture="
-                    f"{self.architecture} is not: finetune it with another method"
-                )
         for field in ("prefix_length", "prompt_length"):
             if getattr(self, field) and self.positions in ("disentangled", "transformer_xl"):
                 raise ConfigError(
@@ -309,30 +360,39 @@ class ModelConfig:
         return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
 
-def presets(family):
-    """The published sizes of a family: {preset name: ModelConfig fields}."""
-    if family not in FAMILIES:
-        hint = suggest(family, FAMILIES) or "."
-        raise ConfigError(f"unknown model.family={family!r}{hint} Known: {', '.join(FAMILIES)}")
-    return importlib.import_module(f"cloze.models.families.{family}").PRESETS
+def families() -> list[str]:
+    """The names of all families, in order: the files of models/families/."""
+    return sorted(module.name for module in pkgutil.iter_modules(family_files.__path__))
 
 
-def resolve(settings, **changes):
+def presets(family: str) -> dict[str, dict[str, Any]]:
+    """The published sizes of a family: {preset name: options}.
+
+    Raises:
+        ConfigError: an unknown family.
+    """
+    if family not in families():
+        hint = suggest(family, families()) or "."
+        raise ConfigError(f"unknown model.family={family!r}{hint} Known: {', '.join(families())}")
+    return importlib.import_module(f"{family_files.__name__}.{family}").PRESETS
+
+
+def resolve(settings: Mapping[str, Any], **changes: Any) -> ModelConfig:
     """The ModelConfig of a family's preset with overrides.
 
     Args:
-        settings: a mapping with `family`, `preset` and any ModelConfig field; None means "as the preset says".
-        **changes: fields that win over both, e.g. heads_out=("mlm",).
+        settings: a mapping with `family`, `preset` and any other option; None means "as the preset says".
+        **changes: options that win over both, e.g. heads_out=("mlm",).
 
     Raises:
         ConfigError: unknown family, preset, choice, or sizes that do not go together.
     """
     family, preset = settings["family"], settings["preset"]
-    known = presets(family)
-    if preset not in known:
-        hint = suggest(preset, known) or "."
-        raise ConfigError(f"unknown model.preset={preset!r} of family {family}{hint} Known: {', '.join(known)}")
-    fields = {"family": family, "preset": preset, **known[preset]}
+    sizes = presets(family)
+    if preset not in sizes:
+        hint = suggest(preset, sizes) or "."
+        raise ConfigError(f"unknown model.preset={preset!r} of family {family}{hint} Known: {', '.join(sizes)}")
+    fields = {"family": family, "preset": preset, **sizes[preset]}
     overrides = {key: value for key, value in dict(settings).items() if value is not None}
     if "head_dim" not in overrides and ("width" in overrides or "heads" in overrides):
         fields.pop("head_dim", None)  # the preset's head size belongs to the preset's width

@@ -1,9 +1,9 @@
 """What is learned: every objective hides part of a text and scores how well a model puts it back."""
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Objective, Rows, Term
+from cloze.objectives.base import OBJECTIVES, Objective, Term
 
-__all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build", "check"]
+__all__ = ["OBJECTIVES", "Objective", "Term", "build", "check"]
 
 
 def check(config) -> None:
@@ -56,7 +56,7 @@ def build(config, tables, model_config) -> Objective:
 
 def _families(architectures):
     """Model families with a published size of one of these architectures."""
-    from cloze.models.config import FAMILIES, presets  # only for a message: models are not needed to build an objective
+    from cloze.models.config import families, presets  # only for a message: models are not needed to build an objective
 
-    fits = {name: any(size["architecture"] in architectures for size in presets(name).values()) for name in FAMILIES}
-    return [name for name in FAMILIES if fits[name]]
+    fits = {name: any(size["architecture"] in architectures for size in presets(name).values()) for name in families()}
+    return [name for name, suits in fits.items() if suits]

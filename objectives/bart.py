@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from cloze.errors import ConfigError
 from cloze.objectives import bart_noise
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.masking import SENTENCE_END, marked
 from cloze.objectives.text_to_text import Pair, TextToText, text_length
 from cloze.options import option
@@ -70,7 +70,7 @@ class Bart(TextToText):
     def rows(self):
         """Rows with flags, of data.sequence_length tokens with their frame."""
         flags = self.permute_sentences > 0
-        return Rows(self.packing, self.length, start=(self._begin,), end=(self.eos_id,), pad=self.pad_id, flags=flags)
+        return self.packed(length=self.length, start=(self._begin,), end=(self.eos_id,), flags=flags)
 
     @property
     def decoder_start(self):

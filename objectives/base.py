@@ -14,99 +14,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 
 from cloze import models, options
+from cloze.data.rows import PACKINGS, Rows
 from cloze.errors import ConfigError
 from cloze.registry import Registry
 
 OBJECTIVES = Registry("objective.name", "cloze.objectives")
-PACKINGS = ("windows", "sentences", "documents")
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How a labelled example becomes tokens; what it is made of is in tasks.base.
-
-    Attributes:
-        kind: class, regression, tag, span, choice or text.
-        architecture: of the model.
-        length: tokens of a text at most, these special ones included.
-        start: ids before the first text.
-        separator: ids between two texts.
-        end: ids behind the last; of targets, too.
-        pool: place that classifiers of whole texts read: "first" or "last" token; "all": they read every place.
-        types: whether tokens of a second text have type 1.
-        both_orders: pairs are read in both orders.
-        stride, max_question: of windows over long contexts, in tokens (span).
-        target_length: tokens of an answer at most (text); of decoders 0: as many as the row has room for.
-        loss_on_inputs: decoders predict prompts, too (text).
-        target_start: ids before an answer, which count to neither its tokens nor `target_length` (text,
-            encoder-decoders).
-        decoder_start: id that the decoder of an encoder-decoder reads first.
-        full_prefix: the tokens of a decoder's prompt see each other in both directions (text).
-        cut_left: prompts that are too long lose their beginning, not their end, as what is continued is that (text).
-    """
-
-    kind: str
-    architecture: str
-    length: int
-    start: tuple[int, ...] = ()
-    separator: tuple[int, ...] = ()
-    end: tuple[int, ...] = ()
-    pool: str = "first"
-    types: bool = False
-    both_orders: bool = False
-    stride: int = 128
-    max_question: int = 64
-    target_length: int = 0
-    loss_on_inputs: bool = False
-    target_start: tuple[int, ...] = ()
-    decoder_start: int = 0
-    full_prefix: bool = False
-    cut_left: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """What an objective reads; `dataclasses.asdict` of it parametrises the planning of rows.
-
-    Attributes:
-        kind: "windows" over concatenated text, rows of full "sentences", packed "documents", sentence "pairs",
-            labelled "examples", or word "cooccurrences".
-        length: tokens in a row, special tokens included; of co-occurrences, pairs of words in a row.
-        start: ids before each window, packed document or pair.
-        end: ids after it; pairs have them after either sentence.
-        document_end: id appended to each document when a corpus is prepared, or None.
-        pad: id that fills rows up.
-        short_pair_rate: share of pairs with a random shorter target length.
-        swapped: the negatives of pairs are the two sentences swapped (sentence order prediction).
-        random_rate: share of pairs whose second sentence is from elsewhere (next sentence prediction).
-        two_sentences: pairs are cut between two sentences of a document, so that lone sentences are left out.
-        flags: windows and sentences also give the corpus's flags of each token: `data.corpus_files.SENTENCE_END` and
-            the entities'.
-        entities: names, dates and numbers are flagged when the corpus is prepared.
-        window: places to either side that a word co-occurs with.
-        overlap: tokens that a window has in common with the one before.
-        excluded: ids of which no co-occurrence is counted.
-        layout: how examples become tokens.
-        batching: how examples of different lengths make a batch: pad, buckets or pack.
-    """
-
-    kind: str
-    length: int
-    start: tuple[int, ...] = ()
-    end: tuple[int, ...] = ()
-    document_end: int | None = None
-    pad: int = 0
-    short_pair_rate: float = 0.0
-    swapped: bool = False
-    random_rate: float = 0.5
-    two_sentences: bool = False
-    flags: bool = False
-    entities: bool = False
-    window: int = 0
-    overlap: int = 0
-    excluded: tuple[int, ...] = ()
-    layout: Layout | None = None
-    batching: str = "buckets"
 
 
 class Term(NamedTuple):
@@ -142,7 +54,7 @@ class Objective(abc.ABC):
     0, 1, 2, ..., and the stack's own visibility.
 
     What a class says of all its objectives, or an objective of itself:
-        architectures: what it can train, out of `models.config.CHOICES["architecture"]`.
+        architectures: what it can train, values of `model.architecture`.
         outputs: heads that the model must have, out of `models.config.HEADS`.
         packings: values of data.packing that it can read.
         special_tokens, advice: special tokens that the tokenizer must have, and what to do where it has not.
@@ -227,8 +139,12 @@ class Objective(abc.ABC):
 
     @property
     def rows(self) -> Rows:
-        """What it reads."""
-        return Rows(self.packing, self.length, pad=self.pad_id)
+        """What it reads; data.rows and the files beside it have the kinds."""
+        return self.packed(length=self.length)
+
+    def packed(self, **fields) -> Rows:
+        """Rows of text as `packing` says."""
+        return PACKINGS[self.packing](pad=self.pad_id, **fields)
 
     @property
     def stack_lengths(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.losses import TokenLoss
 
 
@@ -32,7 +32,7 @@ class BidirectionalLM(TokenLoss):
     @property
     def rows(self):
         """Windows or documents, each of which ends with the token that ends texts."""
-        return Rows(self.packing, self.length, document_end=self.eos_id, pad=self.pad_id)
+        return self.packed(length=self.length, document_end=self.eos_id)
 
     def corrupt_row(self, key, row):
         """The row, and `targets`, `backward_targets` int32 and `target_weights`, `backward_weights` f32 [T]."""

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.losses import TokenLoss
 
 
@@ -26,7 +26,7 @@ class CausalLM(TokenLoss):
     @property
     def rows(self):
         """Rows of one token more than the model sees: the last one is only ever a target."""
-        return Rows(self.packing, self.length + 1, document_end=self.eos_id, pad=self.pad_id)
+        return self.packed(length=self.length + 1, document_end=self.eos_id)
 
     def corrupt_row(self, key, row):
         """Shifts: `tokens`, `targets`, `target_weights` [T], and `segments`, `positions` where the row has them."""

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.masking import Replacements, marked, replace_tokens
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.text_to_text import Pair, compact, cut, text_length
@@ -74,7 +74,7 @@ class Denoising(Replacements, SentinelTargets):
     @property
     def rows(self):
         """Rows of one token less than data.sequence_length: the end is put after it."""
-        return Rows(self.packing, self.length - 1, pad=self.pad_id)
+        return self.packed(length=self.length - 1)
 
     @property
     def _final(self):

@@ -3,8 +3,10 @@
 import dataclasses
 from typing import Any, ClassVar
 
+from cloze.data import examples
+from cloze.data.examples import Layout
 from cloze.errors import ConfigError
-from cloze.objectives.base import Layout, Objective, Rows, check_special_tokens
+from cloze.objectives.base import Objective, check_special_tokens
 
 MARKERS = ("START", "DELIM", "EXTRACT")
 LEFT_TO_RIGHT = ("decoder", "recurrent")
@@ -17,7 +19,7 @@ class Examples(Objective):
     """An objective that reads labelled examples. Rows are batches already: nothing is hidden or drawn.
 
     Attributes:
-        rows: the Rows of a task's examples; None: it is given batches.
+        rows: data.examples.Examples, those of a task's examples; None: it is given batches.
         kinds, otherwise: values of task.kind that it learns, and the objective that learns others.
     """
 
@@ -56,7 +58,7 @@ class Examples(Objective):
 
 
 def rows(config, tables, model_config, **options):
-    """The Rows of labelled examples.
+    """The rows of labelled examples.
 
     Args:
         config: the whole configuration; task.kind is set.
@@ -89,7 +91,7 @@ def rows(config, tables, model_config, **options):
         )
     _check_batching(task, layout, model_config)
     pad = 0 if tables.pad is None else tables.pad
-    return Rows("examples", length, layout.start, layout.end, pad=pad, layout=layout, batching=task.batching)
+    return examples.Examples(length=length, pad=pad, layout=layout, batching=task.batching)
 
 
 def check_kind(config, kinds, otherwise):

@@ -6,8 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.cooccurrences import Cooccurrences
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Objective, Rows, Term
+from cloze.objectives.base import OBJECTIVES, Objective, Term
 from cloze.options import option
 
 
@@ -36,7 +37,7 @@ class GloVe(Objective):
     def rows(self):
         """Rows of data.sequence_length pairs of words."""
         excluded = () if self.special is None else tuple(np.flatnonzero(self.special).tolist())
-        return Rows("cooccurrences", self.length, pad=self.pad_id, window=self.context_window, excluded=excluded)
+        return Cooccurrences(length=self.length, pad=self.pad_id, window=self.context_window, excluded=excluded)
 
     def check_fit(self, config, tables, model_config):
         """The model needs biases, and there is nothing for a decoder."""

@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.pairs import Pairs
+from cloze.data.rows import PACKINGS
 from cloze.errors import ConfigError
 from cloze.objectives import masking
-from cloze.objectives.base import OBJECTIVES, PACKINGS, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.losses import TokenLoss, classification_terms
 from cloze.options import option
 
@@ -85,7 +87,7 @@ class MaskedLM(masking.Replacements, TokenLoss):
         """Pairs have a plan of their own."""
         if self.pairs != "none":
             return ("windows",)
-        return ("windows", "sentences") if self.masking == "entities" else PACKINGS
+        return ("windows", "sentences") if self.masking == "entities" else tuple(PACKINGS)
 
     @property
     def special_tokens(self):
@@ -101,12 +103,13 @@ class MaskedLM(masking.Replacements, TokenLoss):
     def rows(self):
         """Pairs of sentences, or rows as data.packing says, between [CLS] and [SEP]."""
         start, end = (() if one is None else (one,) for one in (self.cls_id, self.sep_id))
-        around = dict(start=start, end=end, pad=self.pad_id)
+        fields = dict(length=self.length, start=start, end=end)
         if self.pairs != "none":
             swapped = self.pairs == "sentence_order"
-            return Rows("pairs", self.length, short_pair_rate=self.short_pair_rate, swapped=swapped, **around)
-        entities = self.masking == "entities"
-        return Rows(self.packing, self.length, flags=entities, entities=entities, **around)
+            return Pairs(pad=self.pad_id, short_pair_rate=self.short_pair_rate, swapped=swapped, **fields)
+        if self.masking == "entities":
+            fields |= dict(flags=True, entities=True)
+        return self.packed(**fields)
 
     def check_fit(self, config, tables, model_config):
         """Refuses what has too few token types, and units that are longer than a row."""

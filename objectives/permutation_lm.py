@@ -22,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.losses import TokenLoss
 from cloze.objectives.masking import MaskRate, marked
 from cloze.options import option
@@ -143,7 +144,7 @@ class PermutationLM(MaskRate, TokenLoss):
     def rows(self):
         """Windows that end with [SEP] and [CLS], and overlap by the memory, so that every token is trained on."""
         end = (self.sep_id, self.cls_id)
-        return Rows("windows", self.memory + self.length, end=end, pad=self.pad_id, overlap=self.memory)
+        return Windows(length=self.memory + self.length, end=end, pad=self.pad_id, overlap=self.memory)
 
     @property
     def stack_lengths(self):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.text_to_text import TextToText, split_row, text_length
 
 
@@ -53,7 +53,7 @@ class PrefixLM(TextToText):
     def rows(self):
         """Windows or rows of sentences."""
         end = self.eos_id if self.architecture == "decoder" else None
-        return Rows(self.packing, self.inputs_length, document_end=end, pad=self.pad_id)
+        return self.packed(length=self.inputs_length, document_end=end)
 
     def check_fit(self, config, tables, model_config):
         """A decoder has no buffer of targets."""

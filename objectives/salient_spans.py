@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.masking import check_entities, draw_entities, text_runs
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.text_to_text import text_length
@@ -46,7 +46,7 @@ class SalientSpans(SentinelTargets):
     @property
     def rows(self):
         """Rows with flags, of one token less than data.sequence_length."""
-        return Rows(self.packing, self.length - 1, pad=self.pad_id, flags=True, entities=True)
+        return self.packed(length=self.length - 1, flags=True, entities=True)
 
     def check_fit(self, config, tables, model_config):
         """There must be a sentinel."""

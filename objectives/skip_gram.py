@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Objective, Rows, Term
+from cloze.objectives.base import OBJECTIVES, Objective, Term
 from cloze.objectives.masking import marked
 from cloze.options import option
 
@@ -59,7 +59,7 @@ class SkipGram(Objective):
     @property
     def rows(self):
         """Windows over the text, or documents side by side."""
-        return Rows(self.packing, self.length, document_end=self.eos_id, pad=self.pad_id)
+        return self.packed(length=self.length, document_end=self.eos_id)
 
     def check_fit(self, config, tables, model_config):
         """Windows must be shorter than rows."""

@@ -6,8 +6,9 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.masking import MaskRate
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.options import option
@@ -102,7 +103,7 @@ class SpanCorruption(MaskRate, SentinelTargets):
     @property
     def rows(self):
         """Windows."""
-        return Rows("windows", self._sizes[0], pad=self.pad_id)
+        return Windows(length=self._sizes[0], pad=self.pad_id)
 
     @functools.cached_property
     def _sizes(self):

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import OBJECTIVES, Rows
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.span_corruption import alternate, noise_counts
 from cloze.objectives.text_to_text import Pair, split_row
@@ -102,7 +103,7 @@ class UL2(SentinelTargets):
     @functools.cached_property
     def rows(self):
         """Windows that are as long as every denoiser can put into the inputs."""
-        return Rows("windows", row_length(self.length, self.denoisers), pad=self.pad_id)
+        return Windows(length=row_length(self.length, self.denoisers), pad=self.pad_id)
 
     @property
     def _targets(self):

@@ -26,7 +26,7 @@ MIXTURES = {  # WNLI is left out, as in the papers; MNLI comes once
 
 
 def read_by(config, rows):
-    """The Tasks that `rows` (objectives.base.Rows) are examples of, by config.task; () where they are text.
+    """The Tasks that `rows` (data.rows.Rows) are examples of, by config.task; () where they are text.
 
     Several are read as text, each from the folder of its name in task.files. What is read as text is an AsText, but for
     a single task of texts without task.instructions.

@@ -68,7 +68,7 @@ class LanguageModel:
     Attributes:
         model, params: with the head "lm".
         tokenizer: data.tokenizers.Tokenizer.
-        layout: objectives.base.Layout of kind text.
+        layout: data.examples.Layout of kind text.
         pad: id that fills rows up.
         prefix: objective.prefix, of decoders.
         batch_size: rows that are run at once.

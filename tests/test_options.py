@@ -46,6 +46,14 @@ def test_a_section_holds_the_options_of_its_class_and_no_other_field():
     assert Mask(**options.read(Mask, section), mask_id=7) == Mask(cap=3, steps="2 epochs", mask_id=7)
 
 
+def test_overrides_are_none_until_set_and_keep_their_type():
+    section = options.overrides(Mask, rate=0.3)
+    assert dict(section) == {"rate": 0.3, "steps": None, "cap": None}
+    section.cap = 3
+    with pytest.raises(TypeError):
+        section.rate = "much"
+
+
 def test_choosing_exchanges_options_and_keeps_those_in_common():
     section = choice(rate=0.3, steps=7)
     section.name = "span"

@@ -143,13 +143,9 @@ def open_data(config, tokenizer, objective, mesh, report):
     _check_task(config, objective)
     read = tasks.read_by(config, objective.rows)
     cuts = mesh.shape["data"] * mesh.shape["fsdp"] * config.train.microbatches
-    # Predictions are made row by row.
-    rows = {"train": objective.rows, "validation": objective.rows}
-    if objective.rows.batching == "pack":
-        rows["validation"] = dataclasses.replace(objective.rows, batching="buckets")
     return [
-        pipeline.open_batches(config, tokenizer, wanted, split, read, multiple=cuts, report=report)
-        for split, wanted in rows.items()
+        pipeline.open_batches(config, tokenizer, objective.rows, split, read, multiple=cuts, report=report)
+        for split in ("train", "validation")
     ]
 
 

@@ -131,7 +131,7 @@ def _answers_with(model, task):
     if "lm" in heads and model.architecture in writers and task.kind != "tag":
         return "text"
     advice = {
-        "lm": "that takes a decoder with the head lm, as configs/gpt2_small.py trains it",
+        "lm": "that takes a decoder with the head lm, as configs/gpt2.py trains it",
         "text": "finetune a decoder (configs/finetune/respond.py) or an encoder-decoder (text_to_text.py) for it",
     }
     raise ConfigError(

@@ -1,6 +1,6 @@
 """A decoder that answers prompts: instructions, dialogue, summaries; the loss is on the responses alone.
 
-    python train.py --config=configs/finetune/respond.py:tiny,task=summary --config.init.checkpoint=runs/gpt2_small-tiny
+    python train.py --config=configs/finetune/respond.py:tiny,task=summary --config.init.checkpoint=runs/gpt2-tiny
     python train.py --config=configs/finetune/respond.py:task=jsonl:text,method=lora --config.task.files=chats/ \\
       --config.init.checkpoint=runs/llama
 

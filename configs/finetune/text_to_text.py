@@ -1,6 +1,6 @@
 """Text in, text out: summaries, translations, answers from memory, and classes as words (Raffel et al. 2020).
 
-    python train.py --config=configs/finetune/text_to_text.py:tiny --config.init.checkpoint=runs/t5_small-tiny
+    python train.py --config=configs/finetune/text_to_text.py:tiny --config.init.checkpoint=runs/t5-tiny
     python train.py --config=configs/finetune/text_to_text.py:task=cnn_dailymail --config.init.checkpoint=runs/t5
     python train.py --config=configs/finetune/text_to_text.py:task=glue --config.init.checkpoint=runs/t5
 

@@ -5,8 +5,8 @@ import pytest
 
 from cloze.configs.base import get_base
 from cloze.data import examples, pipeline
+from cloze.data.examples import Examples, Layout
 from cloze.errors import ConfigError, DataError
-from cloze.objectives.base import Layout, Rows
 from tests.data import fakes
 from tests.data.features import features, layout
 
@@ -41,7 +41,7 @@ def opened(tmp_path, tasks, kind="class", split="train", **changes):
     config = get_base()
     config.data.cache_dir, config.train.batch_size = str(tmp_path), 4
     config.task.update(changes)
-    wanted = Rows("examples", 16, pad=0, layout=Layout(kind, "encoder", length=16, start=(1,), end=(2,)))
+    wanted = Examples(length=16, layout=Layout(kind, "encoder", length=16, start=(1,), end=(2,)))
     return pipeline.open_batches(config, fakes.Tokenizer(), wanted, split, tasks, report=lambda line: None)
 
 
@@ -79,6 +79,18 @@ def test_the_most_frequent_class_is_known_of_the_labels_that_are():
     assert made.majority == ("c", 2 / 3)
     made.arrays["labels"][:] = -1
     assert made.majority is None and features([[3]], layout("regression")).majority is None
+
+
+@pytest.mark.parametrize(
+    "options, fingerprint",
+    [
+        ({}, "fb649988ab72050eca5784ef6e899bc5a8d0d5574dc57effec0695fbc24d13ab"),
+        ({"limit": 4}, "b610340043a3eaae2360ba395b1fdcc44762357a0ab9325b978c1756587f5b97"),
+        ({"split": "validation", "limit": 1}, "0037588c7d5cc89b89d52949453539da3c62c19783636c857267ca9b45162dff"),
+    ],
+)
+def test_fingerprints_are_those_of_earlier_versions(tmp_path, options, fingerprint):
+    assert opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])], **options).fingerprint == fingerprint
 
 
 def test_a_run_sees_what_its_task_holds(tmp_path):

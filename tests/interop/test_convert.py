@@ -155,7 +155,7 @@ def test_train_py_goes_on_as_the_readme_says_and_refuses_another_model(tmp_path,
     run = tmp_path / "run"
     hugging_face.from_hf(tmp_path / "source", run, quiet)
     before = (run / "config.json").read_text()
-    told = verb("train", "--config=configs/gpt2_small.py:tiny", f"--workdir={run}")
+    told = verb("train", "--config=configs/gpt2.py:tiny", f"--workdir={run}")
     assert told.returncode == 2 and "another configuration" in told.stderr
     assert (run / "config.json").read_text() == before
 

@@ -16,7 +16,7 @@ from cloze.parallel import mesh as meshes
 
 VOCAB, ROWS, LENGTH, PLACES = 97, 4, 12, 4
 BEFORE_TRANSFORMERS = ("elmo", "glove", "lstm", "skip_gram")  # have tests of their own
-PRESETS = {f: next(iter(models.presets(f))) for f in models.FAMILIES if f not in BEFORE_TRANSFORMERS}
+PRESETS = {f: next(iter(models.presets(f))) for f in models.families() if f not in BEFORE_TRANSFORMERS}
 # Settings of what others have, too: their programs differ in nothing that a mesh or a loop could break. Parity tests
 # run all of them.
 ALIKE = ("distilbert", "electra", "gpt1", "gpt2", "mistral", "qwen2", "roberta", "spanbert", "unilm")

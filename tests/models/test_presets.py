@@ -140,12 +140,12 @@ def test_variants_of_the_t5_study_share_what_they_say():
 
 
 def test_every_preset_is_listed():
-    known = {(f, p) for f in models.config.FAMILIES for p in models.presets(f)}
+    known = {(f, p) for f in models.families() for p in models.presets(f)}
     assert known - set(COUNTS) == UNCOUNTED
 
 
 def test_every_parameter_names_its_axes():
-    for family in models.config.FAMILIES:
+    for family in models.families():
         preset = next(iter(models.presets(family)))
         config = models.resolve(dict(family=family, preset=preset))
         made = models.parameters(models.build(config))

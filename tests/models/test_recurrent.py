@@ -185,7 +185,7 @@ def test_forget_gates_begin_open():
 @pytest.mark.parametrize("case, changes, message", [
     ("lstm", dict(heads_out=("mlm",)), "architecture recurrent has no head mlm; it has lm, class"),
     ("lstm", dict(positions="learned", max_positions=8), "set model.positions=none"),
-    ("lstm", dict(remat="full"), "model.remat=none"),
+    ("lstm", dict(remat="full"), "model.remat='full' needs model.architecture=encoder"),
     ("lstm", dict(feature_layers=2, heads_out=("class",)), "needs model.architecture=bidirectional_recurrent"),
     ("elmo", dict(pooling="last"), "model.pooling=max"),
     ("elmo", dict(feature_layers=2), "no head lm"),
@@ -196,7 +196,7 @@ def test_what_they_cannot_do_is_refused(case, changes, message):
 
 
 def test_transformers_have_no_settings_of_recurrent_models():
-    with pytest.raises(ConfigError, match="leave them unset"):
+    with pytest.raises(ConfigError, match="recurrent_residual=True needs model.architecture=recurrent"):
         models.resolve(dict(family="bert", preset="base", recurrent_residual=True))
 
 

@@ -229,8 +229,6 @@ BAD = [
     ({"data__packing": "documents"}, "leave it at windows"),
     ({"train__batch_size": 1}, "set train.batch_size=2 or more"),
     ({"objective__tie": "tables"}, "objective.tie='tables' is not one of embeddings"),
-    ({"objective__label_smoothing": 0.1}, "objective.label_smoothing=0.1 and objective.z_loss=0.0: .* set both to 0"),
-    ({"objective__z_loss": 1e-4}, "objective.name=corrective_lm is scored by the likelihood"),
     ({"model": dict(enhanced_decoder=2)}, "views would be those of two networks: set model.enhanced_decoder=0"),
 ]
 

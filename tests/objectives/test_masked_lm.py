@@ -340,7 +340,10 @@ def test_sentence_order_has_terms_of_its_name(build):
     [
         ({"objective__masking": "word"}, "objective.masking='word' is not one of tokens, whole_words"),
         ({"objective__pairs": "order"}, "objective.pairs='order' is not one of none, next_sentence, sentence_order"),
-        ({"objective__masking": "ngrams", "objective__longest_ngram": 0}, "objective.longest_ngram=0 must be at least 1"),
+        (
+            {"objective__masking": "ngrams", "objective__longest_ngram": 0},
+            "objective.longest_ngram=0 must be at least 1",
+        ),
         (
             {"objective__masking": "spans", "objective__longest_span": 25, "data__sequence_length": 24},
             "objective.longest_span=25 is longer than the row, data.sequence_length=24",

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloze.data import tokenizers as tok
+from cloze.data.examples import Layout
 from cloze.errors import ConfigError, DataError
-from cloze.objectives.base import Layout
 from cloze.tasks import answers, encoding
 from cloze.tasks.encoding import passages, texts
 from tests.data import fakes

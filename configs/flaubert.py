@@ -1,8 +1,8 @@
 """FlauBERT-base, cased, 138M parameters: masked tokens, in French (Le et al. 2020, arXiv:1912.05372).
 
-    python train.py --config=configs/flaubert_base.py:tiny                             # minutes on two CPU cores
-    python train.py --config=configs/flaubert_base.py:data=tfds:wikipedia/20230601.fr  # 500,000 steps of 8,192 rows
-    python train.py --config=configs/flaubert_base.py --config.train.batch_size=8 --config.data.sequence_length=128
+    python train.py --config=configs/flaubert.py:tiny                             # minutes on two CPU cores
+    python train.py --config=configs/flaubert.py:data=tfds:wikipedia/20230601.fr  # 500,000 steps of 8,192 rows
+    python train.py --config=configs/flaubert.py --config.train.batch_size=8 --config.data.sequence_length=128
 
 Meant for 64 accelerators of 80 GB, computing in bfloat16.
 
@@ -20,4 +20,4 @@ from cloze.configs import encoders
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return encoders.flaubert("flaubert_base", arguments, preset="base_cased", devices=64, microbatches=4)
+    return encoders.flaubert("flaubert", arguments, preset="base_cased", devices=64, microbatches=4)

@@ -1,8 +1,8 @@
 """Mistral 7B, 7.24B parameters: the next token, seeing 4,096 back (Jiang et al. 2023, arXiv:2310.06825).
 
-    python train.py --config=configs/mistral_7b.py:tiny     # minutes on two CPU cores
-    python train.py --config=configs/mistral_7b.py:data=c4  # 2 * 10^12 tokens
-    python train.py --config=configs/mistral_7b.py --config.train.batch_size=8 --config.data.sequence_length=128
+    python train.py --config=configs/mistral.py:tiny     # minutes on two CPU cores
+    python train.py --config=configs/mistral.py:data=c4  # 2 * 10^12 tokens
+    python train.py --config=configs/mistral.py --config.train.batch_size=8 --config.data.sequence_length=128
 
 Meant for 128 accelerators of 80 GB, computing in bfloat16, parameters cut over all of them. The window of `tiny` is 32
 tokens, a quarter of its rows.
@@ -20,4 +20,4 @@ from cloze.configs import decoders
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
-    return decoders.mistral("mistral_7b", arguments, devices=128, microbatches=4)
+    return decoders.mistral("mistral", arguments, devices=128, microbatches=4)
