@@ -210,7 +210,7 @@ def test_predictions_depend_on_what_their_direction_shows(objective, corrupt):
     [
         ({"model": {"token_types": 2}}, "by 6 token types, but .* has 2: set model.family=unilm"),
         ({"objective__direction_shares": (0.5, 0.5)}, "must be four shares that sum to 1"),
-        ({"objective__direction_shares": (0.0, 0.5, 0.3, 0.2)}, "the first, on which .* must be more than 0"),
+        ({"objective__direction_shares": (0.0, 0.5, 0.3, 0.2)}, "the first, on which .* must be above 0"),
         ({"objective__direction_shares": (0.5, 0.3, 0.2, 0.1)}, "must be four shares that sum to 1"),
         ({"objective__ngram_share": 1.0}, r"objective.ngram_share=1.0 must be at least 0 and less than 1"),
         ({"objective__longest_ngram": 1}, "objective.longest_ngram=1 must be at least 2"),
