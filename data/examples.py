@@ -12,7 +12,7 @@ import numpy as np
 
 from cloze.data import artifacts
 from cloze.data.rows import Rows
-from cloze.errors import ConfigError, DataError
+from cloze.errors import DataError
 from cloze.tasks import encoding
 
 FORMAT = 2  # counted up when the same task, tokenizer and layout come to give other arrays
@@ -128,13 +128,7 @@ class Features:
         return np.diff(self.arrays["target_offsets"]) + len(self.layout.target_start)
 
     def limited(self, limit, seed):
-        """The features of the first `limit` examples of a permutation by `seed`, so that subsets are nested.
-
-        Raises:
-            ConfigError: `limit` is negative.
-        """
-        if limit < 0:
-            raise ConfigError(f"task.limit={limit} must be 0 (all examples) or more")
+        """The features of the first `limit` examples (0: of all) of a permutation by `seed`: subsets are nested."""
         if not limit or limit >= self.num_examples:
             return self
         chosen = np.random.default_rng(seed).permutation(self.num_examples)[:limit]

@@ -11,9 +11,43 @@ from cloze.data import corpus, corpus_files, examples, sources, tokenizers
 from cloze.data.batches import Batches
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.poisson import Drawing
+from cloze.data.rows import PACKINGS
 from cloze.errors import ConfigError
+from cloze.options import option
 
 TRAINING_FORMAT = 1  # counted up when the same text and settings come to give another tokenizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Section `data`."""
+
+    source: str = option(
+        "pydocs", 'pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"'
+    )
+    validation_source: str = option("", "where validation text comes from; empty: a share of the documents, by hash")
+    validation_share: float = option(
+        0.02, "share of the documents held out when validation_source is empty", least=0, below=1
+    )
+    text_field: str = option("text", "the field with the text (jsonl, tfds)")
+    tfds_dir: str = option("", "where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets")
+    cache_dir: str = option("~/.cache/cloze", "prepared corpora and trained tokenizers, shared by all runs")
+    sequence_length: int = option(
+        512, "tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row", least=1
+    )
+    target_length: int | None = option(
+        None,
+        "tokens per row of the decoder, None: as the objective computes it; of the answers of a decoder alone "
+        "(responses) at most so many, None: as many as there is room for",
+        least=1,
+    )
+    packing: str = option(
+        "windows",
+        "windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by "
+        "side",
+        choices=tuple(PACKINGS),
+    )
+    prefetch: int = option(2, "batches prepared ahead by the reading thread", least=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +210,6 @@ def _open_examples(config, tokenizer, wanted, split, tasks, multiple, report):
     for task in tasks:
         made = examples.prepare(task, tokenizer, wanted.layout, split, config.data.cache_dir, report)
         opened.append(made.limited(config.task.limit, config.seed) if split == "train" else made)
-    if config.task.largest_share < 1:
-        raise ConfigError(f"task.largest_share={config.task.largest_share} must be at least 1 example")
     weights = [min(made.num_used, config.task.largest_share) for made in opened]
     # Predictions are made row by row.
     batching = "buckets" if wanted.batching == "pack" and split != "train" else wanted.batching

@@ -12,7 +12,7 @@ def check(config) -> None:
     Raises:
         ConfigError: what is missing and how to get it.
     """
-    OBJECTIVES[config.objective.name].check_config(config)
+    config.objective.chosen.check_config(config)
 
 
 def build(config, tables, model_config) -> Objective:

@@ -113,7 +113,6 @@ class DistilledMaskedLM(MaskedLM):
     @classmethod
     def check_config(cls, config):
         """There must be a teacher. Its tokenizer is this run's, and would be missed first."""
-        super().check_config(config)
         given = config.objective.teacher
         if given and (pathlib.Path(given) / "config.json").exists():
             return

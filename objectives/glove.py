@@ -71,6 +71,6 @@ class GloVe(Objective):
 
     def loss(self, outputs, batch):
         """Term "loss": weighted squared error, a mean over pairs; the published program prints half of it."""
-        errors = jnp.square(outputs.scores - batch["targets"])
+        errors = jnp.square(outputs.heads["context"] - batch["targets"])
         pairs = jnp.sum((batch["target_weights"] > 0).astype(jnp.float32))
         return {"loss": Term(jnp.sum(errors * batch["target_weights"]), pairs, 1.0)}

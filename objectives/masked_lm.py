@@ -225,5 +225,5 @@ class MaskedLM(masking.Replacements, TokenLoss):
         terms = self.token_terms(outputs.logits, batch["targets"], batch["target_weights"], names)
         if self.pairs != "none":
             names = PAIRS[self.pairs]
-            terms |= classification_terms(outputs.nsp_logits, batch["labels"], batch["label_weights"], names)
+            terms |= classification_terms(outputs.heads["nsp"], batch["labels"], batch["label_weights"], names)
         return terms

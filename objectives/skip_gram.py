@@ -130,7 +130,7 @@ class SkipGram(Objective):
 
     def loss(self, outputs, batch):
         """Terms "loss" (nats a pair, its noise included) and "accuracy" (neighbours and noise told apart)."""
-        scores, weights = outputs.scores, batch["context_weights"]
+        scores, weights = outputs.heads["context"], batch["context_weights"]
         is_neighbour = jnp.arange(scores.shape[-1]) == 0
         losses = jax.nn.softplus(jnp.where(is_neighbour, -scores, scores))
         right = jnp.where(is_neighbour, scores > 0, scores < 0)

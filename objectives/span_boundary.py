@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from cloze.models.heads import BOUNDARY_POSITIONS
+from cloze.models.heads.sbo import BOUNDARY_POSITIONS
 from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.masked_lm import MaskedLM
 from cloze.objectives.masking import text_runs
@@ -62,6 +62,6 @@ class SpanBoundary(MaskedLM):
     def loss(self, outputs, batch):
         """The terms of `MaskedLM`, and "sbo" and "sbo_accuracy" over hidden tokens whose span has two neighbours."""
         names = ("sbo", "sbo_accuracy")
-        terms = self.token_terms(outputs.boundary_logits, batch["targets"], batch["boundary_weights"], names)
+        terms = self.token_terms(outputs.heads["sbo"], batch["targets"], batch["boundary_weights"], names)
         terms["sbo"] = terms["sbo"]._replace(coefficient=self.boundary_weight)
         return super().loss(outputs, batch) | terms

@@ -1,5 +1,6 @@
 """A trained model on a task: predictions, their scores, and those of what knows nothing of the input."""
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -103,7 +104,7 @@ def _unanswerable(task, examples):
 
 def _config(config, name, files):
     """The run's configuration, with the task in place of its own."""
-    config = config.copy_and_resolve_references()
+    config = copy.deepcopy(config)
     learned = tasks.expand(config.task.name) if config.task.name else ()
     several = len(learned) > 1
     if not files and name in learned and config.task.files:

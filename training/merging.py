@@ -1,5 +1,7 @@
 """A run as an ordinary one: what it has learned beside the model's parameters is put into them."""
 
+import copy
+
 from cloze.configs import base
 from cloze.data import tokenizers
 from cloze.models.adapted import Adapted
@@ -36,7 +38,7 @@ def merge(workdir, target, report=print):
 
 def merged_config(config, target):
     """The configuration of a merged run."""
-    merged = config.copy_and_resolve_references()
+    merged = copy.deepcopy(config)
     defaults = base.get_base()
     merged.name = target.name
     merged.model.update(methods.added(config))

@@ -137,8 +137,6 @@ def test_errors_name_the_cause():
         batches([Numbers(5), Numbers(5)], [1.0, 0.0])
     with pytest.raises(ConfigError, match="a weight for each source"):
         batches([Numbers(5)], [1.0, 1.0])
-    with pytest.raises(ConfigError, match="train.batch_size"):
-        batches([Numbers(5)], batch_size=0)
     with pytest.raises(ValueError, match="places"):
         batches([Numbers(5)]).batches(0, [8])
 
@@ -208,8 +206,3 @@ def test_closing_stops_the_thread_and_wakes_a_waiting_reader(waiting):
     with pytest.raises(RuntimeError, match="closed"):
         results.next()
     results.close()
-
-
-def test_prefetcher_needs_room_for_a_batch():
-    with pytest.raises(ConfigError, match="data.prefetch"):
-        Prefetcher(str, 0, depth=0)

@@ -69,8 +69,6 @@ def test_subsets_are_nested_and_keep_all_windows_of_an_example():
     assert all({2 * (f // 2), 2 * (f // 2) + 1} <= part for part in parts for f in part)
     assert whole.limited(5, seed=8).used.tolist() != whole.limited(5, seed=7).used.tolist()
     assert whole.limited(5, seed=7).num_used == 5 and len(whole.limited(0, seed=7).used) == 40
-    with pytest.raises(ConfigError, match="task.limit=-1"):
-        whole.limited(-1, seed=7)
 
 
 def test_the_most_frequent_class_is_known_of_the_labels_that_are():
@@ -109,7 +107,5 @@ def test_a_run_sees_what_its_task_holds(tmp_path):
 def test_what_does_not_go_together_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="only texts can be mixed"):
         opened(tmp_path, [Numbers([1]), Numbers([1], "more")])
-    with pytest.raises(ConfigError, match="task.largest_share=0"):
-        opened(tmp_path, [Numbers([1])], largest_share=0)
     with pytest.raises(DataError, match="has no train examples"):
         prepared([], tmp_path)

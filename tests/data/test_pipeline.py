@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from cloze.configs.base import get_base
+from cloze.configs import base
 from cloze.data import pipeline
 from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
 from cloze.data.pairs import Pairs
 from cloze.data.rows import Documents, FullSentences, Windows
+from cloze.errors import ConfigError
 
 SENTENCES = [
     "The visit of Marie Curie to Paris was on 3 March 1920.",
@@ -25,7 +26,7 @@ def config(tmp_path_factory):
     for number in range(20):
         text = " ".join(SENTENCES[k % 3] for k in range(12))
         (directory / f"{number}.txt").write_text(f"{text} So much for {number}.")
-    c = get_base()
+    c = base.get_base()
     c.data.source, c.data.cache_dir, c.data.validation_share = f"text:{directory}/*.txt", str(directory / "cache"), 0.2
     c.tokenizer.vocab_size, c.train.batch_size = 200, 4
     return c
@@ -74,3 +75,27 @@ def test_the_fingerprint_covers_what_is_set(config, tokenizer):
 @pytest.mark.parametrize("kind", [Windows, FullSentences, Documents, Pairs])
 def test_only_who_asks_gets_flags(config, tokenizer, kind):
     assert "flags" not in opened(config, tokenizer, kind=kind)(0)
+
+
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("data.packing", "rows", "is not one of windows, sentences, documents"),
+        ("data.prefetch", 0, "must be at least 1"),
+        ("data.validation_share", 1.0, "must be at least 0 and less than 1"),
+        ("data.target_length", 0, "must be at least 1"),
+        ("tokenizer.kind", "wordpeice", "did you mean 'wordpiece'"),
+        ("tokenizer.sentinels", -1, "must be at least 0"),
+        ("task.kind", "clas", "did you mean 'class'"),
+        ("task.batching", "rows", "is not one of pad, buckets, pack"),
+        ("task.limit", -1, "must be at least 0"),
+        ("task.largest_share", 0, "must be at least 1"),
+        ("task.stride", 0, "must be at least 1"),
+    ],
+)
+def test_values_outside_what_is_declared_are_refused(option, value, message):
+    config, (section, name) = base.get_base(), option.split(".")
+    base.check(config)
+    config[section][name] = value
+    with pytest.raises(ConfigError, match=f"{option}=.*{message}"):
+        base.check(config)

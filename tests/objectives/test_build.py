@@ -40,7 +40,6 @@ BAD = [
     ("masked_lm", {"objective__pairs": "next_sentence", "model": {"token_types": 1}}, "needs two token types"),
     ("masked_lm", {"model": {"positions": "transformer_xl"}}, "XLNet predicts with its query stream"),
     ("causal_lm", {"data__sequence_length": 513}, "model.max_positions=513"),
-    ("causal_lm", {"data__packing": "rows"}, "windows, sentences, documents"),
     ("causal_lm", {"data__packing": "documents", "model": {"prompt_length": 4}}, "prompt .* set data.packing=windows"),
     ("causal_lm", {"data__sequence_length": 0}, "at least 1"),
     (
