@@ -162,13 +162,13 @@ def with_features(experiment, state, fresh, report):
     Raises:
         ConfigError: features are to be fitted but not kept.
     """
-    f = experiment.config.finetune
+    method = methods.of(experiment.config)
     if len(experiment.stages) > 1:
         return experiment, state
     reason = _hindrance(experiment)
-    if reason and (f.feature_norm == "standard" or f.feature_size):
+    if reason and (method.feature_norm == "standard" or method.feature_size):
         raise ConfigError(f"finetune.feature_norm and feature_size are fitted on kept features, but {reason}")
-    if reason and f.method == "linear_probe":
+    if reason and "cache_features" in experiment.config.finetune:
         report(f"Features are not kept: {reason}")
     if reason:
         return experiment, state
@@ -191,7 +191,7 @@ def _hindrance(experiment):
         for name, depth in methods.depths(experiment.shapes).items()
         if np.any(experiment.split.mask[name] & (np.atleast_1d(depth) > 0))
     ]
-    if not config.finetune.cache_features:
+    if not methods.of(config).cache_features:
         return "finetune.cache_features=False"
     if below:
         return f"{below[0]} trains (finetune.also)"
@@ -254,11 +254,11 @@ def _name(params, model_config, data):
 
 def _fitted(experiment, state, source):
     """The state with the transform of features that is fitted on those of the training examples."""
-    f, width = experiment.config.finetune, source.features.shape[-1]
+    method, width = methods.of(experiment.config), source.features.shape[-1]
     weights = source.choice_weights
     wide = np.asarray(source.features if weights is None else source.features[weights > 0]).reshape(-1, width)
     flat = names.flatten(state.frozen)
-    for name, array in fit(wide, f.feature_norm, f.feature_size).items():
+    for name, array in fit(wide, method.feature_norm, method.feature_size).items():
         name = f"feature_transform/{name}"
         flat[name] = jax.device_put(array, flat[name].sharding)
     return state.replace(frozen=names.unflatten(flat))
