@@ -71,7 +71,7 @@ class Experiment:
         """The rows of a step, on the devices."""
         size = batches.size(step)
         places = meshes.my_rows(self.row_sharding, size)
-        return meshes.to_devices(batches(step, places), places, size, self.row_sharding)
+        return meshes.to_devices(batches.batches(step, places), self.row_sharding)
 
     def at_stage(self, number):
         """The experiment in another stage."""
