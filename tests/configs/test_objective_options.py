@@ -74,6 +74,5 @@ def test_flags_come_in_any_order(arguments):
 def test_a_base_of_the_same_choices_differs_in_what_was_set():
     config = base.get_base()
     config.objective.update(mean_span=5.0, name="span_corruption")
-
     like = base.to_dict(base.like(config))["objective"]
     assert {k: v for k, v in base.to_dict(config)["objective"].items() if like[k] != v} == {"mean_span": 5.0}
