@@ -11,7 +11,7 @@ import warnings
 from absl import flags
 
 from cloze.errors import ConfigError, UserError
-from cloze.options import suggest
+from cloze.options import choosing, suggest
 
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert")
@@ -70,7 +70,8 @@ def _parse(required):
         _exit(0)
     sys.argv[1:] = [_with_own_config(argument) for argument in sys.argv[1:]]
     try:
-        rest = FLAGS(sys.argv)
+        with choosing():
+            rest = FLAGS(sys.argv)
     except flags.Error as error:
         raise ConfigError(f"{error} (see --help)") from None
     except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError, OSError) as error:

@@ -170,6 +170,21 @@ class Choice(ml_collections.ConfigDict):
         rebuild, arguments = self.__reduce__()
         return rebuild(*arguments)
 
+    def __deepcopy__(self, memo):
+        return self.copy_and_resolve_references()
+
+    def update(self, *other, **values):
+        """As of any ConfigDict, the key before the options that it brings, in whatever order they are given."""
+        given = {**dict(*other), **values}
+        if self._key in given:
+            self[self._key] = given.pop(self._key)
+        super().update(given)
+
+    @property
+    def key(self) -> str:
+        """The key whose value chooses the class."""
+        return self._key
+
     @property
     def chosen(self) -> type:
         """The class whose options these are."""
@@ -184,14 +199,14 @@ class Choice(ml_collections.ConfigDict):
             raise ConfigError(self._unknown(key))
 
     def __getitem__(self, key):
-        if self._lenient and key not in self and (owners := self._owners(key)):
-            return defaults(owners[0])[key]
+        if self._lenient and key not in self:  # the set value is refused where no class has it
+            return next((defaults(cls)[key] for cls in self._owners(key)), None)
         return super().__getitem__(key)
 
     def get_type(self, key):
         """As of any ConfigDict."""
-        if self._lenient and key not in self and (owners := self._owners(key)):
-            return kind(owners[0], key)
+        if self._lenient and key not in self:
+            return next((kind(cls, key) for cls in self._owners(key)), object)
         return super().get_type(key)
 
     def _owners(self, key):

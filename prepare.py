@@ -19,7 +19,6 @@ def main():
     from cloze.training import build, methods, resolve
 
     config = resolve.resolve(CONFIG.value)
-    build.check_options(config)
     methods.check(config)
     objectives.check(config)
     tokenizer = resolve.open_tokenizer(config)

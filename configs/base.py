@@ -16,14 +16,15 @@ import ml_collections
 from ml_collections import config_dict
 
 from cloze import options
+from cloze.data.pipeline import DataOptions
+from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
 from cloze.models.config import Execution, ModelConfig
 from cloze.options import suggest
-
-NEW_HEAD = r"(pooler|classifier|tagger|span_head)/.*"  # heads of tasks; those over the vocabulary come from pretraining
-NEW_OUTPUT = r"(classifier|tagger|span_head)/.*"  # their last layers
-NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
-
+from cloze.parallel.mesh import MeshOptions
+from cloze.tasks.base import TaskOptions
+from cloze.training.optimizers.base import OPTIMIZERS
+from cloze.training.settings import CheckpointOptions, InitOptions, RunOptions, TrainOptions
 
 METHODS = (  # strategies of finetuning, see training/methods.py
     "full", "linear_probe", "freeze", "last_layers", "gradual", "lp_ft", "bitfit", "lora", "adapters", "prefix",
@@ -142,67 +143,6 @@ def _objective():
     return c
 
 
-def _tokenizer():
-    c = ml_collections.ConfigDict()
-    c.kind = "wordpiece"  # wordpiece, byte_bpe, bpe (GPT-1), word, unigram, sentencepiece_bpe
-    c.vocab_size = 30522  # ids at most, special tokens and sentinels included; small text supports fewer
-    c.path = ""  # an existing tokenizer.json, or a sentencepiece .model; empty: train on the config's text
-    c.lowercase = True  # fold case and strip accents (wordpiece, bpe, word)
-    # byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>; unigram and sentencepiece_bpe
-    # have [CLS], [SEP] and [MASK] as well (ALBERT, XLNet)
-    c.mask_token = False
-    c.sentinels = 0  # sentinel tokens added after the learned pieces (T5: 100)
-    c.training_bytes = 20_000_000  # text read to train a tokenizer, at most
-    return c
-
-
-def _data():
-    c = ml_collections.ConfigDict()
-    c.source = "pydocs"  # pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"
-    c.validation_source = ""  # where validation text comes from; empty: a share of the documents, by hash
-    c.validation_share = 0.02  # share of the documents held out when validation_source is empty
-    c.text_field = "text"  # the field with the text (jsonl, tfds)
-    c.tfds_dir = ""  # where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
-    c.cache_dir = "~/.cache/cloze"  # prepared corpora and trained tokenizers, shared by all runs
-    # Tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row
-    c.sequence_length = 512
-    # Tokens per row of the decoder, None: as the objective computes it; of the answers of a decoder alone (responses)
-    # at most so many, None: as many as there is room for
-    c.target_length = optional(int)
-    # windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by side
-    c.packing = "windows"
-    c.prefetch = 2  # batches prepared ahead by the reading thread
-    return c
-
-
-def _task():
-    c = ml_collections.ConfigDict()
-    # Labelled examples for an objective that reads them (tasks/), or several of them that are mixed: "sst2,mnli", which
-    # only text to text can (responses); empty: none
-    c.name = ""
-    c.files = ""  # folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets
-    # What is learned of an example: class, regression, tag, span, choice or text; empty: as the task says. A task of
-    # classes can be read as text, with words for labels (T5)
-    c.kind = ""
-    c.labels = ()  # names of the classes or tags, in the order of the head's scores; filled in from the task
-    c.limit = 0  # labelled training examples that are used, drawn by `seed`; 0: all
-    # How texts of different lengths make a batch, which has the same examples in any case: pad (to
-    # data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)
-    c.batching = "buckets"
-    c.markers = False  # decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, not the one that ends them
-    c.both_orders = False  # pairs are read in both orders, whose states are added (GPT-1's similarity)
-    c.stride = 128  # tokens by which the windows over a long context move on (span)
-    c.max_question = 64  # tokens of a question at most (span)
-    c.max_answer = 30  # tokens of an answer at most (span)
-    c.n_best = 20  # starts and ends of answers that are combined (span)
-    c.null_threshold = 0.0  # no answer is given where its score exceeds the best answer's by more than this (span)
-    # text: a single task whose examples are texts also has words in front that ask for it, "summarize: ..." (T5); tasks
-    # of other kinds and tasks that are mixed always have them
-    c.instructions = False
-    c.largest_share = 2**16  # examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)
-    return c
-
-
 def _finetune():
     c = ml_collections.ConfigDict()
     # What trains of a model that comes from elsewhere (training/methods.py): full (what `trainable` says), linear_probe
@@ -245,83 +185,49 @@ def _finetune():
     return c
 
 
-def _train():
-    c = ml_collections.ConfigDict()
-    c.steps = duration(100_000)  # length of the run
-    c.batch_size = 256  # rows per step, over all devices
-    c.microbatches = 1  # parts that a step's batch is cut into; gradients are summed
-    c.log_every = duration(50)  # metrics to the log
-    c.eval_every = duration(1_000)  # validation
-    c.eval_batches = 20  # validation batches at most
-    c.dropout_generator = "threefry2x32"  # random bits for dropout: threefry2x32, rbg or unsafe_rbg (fastest)
-    c.compile_cache = "~/.cache/cloze/compiled"  # compiled programs kept between runs; empty: nowhere
-    return c
-
-
-def _optimizer():
-    c = ml_collections.ConfigDict()
-    c.name = "adamw"  # adamw, adam_no_bias_correction (BERT), adafactor, adagrad, lamb, lion, muon
-    # adagrad has no betas; adafactor takes none of beta1, beta2, epsilon: decay 1 - step ** -0.8, updates clipped at 1.
-    c.learning_rate = 1e-4  # peak
-    # After warm-up: linear, cosine, inverse_sqrt or constant; slanted_triangular rises over warmup_steps and falls
-    # linearly to final_fraction (ULMFiT: 1/32)
-    c.schedule = "linear"
-    c.warmup_steps = duration(10_000)  # linear from 0; for inverse_sqrt: constant until here, as T5
-    c.decay_steps = optional(object)  # duration over which the schedule falls, warm-up included; None: train.steps.
-    # Set it, and train.steps only says where a run stops: a shorter run is the beginning of the longer one.
-    # The schedule ends at this fraction of the peak (linear, cosine), or also begins there (slanted_triangular)
-    c.final_fraction = 0.0
-    c.beta1 = 0.9  # decay of the first moment
-    c.beta2 = 0.999  # decay of the second moment
-    c.epsilon = 1e-6  # added to the root of the second moment
-    c.weight_decay = 0.01  # decoupled, times the learning rate
-    c.decay_rules = ((NO_DECAY, False), (r".*", True))  # which parameters decay: (pattern, yes or no)
-    # Factors on the learning rate: ordered rules (pattern, factor), times layer_decay for each layer below the head
-    c.multipliers = ((r".*", 1.0),)
-    c.layer_decay = 1.0  # ELECTRA: 0.8; ULMFiT: 1 / 2.6
-    c.clip_norm = 1.0  # gradients are scaled to this global norm at most; 0: never
-    c.scale_by_parameter = True  # adafactor: updates are in proportion to the size of their parameter
-    c.muon_momentum = 0.95  # momentum of muon's matrices; all else runs adamw with the settings above
-    return c
+SECTIONS = {  # {section: the class that declares its options}
+    "tokenizer": TokenizerOptions,
+    "data": DataOptions,
+    "task": TaskOptions,
+    "train": TrainOptions,
+    "init": InitOptions,
+    "checkpoint": CheckpointOptions,
+    "mesh": MeshOptions,
+}
 
 
 def get_base():
     """The configuration with every option at its default."""
-    c = ml_collections.ConfigDict()
-    c.name = "base"  # the experiment's name; names the default workdir
-    c.seed = 0  # decides initial parameters, order of the data, masks and dropout
-    c.devices = 1  # devices the experiment is meant for; only checked by tests and planning
-    c.model = _model()
-    c.objective = _objective()
-    c.tokenizer = _tokenizer()
-    c.data = _data()
-    c.task = _task()
-    c.finetune = _finetune()
-    c.train = _train()
-    c.optimizer = _optimizer()
-    c.trainable = ((r".*", True),)  # ordered rules (pattern over parameter names, trains or not)
-
-    c.init = ml_collections.ConfigDict()
-    # Workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: all are initialised
-    c.init.checkpoint = ""
-    # The tokenizer, and all options of `model` that are at their defaults, are those of init.checkpoint; False again
-    # once they are filled in
-    c.init.inherit = False
-    c.init.parameters = True  # False: what is inherited is the shape alone, and all parameters are initialised
-    # Ordered rules (pattern over this model's names, name in that run or None for "not from there"); r"\1" is the
-    # pattern's first group. What that run does not have is initialised.
-    c.init.rules = ((r"(.*)", r"\1"),)
-
-    c.checkpoint = ml_collections.ConfigDict()
-    c.checkpoint.every = duration(1_000)  # steps between checkpoints; the last step is always saved
-    c.checkpoint.keep = 2  # newest checkpoints kept
-
-    c.mesh = ml_collections.ConfigDict()  # devices along each axis; -1 takes what is left
-    c.mesh.data = -1  # copies of the model, each with its own rows
-    c.mesh.fsdp = 1  # parameters and rows are both cut along this axis
-    c.mesh.tensor = 1  # heads, feed-forward and vocabulary are cut along this axis
-    c.mesh.sequence = 1  # positions within a row are cut along this axis
+    c = options.section(RunOptions)
+    with c.unlocked():
+        c.model = _model()
+        c.objective = _objective()
+        c.finetune = _finetune()
+        c.optimizer = options.Choice("name", "optimizer", OPTIMIZERS, "adamw")
+        for name, cls in SECTIONS.items():
+            c[name] = options.section(cls)
     return c
+
+
+def declarations(config):
+    """[(section, the class that declares its options, the section of this configuration)]; "": what is at the top."""
+    found = [("", RunOptions, config)]
+    for name, section in config.items():
+        if isinstance(section, options.Choice):
+            found.append((name, section.chosen, section))
+        elif name in SECTIONS:
+            found.append((name, SECTIONS[name], section))
+    return found
+
+
+def check(config):
+    """Refuses values outside what the options declare; what depends on a model or on data is checked where it is known.
+
+    Raises:
+        ConfigError: names the option, its value, and what it may be.
+    """
+    for name, cls, section in declarations(config):
+        options.check(cls, section, name)
 
 
 PUBLIC_DATA = {  # words for data=..., each a source string
@@ -424,18 +330,11 @@ def to_dict(config):
 def load(path):
     """The configuration that a run saved as config.json."""
 
-    def fill(section, values):
-        for key, value in values.items():
-            if isinstance(value, dict):
-                fill(section[key], value)
-            else:
-                section[key] = _tuples(value) if isinstance(value, list) else value
-
     try:
         with open(path) as file:
             values = json.load(file)
         config = get_base()
-        fill(config, values)
+        config.update(_tuples(values))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; is it the directory of a run?") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -444,6 +343,7 @@ def load(path):
 
 
 def _tuples(value):
+    """JSON's lists, at any depth, as tuples."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -6,6 +6,7 @@ of labelled examples that are used.
 """
 
 from cloze.configs import base
+from cloze.models.heads import label_pattern
 
 # Rates for models of published sizes, and for small ones as `tiny` experiments pretrain. Full: Devlin et al. 2019,
 # appendix A.3; LoRA: Hu et al. 2022, table 11; adapters: Houlsby et al. 2019, section 3.1; prompts: Lester et al. 2021,
@@ -48,7 +49,7 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
     c.task.name = options["task"]
     c.task.limit = base.whole_number("limit", options["limit"])
     # What an earlier task has left in the last layer is of other labels.
-    c.init.update(inherit=True, rules=((base.NEW_OUTPUT, None), *c.init.rules))
+    c.init.update(inherit=True, rules=((label_pattern(last=True), None), *c.init.rules))
     c.objective.update(name=objective, pairs="none")
     c.finetune.method = method
     c.data.sequence_length = 128
@@ -97,6 +98,6 @@ def _settle(c, method, tiny):
     if method == "prompt" and not tiny:  # Lester et al. 2021, section 3: Adafactor without parameter scaling
         c.optimizer.update(
             name="adafactor", scale_by_parameter=False, schedule="constant", warmup_steps=0, weight_decay=1e-5,
-            clip_norm=0.0, multipliers=((base.NEW_OUTPUT, 3e-3), (r".*", 1.0)),
+            clip_norm=0.0, multipliers=((label_pattern(last=True), 3e-3), (r".*", 1.0)),
         )  # fmt: skip
         c.finetune.prompt_length = 100

@@ -39,8 +39,6 @@ class Batches:
 
     def __init__(self, sources, weights, *, seed, batch_size, shuffle):
         self._order = Order([source.num_rows for source in sources], weights, seed=seed, shuffle=shuffle)
-        if batch_size < 1:
-            raise ConfigError(f"train.batch_size must be at least 1, got {batch_size}")
         _check_alike(sources)
         self._sources, self._batch_size = list(sources), batch_size
         self.steps_per_epoch = self._order.epoch / batch_size
@@ -183,14 +181,9 @@ class Prefetcher:
     """Computes `function(step)` for successive steps on one thread, at most `depth` results ahead.
 
     `next()` returns the results in order and raises what the function raised. Use as a context manager, or `close()`.
-
-    Raises:
-        ConfigError: `depth` is less than 1.
     """
 
     def __init__(self, function, first_step, depth):
-        if depth < 1:
-            raise ConfigError(f"data.prefetch must be at least 1, got {depth}")
         self._function, self._first_step = function, first_step
         self._room = threading.Semaphore(depth)
         self._results = queue.SimpleQueue()

@@ -4,6 +4,7 @@ The counts of a split are kept in the cache beside the corpora. All pairs of wor
 memory while they are counted.
 """
 
+import dataclasses
 import hashlib
 import json
 
@@ -11,54 +12,75 @@ import numpy as np
 import scipy.sparse
 
 from cloze.data import artifacts
+from cloze.data.rows import TextRows
 from cloze.errors import DataError
 
 FORMAT = 2  # counted up when the same corpus comes to give other counts
 CHUNK = 1 << 20  # tokens counted at once
 
 
-class Cooccurrences:
-    """Rows of `length` pairs of words, in an order drawn once; see `count` for `window` and `excluded`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cooccurrences(TextRows):
+    """Rows of `length` pairs of words, in an order drawn once.
 
     `rows(indices [n], epochs [n])` gives `tokens` and `contexts` int32 and `counts` f32, all [n, length]; the last row
     is filled up with counts of 0.
 
-    Raises:
-        DataError: no two words stand together.
+    Attributes:
+        window, excluded: see `count`.
     """
 
-    def __init__(self, split, length, window, excluded, report):
+    kind = "cooccurrences"
+    window: int
+    excluded: tuple[int, ...] = ()
+
+    def plan(self, split, *, seed=0, report=print):
+        """As of all rows of text.
+
+        Raises:
+            DataError: no two words stand together.
+        """
+        del seed
+        return CooccurrenceRows(self, split, report)
+
+
+class CooccurrenceRows:
+    """The row source of `Cooccurrences`."""
+
+    def __init__(self, spec, split, report):
+        self.split, self._length = split, spec.length
+        window, excluded = spec.window, spec.excluded
         name = [FORMAT, split.directory.name, split.name, window, list(excluded)]
         digest = hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32]
         target = split.directory.parent.parent / "cooccurrences" / digest
 
         def make():
-            report(f"counting words that stand up to {window} places apart in the {split.name} split of {split.source}")
+            report(f"counting words that stand up to {window} tokens apart in the {split.name} split of {split.source}")
             return count(split, window, excluded), {}
 
         self._pairs, _ = artifacts.prepare(target, make, report)
-        self._length, pairs = length, len(self._pairs["counts"])
+        pairs = len(self._pairs["counts"])
         if not pairs:
             raise DataError(
                 f"the {split.name} split of {split.source} has no two words in one document: give longer documents"
             )
-        self.num_rows = -(-pairs // length)
+        self.num_rows = -(-pairs // spec.length)
 
     def rows(self, indices, epochs):
-        places = np.asarray(indices, np.int64)[:, None] * self._length + np.arange(self._length)
-        there = places < len(self._pairs["counts"])
-        places = np.where(there, places, 0)
-        found = {name: np.where(there, array[places], 0).astype(array.dtype) for name, array in self._pairs.items()}
-        return found | {"row_id": np.asarray(indices, np.int32), "epoch": np.asarray(epochs, np.int32)}
+        numbers = np.asarray(indices, np.int64)[:, None] * self._length + np.arange(self._length)
+        present = numbers < len(self._pairs["counts"])
+        numbers = np.where(present, numbers, 0)
+        pairs = {name: np.where(present, array[numbers], 0).astype(array.dtype) for name, array in self._pairs.items()}
+        return pairs | {"row_id": np.asarray(indices, np.int32), "epoch": np.asarray(epochs, np.int32)}
 
 
 def count(split, window, excluded=()):
-    """Counts pairs of one document: two words d <= window places apart add 1/d to either order of the two.
+    """Counts pairs of one document: two words d <= window tokens apart add 1/d to either order of the two.
 
     Args:
         split: a `data.corpus.Split`.
-        window: places to either side.
-        excluded: ids that are no words: they are not counted, but keep their places between words.
+        window: tokens to either side.
+        excluded: ids that are no words: they are not counted, but keep their positions between words.
 
     Returns:
         {"tokens", "contexts": int32 [n], "counts": f32 [n]}, each pair once, in an order that a fixed seed draws.

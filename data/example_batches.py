@@ -17,7 +17,6 @@ from cloze.data.batches import Order
 from cloze.data.example_rows import fill
 from cloze.errors import ConfigError
 
-BATCHINGS = ("pad", "buckets", "pack")
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # of the longest row, that buckets have: each is a program to compile
 _PACKED_SIZES = 8  # numbers of rows that packed batches have at most, likewise
 
@@ -53,7 +52,7 @@ class ExampleBatches:
     Args:
         sources: data.examples.Features of each task, all of one layout.
         weights: shares of the examples that come from each task.
-        batching: one of BATCHINGS.
+        batching: "pad", "buckets" or "pack".
         length: tokens of a row at most.
         pad: id that fills rows up.
         seed: decides the order.
@@ -70,12 +69,10 @@ class ExampleBatches:
         slots: examples that a packed row may hold: as many of the shortest as fit. 1 where rows are not packed.
 
     Raises:
-        ConfigError: an unknown batching, or packing of examples that have several texts.
+        ConfigError: packing of examples that have several texts.
     """
 
     def __init__(self, sources, weights, *, batching, length, pad, seed, batch_size, multiple, shuffle, drawing=None):
-        if batching not in BATCHINGS:
-            raise ConfigError(f"task.batching={batching!r} is not one of {', '.join(BATCHINGS)}")
         self.layout, self.texts = sources[0].layout, max(source.texts for source in sources)
         if batching == "pack" and self.texts > 1:
             raise ConfigError(

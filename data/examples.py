@@ -11,10 +11,68 @@ import pathlib
 import numpy as np
 
 from cloze.data import artifacts
-from cloze.errors import ConfigError, DataError
+from cloze.data.rows import Rows
+from cloze.errors import DataError
 from cloze.tasks import encoding
 
 FORMAT = 2  # counted up when the same task, tokenizer and layout come to give other arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a labelled example becomes tokens; what it is made of is in tasks.base.
+
+    Attributes:
+        kind: class, regression, tag, span, choice or text.
+        architecture: of the model.
+        length: tokens of a text at most, these special ones included.
+        start: ids before the first text.
+        separator: ids between two texts.
+        end: ids behind the last; of targets, too.
+        pool: place that classifiers of whole texts read: "first" or "last" token; "all": they read every place.
+        types: whether tokens of a second text have type 1.
+        both_orders: pairs are read in both orders.
+        stride, max_question: of windows over long contexts, in tokens (span).
+        target_length: tokens of an answer at most (text); of decoders 0: as many as the row has room for.
+        loss_on_inputs: decoders predict prompts, too (text).
+        target_start: ids before an answer, which count to neither its tokens nor `target_length` (text,
+            encoder-decoders).
+        decoder_start: id that the decoder of an encoder-decoder reads first.
+        full_prefix: the tokens of a decoder's prompt see each other in both directions (text).
+        cut_left: prompts that are too long lose their beginning, not their end, as what is continued is that (text).
+    """
+
+    kind: str
+    architecture: str
+    length: int
+    start: tuple[int, ...] = ()
+    separator: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    pool: str = "first"
+    types: bool = False
+    both_orders: bool = False
+    stride: int = 128
+    max_question: int = 64
+    target_length: int = 0
+    loss_on_inputs: bool = False
+    target_start: tuple[int, ...] = ()
+    decoder_start: int = 0
+    full_prefix: bool = False
+    cut_left: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Examples(Rows):
+    """The labelled examples of a task; `data.example_rows.fill` says what their rows hold.
+
+    Attributes:
+        layout: how examples become tokens.
+        batching: how examples of different lengths make a batch: pad, buckets or pack.
+    """
+
+    kind = "examples"
+    layout: Layout
+    batching: str = "buckets"
 
 
 class Features:
@@ -23,7 +81,7 @@ class Features:
     Attributes:
         name: fingerprint of the prepared arrays.
         directory: where they are kept; None: nowhere.
-        layout: objectives.base.Layout, how they were made.
+        layout: Layout, how they were made.
         labels: names of the labels.
         arrays: {name: array}, see `tasks.encoding.encode`.
         num_examples: examples that they were made of.
@@ -70,13 +128,7 @@ class Features:
         return np.diff(self.arrays["target_offsets"]) + len(self.layout.target_start)
 
     def limited(self, limit, seed):
-        """The features of the first `limit` examples of a permutation by `seed`, so that subsets are nested.
-
-        Raises:
-            ConfigError: `limit` is negative.
-        """
-        if limit < 0:
-            raise ConfigError(f"task.limit={limit} must be 0 (all examples) or more")
+        """The features of the first `limit` examples (0: of all) of a permutation by `seed`: subsets are nested."""
         if not limit or limit >= self.num_examples:
             return self
         chosen = np.random.default_rng(seed).permutation(self.num_examples)[:limit]
@@ -91,7 +143,7 @@ def prepare(task, tokenizer, layout, split, cache_dir, report):
     Args:
         task: tasks.Task.
         tokenizer: data.tokenizers.Tokenizer.
-        layout: objectives.base.Layout.
+        layout: Layout.
         split: one of tasks.base.SPLITS.
         cache_dir: root of the cache.
         report: called with progress messages.

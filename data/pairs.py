@@ -2,18 +2,21 @@
 
 import array
 import bisect
+import dataclasses
 import functools
 import random
 
 import numpy as np
 
 from cloze.data.corpus import ranges
+from cloze.data.rows import TextRows
 from cloze.errors import ConfigError, DataError
 
 _COLUMNS = 5  # of a plan: A start, A stop, B start, B stop, label
 
 
-class Pairs:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pairs(TextRows):
     """Rows `[CLS] A [SEP] B [SEP]`, where B follows A in a document or does not.
 
     Sentences of a document are gathered into chunks of `length - 3` tokens (Devlin et al. 2019, appendix A.2, and the
@@ -37,24 +40,44 @@ class Pairs:
     `rows(indices [n], epochs [n])` gives int32 [n, length]: `tokens`; `segments`, 1 and on padding 0; `token_types`,
     0 for `[CLS] A [SEP]` and padding, 1 for `B [SEP]`; and `labels` int32 [n].
 
-    Raises:
-        ConfigError: no single [CLS] and [SEP] are given, or `length` leaves no room for two tokens.
-        DataError: the split gives no pair.
+    Attributes:
+        start, end: ([CLS],) and ([SEP],).
+        short_pair_rate, swapped, random_rate, two_sentences: as above.
     """
 
-    def __init__(self, split, length, start, end, pad=0, *, short_pair_rate, swapped, random_rate, two_sentences, seed):
-        if len(start) != 1 or len(end) != 1:
+    kind = "pairs"
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    short_pair_rate: float = 0.0
+    swapped: bool = False
+    random_rate: float = 0.5
+    two_sentences: bool = False
+
+    def plan(self, split, *, seed=0, report=print):
+        """As of all rows of text.
+
+        Raises:
+            ConfigError: no single [CLS] and [SEP] are given, or `length` leaves no room for two tokens.
+            DataError: the split gives no pair.
+        """
+        del report
+        return PairRows(self, split, seed)
+
+
+class PairRows:
+    """The row source of `Pairs`."""
+
+    def __init__(self, spec, split, seed):
+        if len(spec.start) != 1 or len(spec.end) != 1:
             raise ConfigError("sentence pairs need a tokenizer with [CLS] and [SEP]: set tokenizer.kind to wordpiece")
-        if length < 5:
+        if spec.length < 5:
             raise ConfigError(
-                f"rows of {length} tokens have no room for a pair: raise data.sequence_length to 5 or more"
+                f"rows of {spec.length} tokens have no room for a pair: raise data.sequence_length to 5 or more"
             )
-        self._split, self._length, self._pad = split, length, pad
-        (self._cls,), (self._sep,) = start, end
-        self._seed, self._swapped, self._short_pair_rate = seed, swapped, short_pair_rate
-        self._random_rate = 0.5 if swapped else random_rate
-        self._two_sentences = swapped or two_sentences
-        elsewhere = not swapped and (random_rate > 0 or not two_sentences)
+        self.spec, self.split, self._seed = spec, split, seed
+        self._random_rate = 0.5 if spec.swapped else spec.random_rate
+        self._two_sentences = spec.swapped or spec.two_sentences
+        elsewhere = not spec.swapped and (spec.random_rate > 0 or not spec.two_sentences)
         if elsewhere and split.num_documents < 2:
             raise DataError(
                 f"the {split.name} split of {split.source} is one document, but next sentence prediction takes "
@@ -80,21 +103,22 @@ class Pairs:
             plan[chosen] = self._rows_of_epoch(epoch)[indices[chosen]]
         n, (a_start, a_stop, b_start, b_stop, labels) = len(plan), plan.T
         a_size, b_size = a_stop - a_start, b_stop - b_start
-        row = np.arange(n) * self._length
+        length = self.spec.length
+        row = np.arange(n) * length
         a_row, b_row = row + 1, row + a_size + 2  # where the tokens of A and B begin
 
-        tokens = np.full(n * self._length, self._pad, np.int32)
-        segments, token_types = np.zeros((2, n * self._length), np.int32)
-        tokens[row] = self._cls
-        tokens[a_row + a_size] = tokens[b_row + b_size] = self._sep
+        tokens = np.full(n * length, self.spec.pad, np.int32)
+        segments, token_types = np.zeros((2, n * length), np.int32)
+        tokens[row] = self.spec.start[0]
+        tokens[a_row + a_size] = tokens[b_row + b_size] = self.spec.end[0]
         both = np.concatenate([a_start, b_start]), np.concatenate([a_stop, b_stop])
         sizes = np.concatenate([a_size, b_size])
-        tokens[ranges(np.concatenate([a_row, b_row]), sizes)] = self._split.gather(*both)[0]
+        tokens[ranges(np.concatenate([a_row, b_row]), sizes)] = self.split.gather(*both)[0]
         segments[ranges(row, a_size + b_size + 3)] = 1
         token_types[ranges(b_row, b_size + 1)] = 1
         arrays = {"tokens": tokens, "segments": segments, "token_types": token_types}
         numbers = {"labels": labels, "row_id": indices, "epoch": epochs}
-        return {k: v.reshape(n, self._length) for k, v in arrays.items()} | {
+        return {k: v.reshape(n, length) for k, v in arrays.items()} | {
             k: v.astype(np.int32) for k, v in numbers.items()
         }
 
@@ -112,9 +136,9 @@ class Pairs:
 
     def _plan(self, rng):
         """Pairs all documents: int64 [pairs, 5]. Offsets only; the text is read when a row is."""
-        plan, longest = array.array("q"), self._length - 3
+        plan, longest = array.array("q"), self.spec.length - 3
         for document in range(len(self._documents) - 1):
-            target = rng.randint(2, longest) if rng.random() < self._short_pair_rate else longest
+            target = rng.randint(2, longest) if rng.random() < self.spec.short_pair_rate else longest
             self._pair_document(document, target, rng, plan)
         return np.frombuffer(plan, np.int64).reshape(-1, _COLUMNS)
 
@@ -133,14 +157,14 @@ class Pairs:
             a = (a_start, ends[cut - 1])
             label = int(sentences == 1 or rng.random() < self._random_rate)
             sentence = last + 1
-            if not label or self._swapped:
+            if not label or self.spec.swapped:
                 b = (a[1], ends[last])
             else:
                 b = self._elsewhere(document, target - (a[1] - a[0]), rng)
                 sentence = cut
-            if label and self._swapped:
+            if label and self.spec.swapped:
                 a, b = b, a
-            plan.extend((*_shorten(a, b, self._length - 3, rng), label))
+            plan.extend((*_shorten(a, b, self.spec.length - 3, rng), label))
 
     def _elsewhere(self, document, wanted, rng):
         """Sentences of another document, from a random one on: `wanted` tokens or the rest, one sentence at least."""

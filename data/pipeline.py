@@ -7,15 +7,47 @@ import json
 import pathlib
 from typing import Any
 
-from cloze.data import corpus, corpus_files, examples, rows, sources, tokenizers
+from cloze.data import corpus, corpus_files, examples, sources, tokenizers
 from cloze.data.batches import Batches
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.poisson import Drawing
+from cloze.data.rows import PACKINGS
 from cloze.errors import ConfigError
+from cloze.options import option
 
 TRAINING_FORMAT = 1  # counted up when the same text and settings come to give another tokenizer
-# Options of rows that every fingerprint names. Later ones are left out at their defaults: earlier runs keep theirs.
-_FIRST_OPTIONS = frozenset(("kind", "length", "start", "end", "pad", "short_pair_rate", "swapped"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Section `data`."""
+
+    source: str = option(
+        "pydocs", 'pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"'
+    )
+    validation_source: str = option("", "where validation text comes from; empty: a share of the documents, by hash")
+    validation_share: float = option(
+        0.02, "share of the documents held out when validation_source is empty", least=0, below=1
+    )
+    text_field: str = option("text", "the field with the text (jsonl, tfds)")
+    tfds_dir: str = option("", "where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets")
+    cache_dir: str = option("~/.cache/cloze", "prepared corpora and trained tokenizers, shared by all runs")
+    sequence_length: int = option(
+        512, "tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row", least=1
+    )
+    target_length: int | None = option(
+        None,
+        "tokens per row of the decoder, None: as the objective computes it; of the answers of a decoder alone "
+        "(responses) at most so many, None: as many as there is room for",
+        least=1,
+    )
+    packing: str = option(
+        "windows",
+        "windows over concatenated text; full sentences, as many as fit, across documents; or documents packed side by "
+        "side",
+        choices=tuple(PACKINGS),
+    )
+    prefetch: int = option(2, "batches prepared ahead by the reading thread", least=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +157,7 @@ def open_batches(config, tokenizer, wanted, split, tasks=None, multiple=1, repor
     Args:
         config: the configuration.
         tokenizer: data.tokenizers.Tokenizer.
-        wanted: objectives.base.Rows, what the objective reads.
+        wanted: data.rows.Rows, what the objective reads.
         split: "train" (shuffled) or "validation" (in order); of examples also "test".
         tasks: the tasks.Task whose examples `wanted` are, several to mix them; else None.
         multiple: what the number of rows of a step must be a multiple of; train.batch_size is.
@@ -141,27 +173,24 @@ def open_batches(config, tokenizer, wanted, split, tasks=None, multiple=1, repor
         return _open_examples(config, tokenizer, wanted, split, tasks, multiple, report)
     separate = split == "validation" and bool(config.data.validation_source)
     share = 0.0 if separate or config.data.validation_source else config.data.validation_share
-    options = dataclasses.asdict(wanted)
-    document_end = options.pop("document_end")
-    del options["layout"], options["batching"]  # of examples
-    described = _described(wanted, options)
     opened, planned, weights = [], [], []
     for source, weight in open_sources(config, split):
         prepared = corpus.prepare(
             source,
             tokenizer,
             config.data.cache_dir,
-            document_end=document_end,
+            document_end=wanted.document_end,
             validation_share=share,
             entities=wanted.entities,
             progress=report,
         )
         opened.append(prepared)
         part = prepared.split("train" if separate else split)
-        planned.append(rows.plan(part, seed=config.seed, report=report, **options))
+        planned.append(wanted.plan(part, seed=config.seed, report=report))
         weights.append(weight)
     batches = Batches(planned, weights, seed=config.seed, batch_size=config.train.batch_size, shuffle=split == "train")
-    digest = hashlib.sha256(repr([[c.directory.name for c in opened], weights, described]).encode()).hexdigest()
+    parts = [[c.directory.name for c in opened], weights, wanted.described()]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     tokens = sum(c.manifest["splits"]["train" if separate else split]["tokens"] for c in opened)
     description = (
         f"{config.data.source}, {tokens:,} {split} tokens, rows of {wanted.length} ({wanted.kind}), "
@@ -181,15 +210,15 @@ def _open_examples(config, tokenizer, wanted, split, tasks, multiple, report):
     for task in tasks:
         made = examples.prepare(task, tokenizer, wanted.layout, split, config.data.cache_dir, report)
         opened.append(made.limited(config.task.limit, config.seed) if split == "train" else made)
-    if config.task.largest_share < 1:
-        raise ConfigError(f"task.largest_share={config.task.largest_share} must be at least 1 example")
     weights = [min(made.num_used, config.task.largest_share) for made in opened]
+    # Predictions are made row by row.
+    batching = "buckets" if wanted.batching == "pack" and split != "train" else wanted.batching
     private = bool(config.finetune.dp_clip_norm) and split == "train"
     drawing = _drawing(config, opened, wanted, multiple) if private else None
     batches = ExampleBatches(
         opened,
         weights,
-        batching=wanted.batching,
+        batching=batching,
         length=wanted.length,
         pad=wanted.pad,
         seed=config.seed,
@@ -198,14 +227,14 @@ def _open_examples(config, tokenizer, wanted, split, tasks, multiple, report):
         shuffle=split == "train",
         drawing=drawing,
     )
-    options = [[made.name for made in opened], weights, split, wanted.length, wanted.pad, wanted.batching]
+    options = [[made.name for made in opened], weights, split, wanted.length, wanted.pad, batching]
     options += [config.task.limit] if config.task.limit else []
     only = opened[0] if len(opened) == 1 else None
     found = only and only.majority
     described = f" of {len(only.labels)} labels, {found[1]:.1%} of them {found[0]}" if found else ""
     description = (
         f"task {config.task.name}, {sum(made.num_used for made in opened):,} {split} examples{described}; rows of at "
-        f"most {wanted.length} tokens ({wanted.batching}), {batches.steps_per_epoch:,.1f} steps an epoch"
+        f"most {wanted.length} tokens ({batching}), {batches.steps_per_epoch:,.1f} steps an epoch"
     )
     digest = hashlib.sha256(repr(options).encode()).hexdigest()
     return Data(batches, digest, description, opened, split, only.labels if only else (), only)
@@ -220,9 +249,3 @@ def _drawing(config, opened, wanted, multiple):
         )
     size = config.train.batch_size
     return Drawing(len(opened[0].used), seed=config.seed, batch_size=size, multiple=multiple)
-
-
-def _described(wanted, options):
-    """The options of rows that the fingerprint covers: younger ones only where they are set."""
-    defaults = {field.name: field.default for field in dataclasses.fields(wanted) if field.name not in _FIRST_OPTIONS}
-    return {name: value for name, value in options.items() if name not in defaults or value != defaults[name]}

@@ -1,76 +1,116 @@
-"""Rows of fixed length, planned over a prepared corpus and read from anywhere in any order.
+"""Rows of fixed length: what an objective asks for, planned over a prepared corpus, read from anywhere in any order.
 
-`plan` gives a row source: `num_rows`, the rows of one epoch, and `rows(indices, epochs)`, a pure function from row
-numbers to arrays. Every kind gives int32 arrays with a leading dimension of n rows, among them `row_id` [n] (the
-index) and `epoch` [n].
+A spec (`Windows`, `FullSentences`, `Documents`, `data.pairs.Pairs`, `data.cooccurrences.Cooccurrences`) is a frozen
+dataclass that an objective fills in. `spec.plan(split)` gives a row source: `split`, what it reads; `num_rows`, the
+rows of one epoch; and `rows(indices, epochs)`, a pure function from row numbers to arrays. Every kind gives int32
+arrays with a leading dimension of n rows, among them `row_id` [n] (the index) and `epoch` [n].
 """
 
+import abc
 import array
 import bisect
+import dataclasses
+from typing import Any, ClassVar
 
 import numpy as np
 
-from cloze.data.cooccurrences import Cooccurrences
 from cloze.data.corpus import ranges
-from cloze.data.pairs import Pairs
 from cloze.errors import ConfigError, DataError
 
 
-def plan(
-    split, *, kind, length, start=(), end=(), pad=0, short_pair_rate=0.1, swapped=False, random_rate=0.5,
-    two_sentences=False, flags=False, entities=False, window=0, overlap=0, excluded=(), seed=0, report=print,
-):  # fmt: skip
-    """Plans the rows that an objective reads.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rows(abc.ABC):
+    """What all rows have in common.
 
-    Args:
-        split: a `data.corpus.Split`.
-        kind: "windows" over concatenated text, full "sentences" on end, whole "documents" side by side, or sentence
-            "pairs".
-        length: tokens per row.
-        start, end: ids put around each window or piece; for pairs ([CLS],) and ([SEP],).
-        pad: id of padding.
-        flags: windows and sentences also give the flags of each token; other kinds do not use it.
-        short_pair_rate, swapped, random_rate, two_sentences, seed: see `data.pairs.Pairs`; as above.
-        entities: not used here: the corpus was prepared with them or not.
-        overlap: see `Windows`; other kinds do not use it.
-        window, excluded, report: see `data.cooccurrences.Cooccurrences`; other kinds do not use them.
-
-    Returns:
-        A row source: `num_rows` and `rows(indices, epochs)`.
-
-    Raises:
-        ConfigError: `kind` is unknown, or `length` leaves no room for text.
-        DataError: the split cannot fill a row.
+    Attributes:
+        kind: name of the kind.
+        length: tokens in a row, special tokens included.
+        pad: id that fills rows up.
+        flags: rows also give the corpus's flags of each token (not all kinds can).
+        entities: names, dates and numbers are flagged when the corpus is prepared (likewise).
     """
-    if kind == "windows":
-        return Windows(split, length, start, end, flags=flags, overlap=overlap)
-    if kind == "sentences":
-        return FullSentences(split, length, start, end, pad, flags=flags)
-    if kind == "documents":
-        return Documents(split, length, start, end, pad)
-    if kind == "pairs":
-        negatives = {"swapped": swapped, "random_rate": random_rate, "two_sentences": two_sentences}
-        return Pairs(split, length, start, end, pad, short_pair_rate=short_pair_rate, **negatives, seed=seed)
-    if kind == "cooccurrences":
-        return Cooccurrences(split, length, window, excluded, report)
-    raise ConfigError(f"unknown kind of rows {kind!r}; there are windows, sentences, documents, pairs, cooccurrences")
+
+    kind: ClassVar[str]
+    flags: ClassVar[bool] = False
+    entities: ClassVar[bool] = False
+    length: int
+    pad: int = 0
 
 
-class Windows:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextRows(Rows):
+    """Rows of text.
+
+    Attributes:
+        document_end: id appended to each document when a corpus is prepared, or None.
+    """
+
+    document_end: int | None = None
+
+    @abc.abstractmethod
+    def plan(self, split, *, seed=0, report=print):
+        """Plans the rows of a corpus.
+
+        Args:
+            split: data.corpus.Split.
+            seed: decides what is drawn at random, if anything is.
+            report: called with progress messages.
+
+        Returns:
+            A row source.
+
+        Raises:
+            ConfigError: `length` leaves no room for text.
+            DataError: the split cannot fill a row.
+        """
+
+    def described(self) -> dict[str, Any]:
+        """What the fingerprint of a run's data covers of its rows.
+
+        The first seven options are those of the first version, whatever the kind. Later ones are left out at their
+        defaults: earlier runs keep their fingerprint.
+        """
+        options = {"kind": self.kind, "length": self.length, "start": (), "end": (), "pad": self.pad}
+        options |= {"short_pair_rate": 0.0, "swapped": False}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in options or (field.name != "document_end" and value != field.default):
+                options[field.name] = value
+        return options
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Windows(TextRows):
     """Row i is the i-th stretch of the token stream, between `start` and `end`; the ragged tail is left out.
-
-    With `overlap` each stretch begins so many tokens before the end of the one before.
 
     `rows(indices [n], epochs [n])` gives `tokens` int32 [n, length], and where asked for the `flags` of the tokens,
     of the same shape and 0 on special tokens; the bits are in `data.corpus_files`.
+
+    Attributes:
+        start, end: ids around each stretch.
+        overlap: tokens that a stretch has in common with the one before.
     """
 
-    def __init__(self, split, length, start=(), end=(), *, flags=False, overlap=0):
-        self._split, self._length, self._flags = split, length, flags
-        self._start, self._end = np.asarray(start, np.int32), np.asarray(end, np.int32)
-        self._capacity = _capacity(length, start, end)
-        self._stride = self._capacity - overlap
-        self.num_rows = max(0, (split.num_tokens - overlap) // self._stride)
+    kind = "windows"
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    flags: bool = False
+    entities: bool = False
+    overlap: int = 0
+
+    def plan(self, split, *, seed=0, report=print):
+        del seed, report
+        return WindowRows(self, split)
+
+
+class WindowRows:
+    """The row source of `Windows`."""
+
+    def __init__(self, spec, split):
+        self.spec, self.split = spec, split
+        self._capacity = _capacity(spec)
+        self._stride = self._capacity - spec.overlap
+        self.num_rows = max(0, (split.num_tokens - spec.overlap) // self._stride)
         if not self.num_rows:
             raise DataError(
                 f"the {split.name} split of {split.source} has {split.num_tokens} tokens, fewer than one row of "
@@ -79,60 +119,78 @@ class Windows:
 
     def rows(self, indices, epochs):
         starts = np.asarray(indices, np.int64) * self._stride
-        text, flags = self._split.gather(starts, starts + self._capacity)
-        n = len(starts)
-        start, end = (np.broadcast_to(ids, (n, len(ids))) for ids in (self._start, self._end))
-        arrays = {"tokens": np.concatenate([start, text.reshape(n, self._capacity), end], axis=1)}
-        if self._flags:
-            frame = (0, 0), (len(self._start), len(self._end))
-            arrays["flags"] = np.pad(flags.reshape(n, self._capacity).astype(np.int32), frame)
+        text, flags = self.split.gather(starts, starts + self._capacity)
+        n, start, end = len(starts), self.spec.start, self.spec.end
+        around = [np.broadcast_to(np.asarray(ids, np.int32), (n, len(ids))) for ids in (start, end)]
+        arrays = {"tokens": np.concatenate([around[0], text.reshape(n, self._capacity), around[1]], axis=1)}
+        if self.spec.flags:
+            flags = flags.reshape(n, self._capacity).astype(np.int32)
+            arrays["flags"] = np.pad(flags, ((0, 0), (len(start), len(end))))
         return arrays | _identity(indices, epochs)
 
 
-class FullSentences:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FullSentences(TextRows):
     """Full sentences in the order of the text, as many as fit: RoBERTa's FULL-SENTENCES (Liu et al. 2019, section 4.2).
 
     A row may go on in the next document; then `end` stands between the two, as it does at the end of the row. A
     sentence longer than a row is cut into pieces, which are treated like sentences. Every token of the split is in one
     row exactly. `rows(indices [n], epochs [n])` gives int32 [n, length]: `tokens`; `segments`, 1 and on padding 0; and
     where asked for the `flags` of the tokens, 0 on special tokens and padding; the bits are in `data.corpus_files`.
+
+    Attributes:
+        start, end: ids around each row.
     """
 
-    def __init__(self, split, length, start=(), end=(), pad=0, *, flags=False):
-        self._split, self._length, self._pad, self._flags = split, length, pad, flags
-        self._start, self._end = tuple(start), tuple(end)
-        capacity = _capacity(length, start, end)
+    kind = "sentences"
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    flags: bool = False
+    entities: bool = False
+
+    def plan(self, split, *, seed=0, report=print):
+        del seed, report
+        return SentenceRows(self, split)
+
+
+class SentenceRows:
+    """The row source of `FullSentences`."""
+
+    def __init__(self, spec, split):
+        self.spec, self.split = spec, split
+        capacity = _capacity(spec)
         starts, sizes = _pieces(np.concatenate([[0], split.sentence_ends()]), capacity)
         document = np.searchsorted(split.document_offsets, starts, side="right")
-        begins = starts + len(self._end) * document  # places in one endless row
+        begins = starts + len(spec.end) * document  # in one endless row
         self._starts = np.append(starts[_first_of_rows(begins, begins + sizes, capacity)], split.num_tokens)
         self.num_rows = len(self._starts) - 1
 
     def rows(self, indices, epochs):
-        indices = np.asarray(indices, np.int64)
+        spec, indices = self.spec, np.asarray(indices, np.int64)
         n, starts, stops = len(indices), self._starts[indices], self._starts[indices + 1]
-        sizes, separator = stops - starts, len(self._end)
+        sizes, separator = stops - starts, len(spec.end)
         first = np.cumsum(sizes) - sizes  # of each row's tokens among all
-        document = np.searchsorted(self._split.document_offsets, ranges(starts, sizes), side="right")
+        document = np.searchsorted(self.split.document_offsets, ranges(starts, sizes), side="right")
         crossed = document - np.repeat(document[first], sizes)  # ends of documents in the row up to each token
-        base = np.arange(n) * self._length + len(self._start)
-        places = ranges(base, sizes) + separator * crossed
-        behind = places[first + sizes - 1] + 1
+        base = np.arange(n) * spec.length + len(spec.start)
+        positions = ranges(base, sizes) + separator * crossed
+        behind = positions[first + sizes - 1] + 1
         enters = np.flatnonzero(np.diff(crossed, prepend=0) > 0)  # tokens that begin a document within a row
 
-        tokens = np.full(n * self._length, self._pad, np.int32)
-        segments, flags = np.zeros((2, n * self._length), np.int32)
-        for k, token in enumerate(self._start):
-            tokens[base - len(self._start) + k] = token
-        for k, token in enumerate(self._end):
-            tokens[np.concatenate([places[enters] - separator, behind]) + k] = token
-        tokens[places], flags[places] = self._split.gather(starts, stops)
-        segments[ranges(base - len(self._start), behind + separator - base + len(self._start))] = 1
-        arrays = {"tokens": tokens, "segments": segments} | ({"flags": flags} if self._flags else {})
-        return {k: v.reshape(n, self._length) for k, v in arrays.items()} | _identity(indices, epochs)
+        tokens = np.full(n * spec.length, spec.pad, np.int32)
+        segments, flags = np.zeros((2, n * spec.length), np.int32)
+        for k, token in enumerate(spec.start):
+            tokens[base - len(spec.start) + k] = token
+        for k, token in enumerate(spec.end):
+            tokens[np.concatenate([positions[enters] - separator, behind]) + k] = token
+        tokens[positions], flags[positions] = self.split.gather(starts, stops)
+        segments[ranges(base - len(spec.start), behind + separator - base + len(spec.start))] = 1
+        arrays = {"tokens": tokens, "segments": segments} | ({"flags": flags} if spec.flags else {})
+        return {k: v.reshape(n, spec.length) for k, v in arrays.items()} | _identity(indices, epochs)
 
 
-class Documents:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Documents(TextRows):
     """Whole documents side by side in rows, packed best fit decreasing; longer ones are cut into pieces.
 
     Each piece lies between `start` and `end`. Every token of the split is in one row exactly. `rows(indices [n],
@@ -140,12 +198,22 @@ class Documents:
     `positions`, which begin at 0 in each piece and are 0 on padding.
     """
 
-    def __init__(self, split, length, start=(), end=(), pad=0):
-        self._split, self._length, self._pad = split, length, pad
-        self._start, self._end = tuple(start), tuple(end)
-        capacity, wrapping = _capacity(length, start, end), len(self._start) + len(self._end)
-        self._starts, self._sizes = _pieces(split.document_offsets, capacity)
-        row = _by_first_piece(pack(self._sizes + wrapping, length))
+    kind = "documents"
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+
+    def plan(self, split, *, seed=0, report=print):
+        del seed, report
+        return DocumentRows(self, split)
+
+
+class DocumentRows:
+    """The row source of `Documents`."""
+
+    def __init__(self, spec, split):
+        self.spec, self.split = spec, split
+        self._starts, self._sizes = _pieces(split.document_offsets, _capacity(spec))
+        row = _by_first_piece(pack(self._sizes + len(spec.start) + len(spec.end), spec.length))
         order = np.argsort(row, kind="stable")  # within a row, pieces keep the order of the text
         self._starts, self._sizes = self._starts[order], self._sizes[order]
         pieces_per_row = np.bincount(row)
@@ -153,28 +221,31 @@ class Documents:
         self._first = np.concatenate([[0], np.cumsum(pieces_per_row)])
 
     def rows(self, indices, epochs):
-        indices = np.asarray(indices, np.int64)
+        spec, indices = self.spec, np.asarray(indices, np.int64)
         n, first = len(indices), self._first[indices]
         pieces_per_row = self._first[indices + 1] - first
         piece, owner = ranges(first, pieces_per_row), np.repeat(np.arange(n), pieces_per_row)
         starts, sizes = self._starts[piece], self._sizes[piece]
-        wrapped = sizes + len(self._start) + len(self._end)
+        wrapped = sizes + len(spec.start) + len(spec.end)
         filled = np.cumsum(wrapped) - wrapped  # by the pieces before, over all rows and then over this row alone
         filled -= np.repeat(filled[np.cumsum(pieces_per_row) - pieces_per_row], pieces_per_row)
-        base = owner * self._length + filled
+        base = owner * spec.length + filled
 
-        tokens = np.full(n * self._length, self._pad, np.int32)
-        segments, positions = np.zeros((2, n * self._length), np.int32)
+        tokens = np.full(n * spec.length, spec.pad, np.int32)
+        segments, positions = np.zeros((2, n * spec.length), np.int32)
         everything = ranges(base, wrapped)
         positions[everything] = ranges(np.zeros_like(wrapped), wrapped)
         segments[everything] = np.repeat(piece - np.repeat(first, pieces_per_row) + 1, wrapped)
-        tokens[ranges(base + len(self._start), sizes)] = self._split.gather(starts, starts + sizes)[0]
-        for k, token in enumerate(self._start):
+        tokens[ranges(base + len(spec.start), sizes)] = self.split.gather(starts, starts + sizes)[0]
+        for k, token in enumerate(spec.start):
             tokens[base + k] = token
-        for k, token in enumerate(self._end):
-            tokens[base + len(self._start) + sizes + k] = token
+        for k, token in enumerate(spec.end):
+            tokens[base + len(spec.start) + sizes + k] = token
         arrays = {"tokens": tokens, "segments": segments, "positions": positions}
-        return {k: v.reshape(n, self._length) for k, v in arrays.items()} | _identity(indices, epochs)
+        return {k: v.reshape(n, spec.length) for k, v in arrays.items()} | _identity(indices, epochs)
+
+
+PACKINGS = {spec.kind: spec for spec in (Windows, FullSentences, Documents)}  # by data.packing
 
 
 def pack(sizes, capacity):
@@ -241,7 +312,7 @@ def _pieces(offsets, capacity):
 
 def _first_of_rows(begins, ends, capacity):
     """Pieces [begins, ends), in order -> those that begin a row, when each row takes as many as fit in `capacity`."""
-    begins, ends = (array.array("q", places.tobytes()) for places in (begins, ends))  # faster to search than numpy's
+    begins, ends = (array.array("q", part.tobytes()) for part in (begins, ends))  # faster to search than numpy's
     rows, piece = [], 0
     while piece < len(ends):
         rows.append(piece)
@@ -257,14 +328,14 @@ def _by_first_piece(row):
     return rank[inverse]
 
 
-def _capacity(length, start, end):
-    capacity = length - len(start) - len(end)
-    if capacity < 1:
+def _capacity(spec):
+    special = len(spec.start) + len(spec.end)
+    if spec.length <= special:
         raise ConfigError(
-            f"rows of {length} tokens have no room for text beside {len(start) + len(end)} special tokens: "
-            "raise data.sequence_length"
+            f"rows of {spec.length} tokens have no room for text beside {special} special tokens: raise "
+            "data.sequence_length"
         )
-    return capacity
+    return spec.length - special
 
 
 def _identity(indices, epochs):

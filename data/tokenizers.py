@@ -20,7 +20,7 @@ import numpy as np
 
 from cloze.data import tokenizer_models as tm
 from cloze.errors import ConfigError, DataError
-from cloze.options import suggest
+from cloze.options import option
 
 KINDS = ("wordpiece", "byte_bpe", "bpe", "word", "unigram", "sentencepiece_bpe")
 ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
@@ -37,6 +37,27 @@ _NAMES = {  # usual names of each role, the first that exists is taken
     "sep": ("[SEP]", "<sep>"),
     "mask": ("[MASK]", "<mask>"),
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenizerOptions:
+    """Section `tokenizer`."""
+
+    kind: str = option("wordpiece", "bpe is GPT-1's", choices=KINDS)
+    vocab_size: int = option(
+        30522, "ids at most, special tokens and sentinels included; small text supports fewer", least=1
+    )
+    path: str = option(
+        "", "an existing tokenizer.json, or a sentencepiece .model; empty: train on the configuration's text"
+    )
+    lowercase: bool = option(True, "fold case and strip accents (wordpiece, bpe, word)")
+    mask_token: bool = option(
+        False,
+        "byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>; unigram and "
+        "sentencepiece_bpe have [CLS], [SEP] and [MASK] as well (ALBERT, XLNet)",
+    )
+    sentinels: int = option(0, "sentinel tokens added after the learned pieces (T5: 100)", least=0)
+    training_bytes: int = option(20_000_000, "text read to train a tokenizer, at most", least=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,15 +211,11 @@ def train(
             [SEP] and [MASK] as ALBERT and XLNet (wordpiece and word have them anyway).
 
     Raises:
-        ConfigError: an unknown kind, or a vocabulary too small for the characters of the text.
+        ConfigError: a vocabulary too small for its sentinels, or for the characters of the text.
         DataError: no text.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"unknown tokenizer.kind={kind!r}{suggest(kind, KINDS) or ';'} one of {', '.join(KINDS)}")
-    if not 0 <= sentinels < vocab_size:
-        raise ConfigError(
-            f"tokenizer.sentinels={sentinels} must be 0 or more, and less than tokenizer.vocab_size={vocab_size}"
-        )
+    if sentinels >= vocab_size:
+        raise ConfigError(f"tokenizer.sentinels={sentinels} must be less than tokenizer.vocab_size={vocab_size}")
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise DataError("no text to train a tokenizer on: the data source gave only empty documents")

@@ -9,19 +9,17 @@ import numpy as np
 from cloze.errors import ConfigError
 from cloze.interop import formats
 
-# The first of these that a model gives is its answer.
-ANSWERS = ("logits", "class_logits", "tag_logits", "span_logits", "replaced_logits", "nsp_logits", "pooled", "hidden")
-
 
 @functools.partial(jax.jit, static_argnums=0)
 def _forward(model, params, batch):
     outputs = model.apply({"params": params}, batch)
-    found = next(value for name in ANSWERS if (value := getattr(outputs, name)) is not None)
-    return found.astype(jnp.float32)
+    main = min(model.config.heads_out, key=lambda name: name == "pooler", default=None)  # a pooler alone, if at all
+    answer = outputs.hidden if main is None else outputs.heads[main]
+    return answer.astype(jnp.float32)
 
 
 def logits(model, params, token_ids, attention_mask, token_types=None, decoder_token_ids=None):
-    """The main output of the model's heads, in one jitted forward pass.
+    """What the first of the model's heads gives, in one jitted forward pass.
 
     Args:
         model: models.Transformer.

@@ -7,6 +7,7 @@ import re
 from cloze import models
 from cloze.errors import ConfigError
 from cloze.interop import formats, plan
+from cloze.models.heads import HEADS
 from cloze.options import suggest
 
 # Fields that say how a model is run, trained or named, not what it computes: config.json need not hold them.
@@ -19,19 +20,6 @@ CARRIED = (
     "pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id",
     "forced_eos_token_id", "id2label", "label2id", "problem_type", "task_specific_params",
 )  # fmt: skip
-# Fields that matter only to some heads.
-HEAD_FIELDS = {
-    "tie_embeddings": {"lm", "mlm", "sbo"},
-    "scale_tied_logits": {"lm"},
-    "lm_bias": {"lm"},
-    "mlm_transform": {"mlm"},
-    "enhanced_decoder": {"mlm"},
-    "pooling": {"nsp", "pooler", "class", "choice"},
-    "pooler_activation": {"nsp", "pooler", "class", "choice"},
-    "classifier_bias": {"class"},
-    "num_labels": {"class", "tag"},
-}
-
 _FLOATS = frozenset(f.name for f in dataclasses.fields(models.ModelConfig) if f.type in (float, "float"))  # 0 is 0.0
 
 
@@ -158,8 +146,8 @@ def _check_held(config, held, class_name):
     """Whether what was written reads back as the same computation."""
     for field in dataclasses.fields(config):
         name = field.name
-        heads = HEAD_FIELDS.get(name)
-        if name in NOT_COMPUTED or (heads is not None and not heads & set(held.heads_out)):
+        readers = {head for head, facts in HEADS.items() if name in facts.fields}  # none: the body reads it
+        if name in NOT_COMPUTED or (readers and not readers & set(held.heads_out)):
             continue
         ours, theirs = getattr(config, name), getattr(held, name)
         if ours != theirs:

@@ -2,7 +2,8 @@
 
 from cloze.models.build import Parameters, build, example_batch, parameters
 from cloze.models.config import ModelConfig, families, presets, resolve
-from cloze.models.transformer import Outputs, Transformer
+from cloze.models.outputs import Outputs
+from cloze.models.transformer import Transformer
 
 __all__ = [
     "ModelConfig", "Outputs", "Parameters", "Transformer", "build", "example_batch", "families", "parameters",

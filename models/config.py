@@ -10,29 +10,9 @@ from typing import Any
 from cloze import options
 from cloze.errors import ConfigError
 from cloze.models import families as family_files
+from cloze.models.heads import RECURRENT, TRANSFORMERS, check_heads
 from cloze.models.positions import SCHEMES, Scheme
 from cloze.options import REQUIRED, option, suggest
-
-TRANSFORMERS = ("encoder", "decoder", "encoder_decoder")
-HEADS = {  # name in ModelConfig.heads_out: what it gives
-    "lm": "logits over the vocabulary, of the next token",
-    "mlm": "logits over the vocabulary, of hidden tokens (BERT's head)",
-    "nsp": "whether B follows A, two classes from the pooler (next sentence, sentence order)",
-    "pooler": "a vector for the whole row",
-    "class": "classes of a whole row, or one number for regression",
-    "choice": "one score for a whole row, compared with those of the other choices",
-    "tag": "classes of each token",
-    "span": "start and end scores of each token",
-    "rtd": "a score for each token: was it replaced (ELECTRA)",
-    "copy": "a score for each token: is it the original (COCO-LM)",
-    "sbo": "logits over the vocabulary from the ends of a hidden span (SpanBERT)",
-}
-
-HEADS_BEFORE_TRANSFORMERS = {  # architecture: the heads that it can have
-    "recurrent": ("lm", "class"),
-    "bidirectional_recurrent": ("lm", "class"),
-    "word_vectors": (),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +26,7 @@ class Architecture:
     architecture: str = option(
         REQUIRED,
         "which stacks there are, or a model from before transformers",
-        choices=(*TRANSFORMERS, *HEADS_BEFORE_TRANSFORMERS),
+        choices=(*TRANSFORMERS, *RECURRENT, "word_vectors"),
     )
     layers: int = option(REQUIRED, "layers of the only stack, or of the encoder of an encoder-decoder", least=1)
     decoder_layers: int = option(0, "layers of the decoder of an encoder-decoder", least=0)
@@ -131,6 +111,9 @@ class Architecture:
     tie_embeddings: bool = option(True, "the vocabulary head reuses the token embedding")
     scale_tied_logits: bool = option(False, "multiply tied logits by width ** -0.5 (T5 1.0)")
     lm_bias: bool = option(False, 'a bias over the vocabulary in the head "lm" (XLNet)')
+    logit_cap: float = option(
+        0.0, "logits over the vocabulary are c * tanh(logits / c) (Gemma 2); 0: as they are", least=0
+    )
     mlm_transform: bool = option(True, 'a dense layer and a norm in the head "mlm" (BERT)')
     pooling: str = option(
         "first",
@@ -317,19 +300,7 @@ class ModelConfig(Architecture, PositionOptions, Regularisation, Execution):
                 f"model.attention_bias={self.attention_bias!r} is none, or names the projections with a bias by "
                 "letters out of qkvo (query, key, value, output)"
             )
-        if unknown := set(self.heads_out) - set(HEADS):
-            raise ConfigError(f"model.heads_out: unknown {sorted(unknown)}; known heads: {', '.join(HEADS)}")
-        for one, other in (("lm", "mlm"), ("class", "choice")):
-            if {one, other} <= set(self.heads_out):
-                raise ConfigError(
-                    f"model.heads_out: {one} and {other} cannot stand together, they give the same output"
-                )
-        ties = self.tie_embeddings and ("lm" in self.heads_out or ("mlm" in self.heads_out and not self.mlm_transform))
-        if ties and self.embedding_width != self.width:
-            raise ConfigError(
-                f"model.embedding_width={self.embedding_width} must be model.width={self.width} where the vocabulary "
-                "head reuses the embeddings: set model.tie_embeddings=false, or make them equal"
-            )
+        check_heads(self)
         if self.attention_dropout and self.attention_backend in ("xla", "cudnn"):
             raise ConfigError(
                 f"model.attention_backend={self.attention_backend} has no dropout on attention probabilities: set "
@@ -339,12 +310,6 @@ class ModelConfig(Architecture, PositionOptions, Regularisation, Execution):
     def _check_recurrent(self):
         if self.architecture in TRANSFORMERS:
             return
-        known = HEADS_BEFORE_TRANSFORMERS[self.architecture]
-        if unknown := set(self.heads_out) - set(known):
-            raise ConfigError(
-                f"model.heads_out: architecture {self.architecture} has no head {', '.join(sorted(unknown))}; it has "
-                f"{', '.join(known) or 'none'}"
-            )
         if self.positions != "none":
             raise ConfigError(f"model.architecture={self.architecture} has no positions: set model.positions=none")
         if self.architecture == "bidirectional_recurrent" and self.pooling not in ("max", "mean"):

@@ -5,6 +5,7 @@ only. A state is reset where another segment begins, so that texts packed side b
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -14,11 +15,11 @@ import jax.numpy as jnp
 from cloze.models import axes
 from cloze.models.dropout import dropout
 from cloze.models.embeddings import Embeddings, Table
-from cloze.models.heads import VocabularyHead, classify, example_states, fold_texts, pool, unfold_texts
+from cloze.models.heads import Body, with_heads
 from cloze.models.initializers import initializer
 from cloze.models.inputs import stream
+from cloze.models.outputs import Outputs
 from cloze.models.primitives import Linear
-from cloze.models.transformer import Outputs
 
 
 class Recurrent(nn.Module):
@@ -47,10 +48,12 @@ class Recurrent(nn.Module):
             Outputs. In both directions `hidden` [B, T, 2D] and `hidden_states` [layers + 1, B, T, 2D] hold the forward
             states before the backward ones, and `logits` are the forward direction's.
         """
+        body = functools.partial(self._body, deterministic=deterministic, collect=collect)
+        return with_heads(body, self.config, batch, deterministic)
+
+    def _body(self, batch, deterministic, collect):
+        """The Body of a batch with one text a row."""
         c = self.config
-        if "features" in batch:
-            return Outputs(features=batch["features"], **classify(batch["features"], c, deterministic))
-        batch, texts = fold_texts(batch)
         inputs = stream(batch)
         table, cells = None, c.ffn
         if c.feature_layers:
@@ -69,16 +72,9 @@ class Recurrent(nn.Module):
         if collect:
             layers = zip(*states.values(), strict=True)
             outputs = outputs.replace(hidden_states=jnp.stack([jnp.concatenate(x, axis=-1) for x in layers]))
-        if "lm" in c.heads_out:
-            head = VocabularyHead(c, c.lm_bias, name="lm_head")
-            outputs = outputs.replace(logits=head(last["forward"], table))
-            if "backward" in last:
-                outputs = outputs.replace(backward_logits=head(last["backward"], table))
-        if "class" in c.heads_out:
-            state_BD = pool(outputs.hidden, c, inputs["segments"], batch.get("pool_positions"))
-            state_BD = example_states(state_BD, c, texts)
-            outputs = outputs.replace(features=state_BD, **classify(state_BD, c, deterministic))
-        return outputs.replace(hidden=unfold_texts(outputs.hidden, texts), logits=unfold_texts(outputs.logits, texts))
+        return Body(
+            c, outputs, batch, deterministic, table, last["forward"], last.get("backward"), segments=inputs["segments"]
+        )
 
     def _features(self, batch):
         """[B, T, D]: the layers of the model "elmo" in learned proportions, and a map from its two directions."""

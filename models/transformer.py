@@ -6,76 +6,16 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from cloze.errors import ConfigError
 from cloze.models import adapters, axes
 from cloze.models.embeddings import Embeddings, Table
-from cloze.models.heads import (
-    BoundaryHead,
-    Classifier,
-    MaskedHead,
-    VocabularyHead,
-    classify,
-    example_states,
-    fold_texts,
-    gather,
-    pool,
-    unfold_texts,
-)
-from cloze.models.initializers import initializer
+from cloze.models.heads import Body, with_heads
 from cloze.models.inputs import Visibility, stream
 from cloze.models.layers import Context
+from cloze.models.outputs import Outputs
+from cloze.models.pooling import gather
 from cloze.models.positions import Placement
-from cloze.models.primitives import Linear
 from cloze.models.stack import Stack
-
-
-@struct.dataclass
-class Outputs:
-    """What a model gives; None where not asked for. The head that gives it is in parentheses.
-
-    Attributes:
-        logits: f32 [B, T or P, V] over the vocabulary ("lm", "mlm").
-        hidden: [B, T, D] output of the last stack.
-        features: what classifiers of examples read of the body ("class", "choice": the state of each row, text in it or
-            choice; "tag", "span": `hidden`); as `features` in a batch they stand for it.
-        pooled: [B, D] ("nsp", "pooler", "class", "choice"); of packed texts or of choices [B, E or C, D].
-        nsp_logits: f32 [B, 2]: B follows A, B is random ("nsp").
-        class_logits: f32 [B, num_labels], of packed texts [B, E, num_labels] ("class"); [B, C], or [B, 1] of a single
-            text a row ("choice").
-        tag_logits: f32 [B, T, num_labels] ("tag").
-        span_logits: f32 [B, T, 2], start and end ("span").
-        replaced_logits: f32 [B, T] ("rtd").
-        copy_logits: f32 [B, T] ("copy").
-        boundary_logits: f32 [B, P, V] ("sbo").
-        backward_logits: f32 [B, T, V], of the token before ("lm" of recurrent models in both directions).
-        scores: f32, how well words go with contexts (word vectors).
-        query_hidden: [B, P, D] output of XLNet's query stream.
-        encoder_hidden: [B, S, D] output of the encoder of an encoder-decoder.
-        hidden_states: [layers + 1, B, T, D] of the last stack, on request.
-        encoder_hidden_states: [layers + 1, B, S, D] of the encoder of an encoder-decoder, on request.
-        cache: models.cache.Cache with the decoder's tokens in it, if one was given.
-    """
-
-    logits: Any = None
-    hidden: Any = None
-    features: Any = None
-    pooled: Any = None
-    nsp_logits: Any = None
-    class_logits: Any = None
-    tag_logits: Any = None
-    span_logits: Any = None
-    replaced_logits: Any = None
-    copy_logits: Any = None
-    boundary_logits: Any = None
-    backward_logits: Any = None
-    scores: Any = None
-    query_hidden: Any = None
-    encoder_hidden: Any = None
-    hidden_states: Any = None
-    encoder_hidden_states: Any = None
-    cache: Any = None
 
 
 class Transformer(nn.Module):
@@ -104,15 +44,18 @@ class Transformer(nn.Module):
         Returns:
             Outputs.
         """
+        body = functools.partial(self._body, deterministic=deterministic, collect=collect, cache=cache)
+        return with_heads(body, self.config, batch, deterministic)
+
+    def _body(self, batch, deterministic, collect, cache):
+        """The Body of a batch with one text a row."""
         c = self.config
-        if "features" in batch:
-            return self._classifiers(batch["features"], deterministic)
-        batch, texts = fold_texts(batch)
         table = Table(
             c.padded_vocab, c.embedding_width, c, axes.VOCAB, c.padded_vocab - c.vocab_size, name="token"
         )  # fmt: skip
         run = dict(token_table=table, deterministic=deterministic, collect=collect)
         encoder_hidden = encoder_states = None
+        places = batch.get("prediction_positions")
         inputs, started = stream(batch), cache is not None and cache.started
         prompt = 0 if started else c.prompt_length  # in front of the first stack; a started cache has it already
         behind = functools.partial(adapters.text_only, length=prompt)
@@ -131,7 +74,6 @@ class Transformer(nn.Module):
         else:
             frozen = self.frozen_encoder if c.architecture == "encoder" else self.frozen_decoder
             module = Stack(c, c.layers, frozen, name=c.architecture)
-            places = batch.get("prediction_positions")
             hidden, queries, states, cache = self._stack(
                 c.architecture, module, seen, places=places, cache=cache, prompt=prompt, **run
             )
@@ -144,9 +86,8 @@ class Transformer(nn.Module):
             encoder_hidden_states=encoder_states,
             cache=cache,
         )
-        outputs = self._token_heads(outputs, table, batch, deterministic)
-        outputs = self._row_heads(outputs, inputs["segments"], batch.get("pool_positions"), texts, deterministic)
-        return outputs.replace(hidden=unfold_texts(outputs.hidden, texts), logits=unfold_texts(outputs.logits, texts))
+        scored = queries if queries is not None else hidden if places is None else gather(hidden, places)
+        return Body(c, outputs, batch, deterministic, table, scored, segments=inputs["segments"])
 
     def _stack(
         self, name, module, inputs, *, token_table, deterministic, collect, memory=None, places=None, cache=None,
@@ -193,67 +134,6 @@ class Transformer(nn.Module):
         )
         route = c.scheme.route(self, name, contexts, placement, places, deterministic)
         return module(x_BTD, contexts, deterministic, collect, route, cache)
-
-    def _token_heads(self, outputs, table, batch, deterministic):
-        """Heads that score each token."""
-        c = self.config
-        scored, places = outputs.hidden, batch.get("prediction_positions")
-        found = {}
-        if outputs.query_hidden is not None:
-            scored = outputs.query_hidden
-        elif places is not None:
-            scored = gather(scored, places)
-        if "lm" in c.heads_out:
-            found["logits"] = VocabularyHead(c, c.lm_bias, name="lm_head")(scored, table)
-        if "mlm" in c.heads_out:
-            found["logits"] = MaskedHead(c, name="mlm_head")(scored, table)
-        if "sbo" in c.heads_out:
-            if "span_left" not in batch:
-                raise ConfigError(
-                    "model.heads_out: sbo needs rows with the ends of spans, which this objective has not"
-                )
-            left, right = gather(outputs.hidden, batch["span_left"]), gather(outputs.hidden, batch["span_right"])
-            head = BoundaryHead(c, name="sbo_head")
-            found["boundary_logits"] = head(left, right, batch["span_offsets"], table)
-        found |= self._classify_tokens(outputs.hidden, deterministic)
-        if "rtd" in c.heads_out:
-            head = Classifier(c, 1, transform=True, name="rtd_head")
-            found["replaced_logits"] = head(outputs.hidden, deterministic)[..., 0]
-        if "copy" in c.heads_out:
-            # A head of pretraining, which as "rtd" has no dropout of its own.
-            found["copy_logits"] = Classifier(c, 1, name="copy_head")(outputs.hidden, True)[..., 0]
-        return outputs.replace(**found)
-
-    def _classify_tokens(self, hidden_BTD, deterministic):
-        """Fields of Outputs: labels and spans of tokens, where there are heads for them, and what these read."""
-        c = self.config
-        found = {}
-        if "tag" in c.heads_out:
-            found["tag_logits"] = Classifier(c, c.num_labels, name="tagger")(hidden_BTD, deterministic)
-        if "span" in c.heads_out:
-            found["span_logits"] = Classifier(c, 2, name="span_head")(hidden_BTD, deterministic)
-        return found | {"features": hidden_BTD} if found else found
-
-    def _row_heads(self, outputs, segments, positions, texts, deterministic):
-        """Heads that score a whole row, or each text in it."""
-        c = self.config
-        if not {"nsp", "pooler", "class", "choice"} & set(c.heads_out):
-            return outputs
-        state = example_states(pool(outputs.hidden, c, segments, positions), c, texts)
-        found = classify(state, c, deterministic)
-        if {"class", "choice"} & set(c.heads_out):
-            found["features"] = state
-        if "nsp" in c.heads_out:
-            init = initializer(c, "head")
-            head = Linear(2, (axes.EMBED, axes.SMALL), init, True, c.dtype, name="nsp_head")
-            found["nsp_logits"] = head(found["pooled"]).astype(jnp.float32)
-        return outputs.replace(**found)
-
-    def _classifiers(self, features, deterministic):
-        """The Outputs of classifiers over what the body gave earlier: of rows where there are such, else of tokens."""
-        if {"class", "choice"} & set(self.config.heads_out):
-            return Outputs(features=features, **classify(features, self.config, deterministic))
-        return Outputs(**self._classify_tokens(features, deterministic))
 
 
 def _across(query_segments, key_segments, x_BTD, memory_BSD):

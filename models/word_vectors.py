@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from cloze.models import axes
 from cloze.models.embeddings import Table
-from cloze.models.transformer import Outputs
+from cloze.models.outputs import Outputs
 
 
 class WordVectors(nn.Module):
@@ -30,8 +30,8 @@ class WordVectors(nn.Module):
             deterministic, collect: without effect, there is neither dropout nor a stack.
 
         Returns:
-            Outputs with `hidden` [B, T, D], the vectors of words, and `scores` f32 of the contexts' shape, sums in f32
-            of products in the compute type.
+            Outputs with `hidden` [B, T, D], the vectors of words, and the head "context": scores f32 of the contexts'
+            shape, sums in f32 of products in the compute type.
         """
         del deterministic, collect
         c = self.config
@@ -48,4 +48,4 @@ class WordVectors(nn.Module):
             of_words = self.param("token_bias", init, (c.padded_vocab,), jnp.float32)
             of_contexts = self.param("context_bias", init, (c.padded_vocab,), jnp.float32)
             scores += of_words[tokens_BT].reshape(*tokens_BT.shape, *between) + of_contexts[contexts]
-        return Outputs(hidden=word_BTD, scores=scores)
+        return Outputs(hidden=word_BTD, heads={"context": scores})

@@ -2,7 +2,7 @@
 
 from cloze.errors import ConfigError
 from cloze.objectives.bart import Bart
-from cloze.objectives.base import Objective, Rows, Term
+from cloze.objectives.base import Objective, Term
 from cloze.objectives.bidirectional_lm import BidirectionalLM
 from cloze.objectives.causal_lm import CausalLM
 from cloze.objectives.corrective_lm import CorrectiveLM
@@ -23,7 +23,7 @@ from cloze.objectives.ul2 import UL2
 from cloze.objectives.unilm import UniLM
 from cloze.options import suggest
 
-__all__ = ["OBJECTIVES", "Objective", "Rows", "Term", "build", "check"]
+__all__ = ["OBJECTIVES", "Objective", "Term", "build", "check"]
 
 OBJECTIVES = {
     "bart": Bart,

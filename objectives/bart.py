@@ -9,7 +9,7 @@ import numpy as np
 
 from cloze.errors import ConfigError
 from cloze.objectives import bart_noise
-from cloze.objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from cloze.objectives.base import check_length, check_packing, check_share, check_special_tokens
 from cloze.objectives.masking import SENTENCE_END
 from cloze.objectives.text_to_text import Pair, TextToText, layout, room_for_targets, text_length
 
@@ -83,7 +83,7 @@ class Bart(TextToText):
         flags = objective.permute_sentences > 0
         packing = check_packing(config, ("windows", "sentences"))
         return cls(
-            rows=Rows(packing, length, start=(start,), end=(tables.eos,), pad=tables.pad, flags=flags),
+            rows=packing(length=length, start=(start,), end=(tables.eos,), pad=tables.pad, flags=flags),
             counts=Counts(**{name: bart_noise.shares(length, rate) if rate else None for name, rate in rates.items()}),
             rotate_share=objective.rotate_share,
             span_shares=bart_noise.poisson_shares(objective.mean_span),

@@ -12,99 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 
 from cloze import models
+from cloze.data.rows import PACKINGS, Rows
 from cloze.errors import ConfigError, DataError
 from cloze.objectives.masking import ENTITY
 
-PACKINGS = ("windows", "sentences", "documents")
 SEARCHED = 16  # batches that must hold a name, date or number where an objective hides those
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How a labelled example becomes tokens; what it is made of is in tasks.base.
-
-    Attributes:
-        kind: class, regression, tag, span, choice or text.
-        architecture: of the model.
-        length: tokens of a text at most, these special ones included.
-        start: ids before the first text.
-        separator: ids between two texts.
-        end: ids behind the last; of targets, too.
-        pool: place that classifiers of whole texts read: "first" or "last" token; "all": they read every place.
-        types: whether tokens of a second text have type 1.
-        both_orders: pairs are read in both orders.
-        stride, max_question: of windows over long contexts, in tokens (span).
-        target_length: tokens of an answer at most (text); of decoders 0: as many as the row has room for.
-        loss_on_inputs: decoders predict prompts, too (text).
-        target_start: ids before an answer, which count to neither its tokens nor `target_length` (text,
-            encoder-decoders).
-        decoder_start: id that the decoder of an encoder-decoder reads first.
-        full_prefix: the tokens of a decoder's prompt see each other in both directions (text).
-        cut_left: prompts that are too long lose their beginning, not their end, as what is continued is that (text).
-    """
-
-    kind: str
-    architecture: str
-    length: int
-    start: tuple[int, ...] = ()
-    separator: tuple[int, ...] = ()
-    end: tuple[int, ...] = ()
-    pool: str = "first"
-    types: bool = False
-    both_orders: bool = False
-    stride: int = 128
-    max_question: int = 64
-    target_length: int = 0
-    loss_on_inputs: bool = False
-    target_start: tuple[int, ...] = ()
-    decoder_start: int = 0
-    full_prefix: bool = False
-    cut_left: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """What an objective reads; `dataclasses.asdict` of it parametrises the planning of rows.
-
-    Attributes:
-        kind: "windows" over concatenated text, rows of full "sentences", packed "documents", sentence "pairs",
-            labelled "examples", or word "cooccurrences".
-        length: tokens in a row, special tokens included; of co-occurrences, pairs of words in a row.
-        start: ids before each window, packed document or pair.
-        end: ids after it; pairs have them after either sentence.
-        document_end: id appended to each document when a corpus is prepared, or None.
-        pad: id that fills rows up.
-        short_pair_rate: share of pairs with a random shorter target length.
-        swapped: the negatives of pairs are the two sentences swapped (sentence order prediction).
-        random_rate: share of pairs whose second sentence is from elsewhere (next sentence prediction).
-        two_sentences: pairs are cut between two sentences of a document, so that lone sentences are left out.
-        flags: windows and sentences also give the corpus's flags of each token: `data.corpus_files.SENTENCE_END` and
-            the entities'.
-        entities: names, dates and numbers are flagged when the corpus is prepared.
-        window: places to either side that a word co-occurs with.
-        overlap: tokens that a window has in common with the one before.
-        excluded: ids of which no co-occurrence is counted.
-        layout: how examples become tokens.
-        batching: how examples of different lengths make a batch: pad, buckets or pack.
-    """
-
-    kind: str
-    length: int
-    start: tuple[int, ...] = ()
-    end: tuple[int, ...] = ()
-    document_end: int | None = None
-    pad: int = 0
-    short_pair_rate: float = 0.0
-    swapped: bool = False
-    random_rate: float = 0.5
-    two_sentences: bool = False
-    flags: bool = False
-    entities: bool = False
-    window: int = 0
-    overlap: int = 0
-    excluded: tuple[int, ...] = ()
-    layout: Layout | None = None
-    batching: str = "buckets"
 
 
 class Term(NamedTuple):
@@ -140,8 +52,8 @@ class Objective(abc.ABC):
     0, 1, 2, ..., and the stack's own visibility.
 
     Attributes:
-        rows: what it reads.
-        outputs: heads that the model must have, out of `models.config.HEADS`.
+        rows: what it reads; data.rows and the files beside it have the kinds.
+        outputs: heads that the model must have, files of models/heads/.
         architectures: what it can train, values of `model.architecture`.
         frozen: patterns over parameter names that never train, whatever `config.trainable` says: a teacher.
         whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches.
@@ -375,17 +287,15 @@ def check_positions(model_config, length, option):
         )
 
 
-def check_packing(config, kinds=PACKINGS):
-    """The kind of rows that data.packing asks for; `kinds` are those that the objective can read.
+def check_packing(config, kinds=tuple(PACKINGS)):
+    """The class of rows that data.packing asks for; `kinds` are those that the objective can read.
 
     Raises:
-        ConfigError: an unknown value, or one that does not go with the objective.
+        ConfigError: it does not go with the objective.
     """
-    if config.data.packing not in PACKINGS:
-        raise ConfigError(f"data.packing={config.data.packing!r} is not one of {', '.join(PACKINGS)}")
     if config.data.packing not in kinds:
         raise ConfigError(
             f"data.packing={config.data.packing} does not go with objective.name={config.objective.name} here; "
             f"leave it at {kinds[0]}"
         )
-    return config.data.packing
+    return PACKINGS[config.data.packing]

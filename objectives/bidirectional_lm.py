@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from cloze.objectives.base import (
     Objective,
-    Rows,
     check_length,
     check_loss_options,
     check_packing,
@@ -42,8 +41,7 @@ class BidirectionalLM(Objective):
         advice = "use tokenizer.kind=word, byte_bpe, bpe, unigram or sentencepiece_bpe"
         check_special_tokens(config, tables, ("eos",), advice)
         return cls(
-            rows=Rows(
-                kind=check_packing(config, ("windows", "documents")),
+            rows=check_packing(config, ("windows", "documents"))(
                 length=config.data.sequence_length,
                 document_end=tables.eos,
                 pad=padding(tables, tables.eos),
@@ -80,7 +78,7 @@ class BidirectionalLM(Objective):
         terms = classification_terms(
             outputs.logits, batch["targets"], batch["target_weights"], ("forward", "forward_accuracy"), **options
         ) | classification_terms(
-            outputs.backward_logits,
+            outputs.heads["backward_lm"],
             batch["backward_targets"],
             batch["backward_weights"],
             ("backward", "backward_accuracy"),

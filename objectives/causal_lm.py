@@ -6,7 +6,6 @@ import jax.numpy as jnp
 
 from cloze.objectives.base import (
     Objective,
-    Rows,
     check_length,
     check_loss_options,
     check_packing,
@@ -39,8 +38,7 @@ class CausalLM(Objective):
         check_special_tokens(config, tables, ("eos",), advice)
         check_positions(model_config, config.data.sequence_length, "data.sequence_length")
         return cls(
-            rows=Rows(
-                kind=check_packing(config, ("windows", "documents")),
+            rows=check_packing(config, ("windows", "documents"))(
                 length=config.data.sequence_length + 1,
                 document_end=tables.eos,
                 pad=padding(tables, tables.eos),

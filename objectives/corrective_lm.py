@@ -153,7 +153,7 @@ class CorrectiveLM(replacements.Generated):
         targets, used, places = batch["targets"], batch["target_weights"], batch["prediction_positions"]
         terms = self.generator_terms(outputs, batch)
 
-        copy_BT = outputs.main.copy_logits
+        copy_BT = outputs.main.heads["copy"]
         copy_BP = jax.lax.stop_gradient(jnp.take_along_axis(copy_BT, places, axis=1))
         losses = replacements.copying_loss(outputs.main.logits, copy_BP, outputs.sampled, targets)
         right, weight = is_top(outputs.main.logits, targets), jnp.sum(used)

@@ -10,7 +10,6 @@ import numpy as np
 
 from cloze.errors import ConfigError
 from cloze.objectives.base import (
-    Rows,
     check_length,
     check_packing,
     check_replacements,
@@ -93,7 +92,7 @@ class Denoising(TextToText):
         _check_replacements(config, tables)
         needed = _targets_length(config, tables, length)
         return cls(
-            rows=Rows(check_packing(config, ("windows", "sentences")), length, pad=tables.pad),
+            rows=check_packing(config, ("windows", "sentences"))(length=length, pad=tables.pad),
             noise=objective.noise,
             rate=objective.mask_rate,
             mask_token_share=1.0 if objective.noise == "mass" else objective.mask_token_share,

@@ -22,8 +22,8 @@ SOFT_TARGETS = ("all", "hidden")
 # What decides the shape and the meaning of layers: where it is the same, a student's may be copies of its teacher's.
 LAYERS = (
     "width", "heads", "kv_heads", "head_dim", "ffn", "gated", "activation", "norm", "norm_position", "norm_epsilon",
-    "norm_plus_one", "final_norm", "use_bias", "attention_bias", "scale_attention", "shared_layers", "pattern", "window",
-    "first_attention_norm", "query_key_norm", "query_scalar", "attention_softcap", "positions",
+    "norm_plus_one", "final_norm", "use_bias", "attention_bias", "scale_attention", "shared_layers", "pattern",
+    "window", "first_attention_norm", "query_key_norm", "query_scalar", "attention_softcap", "positions",
     *options.declared(PositionOptions),
 )  # fmt: skip
 # The same of parameters that may be copied with them.
@@ -178,7 +178,7 @@ class DistilledMaskedLM(Objective):
         scored, used = student, batch["target_weights"]
         if self.everywhere:
             places = batch["hidden_positions"][..., None]
-            scored = student.replace(logits=jnp.take_along_axis(student.logits, places, axis=1))
+            scored = student.replace(heads={"mlm": jnp.take_along_axis(student.logits, places, axis=1)})
         terms = token_terms(
             scored,
             batch,

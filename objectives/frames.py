@@ -2,8 +2,9 @@
 
 import dataclasses
 
+from cloze.data.examples import Examples, Layout
 from cloze.errors import ConfigError
-from cloze.objectives.base import Layout, Rows, check_positions, check_special_tokens, check_unread, padding
+from cloze.objectives.base import check_positions, check_special_tokens, check_unread, padding
 
 MARKERS = ("START", "DELIM", "EXTRACT")
 LEFT_TO_RIGHT = ("decoder", "recurrent")
@@ -12,7 +13,7 @@ DOUBLE_SEPARATOR = ("roberta", "bart", "coco_lm")
 
 
 def rows(config, tables, model_config, **options):
-    """The Rows of labelled examples.
+    """The rows of labelled examples.
 
     Args:
         config: the whole configuration; task.kind is set.
@@ -46,9 +47,7 @@ def rows(config, tables, model_config, **options):
             f"least {longest}, for special tokens and one of text"
         )
     _check_batching(task, layout, model_config)
-    return Rows(
-        "examples", length, layout.start, layout.end, pad=padding(tables), layout=layout, batching=task.batching
-    )
+    return Examples(length=length, pad=padding(tables), layout=layout, batching=task.batching)
 
 
 def check_kind(config, kinds, otherwise):

@@ -5,8 +5,9 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.cooccurrences import Cooccurrences
 from cloze.errors import ConfigError
-from cloze.objectives.base import Objective, Rows, Term, check_packing, check_share, check_unread, padding
+from cloze.objectives.base import Objective, Term, check_packing, check_share, check_unread, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,8 +41,7 @@ class GloVe(Objective):
                 "objective.name=glove needs the biases that take up how frequent words are: set model.use_bias=true"
             )
         return cls(
-            rows=Rows(
-                kind="cooccurrences",
+            rows=Cooccurrences(
                 length=config.data.sequence_length,
                 pad=padding(tables),
                 window=objective.context_window,
@@ -71,6 +71,6 @@ class GloVe(Objective):
 
     def loss(self, outputs, batch):
         """Term "loss": weighted squared error, a mean over pairs; the published program prints half of it."""
-        errors = jnp.square(outputs.scores - batch["targets"])
+        errors = jnp.square(outputs.heads["context"] - batch["targets"])
         pairs = jnp.sum((batch["target_weights"] > 0).astype(jnp.float32))
         return {"loss": Term(jnp.sum(errors * batch["target_weights"]), pairs, 1.0)}

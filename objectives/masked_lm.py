@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.pairs import Pairs
+from cloze.data.rows import PACKINGS
 from cloze.errors import ConfigError
 from cloze.objectives import masking
 from cloze.objectives.base import (
-    PACKINGS,
     Objective,
-    Rows,
     check_length,
     check_loss_options,
     check_packing,
@@ -212,7 +212,7 @@ class MaskedLM(Objective):
         )
         if self.pairs != "none":
             names = PAIRS[self.pairs]
-            terms |= classification_terms(outputs.nsp_logits, batch["labels"], batch["label_weights"], names)
+            terms |= classification_terms(outputs.heads["nsp"], batch["labels"], batch["label_weights"], names)
         return terms
 
 
@@ -241,15 +241,16 @@ def _pair_rows(config, tables, model_config, pairs):
     check_length(config, 5)  # three special tokens and a token of either sentence
     check_share("objective.short_pair_rate", objective.short_pair_rate, zero=True, one=True)
     check_packing(config, ("windows",))  # pairs have a plan of their own
-    return Rows("pairs", length, short_pair_rate=objective.short_pair_rate, swapped=pairs == "sentence_order")
+    return Pairs(length=length, short_pair_rate=objective.short_pair_rate, swapped=pairs == "sentence_order")
 
 
 def _plain_rows(config, tables, unit):
     check_special_tokens(config, tables, ("mask", "pad"), ADVICE)
     check_length(config, 3)
     entities = unit == "entities"
-    kind = check_packing(config, ("windows", "sentences") if entities else PACKINGS)
-    return Rows(kind, config.data.sequence_length, flags=entities, entities=entities)
+    rows = check_packing(config, ("windows", "sentences") if entities else tuple(PACKINGS))
+    marks = {"flags": True, "entities": True} if entities else {}
+    return rows(length=config.data.sequence_length, **marks)
 
 
 def _check_units(config, unit, pairs):

@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.rows import Windows
 from cloze.errors import ConfigError
 from cloze.objectives.base import (
     Objective,
-    Rows,
     check_length,
     check_loss_options,
     check_packing,
@@ -161,7 +161,7 @@ class PermutationLM(Objective):
         budget = max(2, round(objective.mask_rate * length))
         return cls(
             # Rows overlap by the memory, so that every token is trained on.
-            rows=Rows("windows", memory + length, end=(tables.sep, tables.cls), pad=tables.pad, overlap=memory),
+            rows=Windows(length=memory + length, end=(tables.sep, tables.cls), pad=tables.pad, overlap=memory),
             outputs=("lm",),
             memory=memory,
             budgets=(budget - budget // 2, budget // 2),

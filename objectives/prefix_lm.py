@@ -6,7 +6,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from cloze.objectives.base import Rows, check_length, check_packing, check_special_tokens, check_unread, padding
+from cloze.objectives.base import check_length, check_packing, check_special_tokens, check_unread, padding
 from cloze.objectives.text_to_text import TextToText, layout, room_for_targets, split_row, text_length
 
 
@@ -31,13 +31,13 @@ class PrefixLM(TextToText):
         packing = check_packing(config, ("windows", "sentences"))
         if model_config.architecture == "encoder_decoder":
             check_special_tokens(config, tables, ("eos", "pad"), "use tokenizer.kind=unigram or sentencepiece_bpe")
-            rows, eos = Rows(packing, length, pad=tables.pad), tables.eos
+            rows, eos = packing(length=length, pad=tables.pad), tables.eos
             sizes = dict(inputs_length=length, targets_length=room_for_targets(config, length))
         else:
             check_special_tokens(config, tables, ("eos",), "use tokenizer.kind=byte_bpe, unigram or sentencepiece_bpe")
             check_unread(config, "objective.name=prefix_lm of a decoder", data__target_length=None)
             pad = padding(tables, tables.eos)
-            rows, eos = Rows(packing, length + 1, document_end=tables.eos, pad=pad), None
+            rows, eos = packing(length=length + 1, document_end=tables.eos, pad=pad), None
             sizes = dict(inputs_length=length + 1, targets_length=length + 1, joint_length=length + 1)
         return cls(rows=rows, eos=eos, **layout(config, tables, model_config, **sizes))
 

@@ -83,7 +83,7 @@ class ReplacedTokens(replacements.Generated):
             return terms | main
         if self.task == "all_tokens_mlm":
             return terms | self._all_tokens(outputs, batch)
-        logits, labels, weights = outputs.main.replaced_logits, outputs.sampled != targets, used
+        logits, labels, weights = outputs.main.heads["rtd"], outputs.sampled != targets, used
         if self.task == "detect":
             labels = put(batch, jnp.zeros(logits.shape, bool), labels)
             weights = replacements.real_tokens(batch)
@@ -96,7 +96,7 @@ class ReplacedTokens(replacements.Generated):
         """Every token's identity; accuracy is that of the softmax alone, at the hidden tokens."""
         logits, places = outputs.main.logits, batch["prediction_positions"]
         targets_BT = put(batch, batch["tokens"], batch["targets"])
-        losses = replacements.copying_loss(logits, outputs.main.copy_logits, outputs.tokens, targets_BT)
+        losses = replacements.copying_loss(logits, outputs.main.heads["copy"], outputs.tokens, targets_BT)
         real, used = replacements.real_tokens(batch), batch["target_weights"]
         right = is_top(jnp.take_along_axis(logits, places[..., None], axis=1), batch["targets"])
         return {

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import Rows, check_length, check_packing, check_special_tokens
+from cloze.objectives.base import check_length, check_packing, check_special_tokens
 from cloze.objectives.masking import draw_entities, text_runs
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
 from cloze.objectives.text_to_text import TextToText, layout, room_for_targets, text_length
@@ -53,7 +53,7 @@ class SalientSpans(TextToText):
         room_for_targets(config, 3 + final)  # a sentinel, a token and the end
         targets_length = inputs_length // 2 if config.data.target_length is None else config.data.target_length
         return cls(
-            rows=Rows(packing, inputs_length - 1, pad=tables.pad, flags=True, entities=True),
+            rows=packing(length=inputs_length - 1, pad=tables.pad, flags=True, entities=True),
             special=np.asarray(tables.special, bool),
             eos=tables.eos,
             sentinels=np.asarray(tables.sentinels, np.int32),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import Objective, Rows, Term, check_length, check_packing, check_share, padding
+from cloze.objectives.base import Objective, Term, check_length, check_packing, check_share, padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,8 +57,7 @@ class SkipGram(Objective):
         check_share("objective.subsample", objective.subsample, zero=True)
         special = np.asarray(tables.special, bool)
         made = cls(
-            rows=Rows(
-                kind=check_packing(config, ("windows", "documents")),
+            rows=check_packing(config, ("windows", "documents"))(
                 length=config.data.sequence_length,
                 document_end=tables.eos,
                 pad=padding(tables),
@@ -124,7 +123,7 @@ class SkipGram(Objective):
 
     def loss(self, outputs, batch):
         """Terms "loss" (nats a pair, its noise included) and "accuracy" (neighbours and noise told apart)."""
-        scores, weights = outputs.scores, batch["context_weights"]
+        scores, weights = outputs.heads["context"], batch["context_weights"]
         is_neighbour = jnp.arange(scores.shape[-1]) == 0
         losses = jax.nn.softplus(jnp.where(is_neighbour, -scores, scores))
         right = jnp.where(is_neighbour, scores > 0, scores < 0)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
-from cloze.models.heads import BOUNDARY_POSITIONS
+from cloze.models.heads.sbo import BOUNDARY_POSITIONS
 from cloze.objectives import masking
 from cloze.objectives.losses import classification_terms
 from cloze.objectives.masked_lm import MaskedLM
@@ -79,7 +79,7 @@ class SpanBoundary(MaskedLM):
     def loss(self, outputs, batch):
         """The terms of `MaskedLM`, and "sbo" and "sbo_accuracy" over hidden tokens whose span has two neighbours."""
         terms = classification_terms(
-            outputs.boundary_logits,
+            outputs.heads["sbo"],
             batch["targets"],
             batch["boundary_weights"],
             ("sbo", "sbo_accuracy"),

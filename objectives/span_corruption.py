@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from cloze.objectives.base import check_length, check_packing, check_share, check_special_tokens
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
 from cloze.objectives.text_to_text import TextToText, layout, room_for_targets
 
@@ -129,7 +130,7 @@ class SpanCorruption(TextToText):
         check_packing(config, ("windows",))
         targets_length = room_for_targets(config, needed)
         return cls(
-            rows=Rows("windows", tokens_length, pad=tables.pad),
+            rows=Windows(length=tokens_length, pad=tables.pad),
             noise=noise,
             spans=spans,
             eos=tables.eos,

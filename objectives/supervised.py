@@ -79,14 +79,14 @@ class Supervised(Objective):
         are right). Of numbers "regression" is the squared error, and there is no metric. With a language model "lm" and
         "lm_accuracy" over tokens, too."""
         smooth = dict(label_smoothing=self.label_smoothing, z_loss=self.z_loss)
+        logits = outputs.heads[HEADS[self.kind]]
         if self.kind == "regression":
-            terms = _squared_error(outputs.class_logits[..., 0], batch)
+            terms = _squared_error(logits[..., 0], batch)
         elif self.kind == "span":
-            terms = _span_terms(outputs.span_logits, batch, **smooth)
+            terms = _span_terms(logits, batch, **smooth)
         elif self.kind == "choice":
-            terms = _choice_terms(outputs.class_logits, batch, **smooth)
+            terms = _choice_terms(logits, batch, **smooth)
         else:
-            logits = outputs.tag_logits if self.kind == "tag" else outputs.class_logits
             names = (self.kind, "accuracy")
             terms = classification_terms(logits, batch["labels"], batch["label_weights"], names, **smooth)
         if "lm" in self.outputs:

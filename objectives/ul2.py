@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import Rows, check_length, check_packing, check_share, check_special_tokens
+from cloze.objectives.base import check_length, check_packing, check_share, check_special_tokens
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
 from cloze.objectives.span_corruption import alternate, noise_counts
 from cloze.objectives.text_to_text import Pair, TextToText, layout, room_for_targets, split_row
@@ -115,7 +116,7 @@ class UL2(TextToText):
         ]  # fmt: skip
         mode_tokens = dict(zip(MODES, tables.sentinels[-len(MODES) :], strict=True))
         return cls(
-            rows=Rows("windows", length, pad=tables.pad),
+            rows=Windows(length=length, pad=tables.pad),
             noise=np.array([noise for noise, _ in hidden], np.int32),
             spans=np.array([spans for _, spans in hidden], np.int32),
             modes=np.array([mode_tokens[mode] for mode, _, _ in objective.denoisers], np.int32),

@@ -1,5 +1,6 @@
 """The mesh of devices, and the one table from logical axis names to mesh axes."""
 
+import dataclasses
 import math
 
 import jax
@@ -8,9 +9,21 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from cloze.errors import ConfigError
 from cloze.models import axes
+from cloze.options import option
 
 MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 ROW_AXES = ("data", "fsdp")  # a batch's rows are cut along these
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshOptions:
+    """Devices along each axis; -1 takes what is left."""
+
+    data: int = option(-1, "copies of the model, each with its own rows")
+    fsdp: int = option(1, "parameters and rows are both cut along this axis")
+    tensor: int = option(1, "heads, feed-forward and vocabulary are cut along this axis")
+    sequence: int = option(1, "positions within a row are cut along this axis")
+
 
 RULES = (
     (axes.BATCH, ROW_AXES),

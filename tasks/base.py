@@ -1,9 +1,61 @@
 """What every task is: labelled examples as they are distributed, and what is measured on them."""
 
 import abc
+import dataclasses
+
+from cloze.options import option
 
 KINDS = ("class", "regression", "tag", "span", "choice", "text", "lm")
 SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """Section `task`."""
+
+    name: str = option(
+        "",
+        'the task whose labelled examples are read (tasks/), or several that are mixed, "sst2,mnli", which only '
+        "text to text can (responses); empty: none",
+    )
+    files: str = option(
+        "", "folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets"
+    )
+    kind: str = option(
+        "",
+        "what is learned of an example; empty: as the task says. A task of classes can be read as text, with words for "
+        "labels (T5)",
+        choices=("", *KINDS),
+    )
+    labels: tuple = option(
+        (), "names of the classes or tags, in the order of the head's scores; filled in from the task"
+    )
+    limit: int = option(0, "labelled training examples that are used, drawn by `seed`; 0: all", least=0)
+    batching: str = option(
+        "buckets",
+        "how texts of different lengths make a batch, which has the same examples in any case: pad (to "
+        "data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)",
+        choices=("pad", "buckets", "pack"),
+    )
+    markers: bool = option(
+        False, "decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, not the one that ends them"
+    )
+    both_orders: bool = option(False, "pairs are read in both orders, whose states are added (GPT-1's similarity)")
+    stride: int = option(128, "tokens by which the windows over a long context move on (span)", least=1)
+    max_question: int = option(64, "tokens of a question at most (span)", least=0)
+    max_answer: int = option(30, "tokens of an answer at most (span)", least=1)
+    n_best: int = option(20, "starts and ends of answers that are combined (span)", least=1)
+    null_threshold: float = option(
+        0.0, "no answer is given where its score exceeds the best answer's by more than this (span)"
+    )
+    instructions: bool = option(
+        False,
+        'text: a single task whose examples are texts also has words in front that ask for it, "summarize: ..." (T5); '
+        "tasks of other kinds and tasks that are mixed always have them",
+    )
+    largest_share: int = option(
+        2**16, "examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)", least=1
+    )
 
 
 class Task(abc.ABC):

@@ -58,7 +58,7 @@ def from_heads(task, examples, features, scored, settings, unanswerable=None):
 
 def head_scores(outputs, kind):
     """What the head of a kind gives, f32 [B, ...]."""
-    return {"tag": outputs.tag_logits, "span": outputs.span_logits}.get(kind, outputs.class_logits)
+    return outputs.heads[HEAD_OF[kind]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +68,7 @@ class LanguageModel:
     Attributes:
         model, params: with the head "lm".
         tokenizer: data.tokenizers.Tokenizer.
-        layout: objectives.base.Layout of kind text.
+        layout: data.examples.Layout of kind text.
         pad: id that fills rows up.
         prefix: objective.prefix, of decoders.
         batch_size: rows that are run at once.

@@ -7,17 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze import models, objectives, tasks
-from cloze.configs.base import NO_DECAY
 from cloze.data import pipeline
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.models.composite import Composite
 from cloze.parallel import mesh as meshes
 from cloze.tasks import embedded
-from cloze.training import initial, methods, private, resolve, runs, trainable
+from cloze.training import initial, methods, private, resolve, runs, trainable, updates
 from cloze.training.durations import to_steps
 from cloze.training.experiment import Experiment
-from cloze.training.optimizer import make_optimizer
+from cloze.training.optimizers.base import NO_DECAY
 from cloze.training.runs import heads_out
 from cloze.training.schedules import FALLING, make_schedule
 
@@ -39,7 +38,6 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
         ConfigError, DataError: what is wrong and how to mend it.
     """
     config = resolve.resolve(config)
-    check_options(config)
     methods.check(config)
     objectives.check(config)
     mesh = meshes.make_mesh(config.mesh, devices)
@@ -95,35 +93,6 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
     return experiment
 
 
-def check_options(config):
-    """Refuses numbers that no run can use; what depends on the model or the data is checked where it is known."""
-    least = {
-        "seed": 0,
-        "train.batch_size": 1,
-        "train.microbatches": 1,
-        "train.eval_batches": 1,
-        "data.sequence_length": 1,
-        "data.prefetch": 1,
-        "optimizer.learning_rate": 0,
-        "optimizer.clip_norm": 0,
-        "optimizer.weight_decay": 0,
-        "checkpoint.keep": 1,
-    }
-    for option, smallest in least.items():
-        section, _, field = option.rpartition(".")
-        value = (config[section] if section else config)[field]
-        if not value >= smallest:
-            raise ConfigError(f"{option}={value} must be at least {smallest}")
-    for field in ("beta1", "beta2", "muon_momentum"):
-        if not 0 <= config.optimizer[field] < 1:
-            raise ConfigError(f"optimizer.{field}={config.optimizer[field]} must lie in [0, 1)")
-    generators = ("threefry2x32", "rbg", "unsafe_rbg")
-    if config.train.dropout_generator not in generators:
-        raise ConfigError(
-            f"train.dropout_generator={config.train.dropout_generator!r} is not one of {', '.join(generators)}"
-        )
-
-
 def _check_task(config, objective):
     """Refuses a task that is not read, and examples without a task."""
     reads = objective.rows.kind == "examples"
@@ -143,13 +112,9 @@ def open_data(config, tokenizer, objective, mesh, report):
     _check_task(config, objective)
     read = tasks.read_by(config, objective.rows)
     cuts = mesh.shape["data"] * mesh.shape["fsdp"] * config.train.microbatches
-    # Predictions are made row by row.
-    rows = {"train": objective.rows, "validation": objective.rows}
-    if objective.rows.batching == "pack":
-        rows["validation"] = dataclasses.replace(objective.rows, batching="buckets")
     return [
-        pipeline.open_batches(config, tokenizer, wanted, split, read, multiple=cuts, report=report)
-        for split, wanted in rows.items()
+        pipeline.open_batches(config, tokenizer, objective.rows, split, read, multiple=cuts, report=report)
+        for split in ("train", "validation")
     ]
 
 
@@ -180,8 +145,8 @@ def _stage(config, objective, model_config, parameters, schedule, stages, number
     decay = names.match(o.decay_rules, parameters.shapes, "optimizer.decay_rules", optional=(NO_DECAY,))
     factors = methods.multipliers(o, parameters.shapes)
     plain = all(np.all(np.asarray(factor) == 1) for factor in factors.values())
-    optimizer = make_optimizer(
-        o,
+    optimizer = updates.make_optimizer(
+        updates.from_config(o),
         schedule,
         split.trainable_shapes(),
         split.trainable_values(decay),

@@ -1,5 +1,6 @@
 """A trained model on a task: predictions, their scores, and those of what knows nothing of the input."""
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -7,7 +8,6 @@ import os
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -107,7 +107,7 @@ def _unanswerable(task, examples):
 
 def _config(config, name, files):
     """The run's configuration, with the task in place of its own."""
-    config = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    config = copy.deepcopy(config)
     learned = tasks.expand(config.task.name) if config.task.name else ()
     several = len(learned) > 1
     if not files and name in learned and config.task.files:

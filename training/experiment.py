@@ -16,7 +16,7 @@ from cloze.models import names
 from cloze.models.adapted import prompt_from_vocabulary
 from cloze.parallel import mesh as meshes
 from cloze.tasks import metrics, predict
-from cloze.training import initial, methods, optimizer, trainable
+from cloze.training import initial, methods, trainable, updates
 from cloze.training.step import TrainState, eval_step, init_state, make_keys, train_step
 
 
@@ -90,7 +90,7 @@ class Experiment:
         def move(state):
             trainable_half, frozen_half = new.split(self.split.merge(state.trainable, state.frozen))
             clean = new.optimizer.init(trainable_half)
-            opt_state = optimizer.carry(clean, state.opt_state, self.stages[number].fresh)
+            opt_state = updates.carry(clean, state.opt_state, self.stages[number].fresh)
             return TrainState(state.step, trainable_half, frozen_half, opt_state)
 
         shardings = jax.tree.map(lambda leaf: leaf.sharding, new.abstract_state)

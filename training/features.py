@@ -16,6 +16,7 @@ from cloze.data.poisson import PoissonBatches
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.models.features import has_transform
+from cloze.models.heads import head_modules
 from cloze.training import methods
 
 FORMAT = 1  # counted up when the same parameters and data come to give other features
@@ -301,7 +302,7 @@ def _name(params, model_config, data):
     computed = {key: value for key, value in dataclasses.asdict(model_config).items() if key not in AS_FAST}
     found = hashlib.sha256(repr([FORMAT, data.fingerprint, sorted(computed.items())]).encode())
     for name, leaf in names.flatten(params).items():
-        if name.split("/")[0] not in (*methods.HEADS, "feature_transform"):
+        if name.split("/")[0] not in (*head_modules(), "feature_transform"):
             found.update(name.encode())
             found.update(np.asarray(leaf).tobytes())
     return found.hexdigest()[:32]

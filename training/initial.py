@@ -18,7 +18,6 @@ import numpy as np
 from flax.core import meta
 
 from cloze import models, objectives
-from cloze.configs.base import NEW_OUTPUT
 from cloze.data import tokenizers
 from cloze.errors import ConfigError
 from cloze.interop import load as hugging_face
@@ -26,6 +25,7 @@ from cloze.interop import tokenizers as hugging_face_tokenizers
 from cloze.models import axes, names
 from cloze.models.adapted import Adapted
 from cloze.models.composite import Composite
+from cloze.models.heads import label_pattern
 from cloze.training import methods, runs
 from cloze.training.trainable import Split
 
@@ -203,7 +203,7 @@ class Source:
             stacked = names.is_stacked(name)
             for layer, own in enumerate(names.layer_names(name, shape[0]) if stacked else [name]):
                 offered[own] = (name, layer if stacked else None, shape[1:] if stacked else shape)
-        chosen = names.match(self.rules, shapes, "init.rules", expand=True, optional=(NEW_OUTPUT,))
+        chosen = names.match(self.rules, shapes, "init.rules", expand=True, optional=(label_pattern(last=True),))
         plan = collections.defaultdict(list)
         for name, shape in shapes.items():
             stacked = names.is_stacked(name)

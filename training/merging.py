@@ -1,6 +1,6 @@
 """A run as an ordinary one: what it has learned beside the model's parameters is put into them."""
 
-import ml_collections
+import copy
 
 from cloze.configs import base
 from cloze.data import tokenizers
@@ -38,7 +38,7 @@ def merge(workdir, target, report=print):
 
 def merged_config(config, target):
     """The configuration of a merged run."""
-    merged = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    merged = copy.deepcopy(config)
     defaults = base.get_base()
     merged.name = target.name
     merged.model.update(methods.added(config))

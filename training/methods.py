@@ -9,15 +9,14 @@ import dataclasses
 import numpy as np
 
 from cloze import models
-from cloze.configs.base import METHODS, NEW_HEAD, NEW_OUTPUT, get_base
+from cloze.configs.base import METHODS, get_base
 from cloze.errors import ConfigError
 from cloze.models import adapted, names
+from cloze.models.heads import head_modules, head_pattern, label_pattern
 from cloze.options import suggest
 
 SMALL = ("bitfit", "lora", "adapters", "prefix", "prompt", "p_tuning")  # what trains is saved without the rest
 NO_TOKENS = ("linear_probe", "freeze", "last_layers", *SMALL)  # methods that leave the token table as it is
-HEADS = "pooler classifier tagger span_head lm_head mlm_head nsp_head rtd_head copy_head sbo_head".split()
-HEAD = f"({'|'.join(HEADS)})/.*"
 BIASES = r".*/bias"
 
 
@@ -192,7 +191,7 @@ def _stages(config, shapes, steps):
             made = made[1:]
         return tuple(Stage(rules, start) for rules, start in zip(made, _starts(config, len(made), steps), strict=True))
     patterns = (BIASES,) if method == "bitfit" else adapted.trainable_patterns(method)
-    rules = [(pattern, True) for pattern in (NEW_HEAD, *patterns)]
+    rules = [(pattern, True) for pattern in (label_pattern(), *patterns)]
     refused = adapted.frozen_rules(f, shapes) if method == "lora" else ()  # layers that LoRA's targets leave out
     return (Stage((*_also(config), *refused, *rules, (r".*", False))),)
 
@@ -213,7 +212,8 @@ def _starts(config, count, steps):
 
 def optional_patterns(config):
     """Patterns of the stages' rules that may match nothing."""
-    return HEAD, NEW_HEAD, _FINAL_NORM, BIASES, *adapted.trainable_patterns(config.finetune.method)
+    heads = head_pattern(), label_pattern()
+    return *heads, _FINAL_NORM, BIASES, *adapted.trainable_patterns(config.finetune.method)
 
 
 def depths(shapes):
@@ -225,7 +225,7 @@ def depths(shapes):
         adapts = name.removeprefix("lora/")
         if names.is_stacked(name):
             found[name] = shape[0] - np.arange(shape[0])
-        elif adapts.split("/")[0] in HEADS:
+        elif adapts.split("/")[0] in head_modules():
             found[name] = 0
         else:
             found[name] = 1 if adapts.endswith(("final_norm/scale", "final_norm/bias")) else deepest + 1
@@ -238,9 +238,7 @@ def multipliers(optimizer, shapes):
     With layer_decay d, a parameter of depth k > 0 has the factor d ** (k + 1), a head 1: the reference of ELECTRA
     (Clark et al. 2020, appendix B) counts so.
     """
-    if not 0 < optimizer.layer_decay <= 1:
-        raise ConfigError(f"optimizer.layer_decay={optimizer.layer_decay} must lie in (0, 1]")
-    factors = names.match(optimizer.multipliers, shapes, "optimizer.multipliers", optional=(NEW_OUTPUT,))
+    factors = names.match(optimizer.multipliers, shapes, "optimizer.multipliers", optional=(label_pattern(last=True),))
     below = depths(shapes)
     exponents = {name: np.where(np.asarray(below[name]) > 0, np.asarray(below[name]) + 1, 0) for name in shapes}
     return {name: np.asarray(factors[name], np.float32) * optimizer.layer_decay ** exponents[name] for name in shapes}
@@ -257,7 +255,7 @@ def _stacks(shapes):
 
 def _has_head(shapes):
     """Whether there is a head of its own parameters, and not the token table alone."""
-    return any(name.split("/")[0] in HEADS for name in shapes)
+    return any(name.split("/")[0] in head_modules() for name in shapes)
 
 
 def _check_parts(config, shapes):
@@ -268,7 +266,7 @@ def _check_parts(config, shapes):
             f"finetune.method={method} trains the head alone, and this model's head is its token table: choose another "
             "method, or name what trains in finetune.also"
         )
-    if method == "bitfit" and not any(n.endswith("/bias") and n.split("/")[0] not in HEADS for n in shapes):
+    if method == "bitfit" and not any(n.endswith("/bias") and n.split("/")[0] not in head_modules() for n in shapes):
         raise ConfigError(
             "finetune.method=bitfit: this model has no biases below its head; choose another method, or linear_probe "
             "for the head alone"
@@ -281,7 +279,7 @@ def _also(config):
 
 def _top(config, shapes, layers, counted_from_below=False):
     """Rules that train the heads and the top layers of each stack: `layers` of them, or all but so many."""
-    rules = [*_also(config), (HEAD, True)]
+    rules = [*_also(config), (head_pattern(), True)]
     for stack, count in _stacks(shapes).items():
         top = count - layers if counted_from_below else min(layers, count)
         if top > 0:

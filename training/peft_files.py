@@ -5,12 +5,13 @@ import pathlib
 import re
 
 from cloze import models, objectives
-from cloze.configs.base import NEW_HEAD, get_base
+from cloze.configs.base import get_base
 from cloze.data import tokenizers
 from cloze.errors import ConfigError
 from cloze.interop import peft
 from cloze.models import names
 from cloze.models.composite import Composite
+from cloze.models.heads import HEADS, head_modules, label_pattern
 from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
 
 
@@ -57,7 +58,7 @@ def _heads_learned(workdir, config, model, tokenizer):
     split = initial.split_at(config, objective, parameters.shapes, 0)
     learned = split.trainable_shapes()
     tops = {name.split("/")[0] for name in learned} - {"lora"}
-    if others := sorted(tops - set(methods.HEADS)):
+    if others := sorted(tops - set(head_modules())):
         raise ConfigError(f"{workdir} has also trained {', '.join(others)}, for which peft has no place: {merge}")
     # Factors of layers that are not adapted add nothing.
     kept = [name for name in parameters.shapes if name not in learned and not name.startswith("lora/")]
@@ -88,7 +89,8 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     made = peft.adapted_config(source, bare, class_name)
     lora, tree = peft.load_lora(source, made, class_name)
     given = names.flatten(tree)
-    also = {name for name in given if not re.fullmatch(f"lora/.*|{NEW_HEAD}", name)}  # these train always
+    always = f"lora/.*|{label_pattern()}"  # what LoRA trains in any case
+    also = {name for name in given if not re.fullmatch(always, name)}
     config.finetune.update(
         method="lora", lora_rank=lora.rank, lora_alpha=lora.alpha, lora_targets=lora.targets,
         also=tuple(re.escape(name) for name in sorted(also)),
@@ -130,7 +132,7 @@ def _config(origin, workdir):
 
 def _set_objective(config, origin, made):
     """Sets the objective that scores a head of the ModelConfig `made`; gives the heads that it needs."""
-    labelled = {"class", "choice", "tag", "span"} & set(made.heads_out)
+    labelled = [name for name in made.heads_out if HEADS[name].labels]
     if labelled:
         (kind,) = labelled
         config.objective.update(name="supervised", pairs="none")

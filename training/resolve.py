@@ -1,12 +1,11 @@
 """What a configuration leaves to the model that it begins with, and to its task."""
 
+import copy
 import dataclasses
 import pathlib
 
-import ml_collections
-
 from cloze import models, tasks
-from cloze.configs.base import get_base, load
+from cloze.configs import base
 from cloze.data import pipeline, tokenizers
 from cloze.errors import ConfigError
 from cloze.interop import files
@@ -26,9 +25,10 @@ def resolve(config, kept=None):
         kept: config.json of the run, if it has begun: it knows what was inherited where init.checkpoint has gone.
 
     Raises:
-        ConfigError: there is nothing to inherit from, or no such task.
+        ConfigError: a value is outside what its option declares, there is nothing to inherit from, or no such task.
     """
-    config = ml_collections.ConfigDict(config.to_dict(), type_safe=False)
+    config = copy.deepcopy(config)
+    base.check(config)
     if config.task.name:
         _fill_task(config)
     if config.init.inherit and config.init.checkpoint:
@@ -65,11 +65,11 @@ def _inherit(config, kept):
     """Fills what is at its default of `model`, and the tokenizer, from init.checkpoint."""
     origin = pathlib.Path(config.init.checkpoint).expanduser()
     if not origin.exists() and kept is not None and kept.is_file():
-        own = load(kept)
+        own = base.load(kept)
         theirs = {"model": own.model.to_dict(), "tokenizer": own.tokenizer.to_dict(), "pieces": 0}
     else:
         theirs = _hugging_face(origin) if initial.is_hugging_face(origin) else _run(origin)
-    defaults = get_base().model
+    defaults = base.get_base().model
     for field, value in theirs["model"].items():
         if field not in OWN and config.model[field] == defaults[field]:
             config.model[field] = value

@@ -1,60 +1,108 @@
-"""Learning rate by step."""
+"""Learning rate by step: a schedule is a function here, known by its name."""
 
+import dataclasses
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
 
-SCHEDULES = ("linear", "cosine", "inverse_sqrt", "constant", "slanted_triangular")
-
+SCHEDULES: dict[str, Callable] = {}  # {name: (step f32, Times) -> share of the peak f32}
 FALLING = ("linear", "cosine", "slanted_triangular")  # they end at optimizer.decay_steps
 
 
-def make_schedule(name, peak, *, warmup_steps, decay_steps, final_fraction):
-    """The learning rate as a function of the step, counted from 0.
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """What the steps of a schedule are.
 
-    linear, cosine, constant: the warm-up rises linearly from peak / warmup_steps at step 0 to the peak at step
-    warmup_steps - 1. The linear fall lies on the line from the peak at step 0 to the final value at decay_steps,
-    as BERT's reference has it, so that the rate jumps down slightly where warm-up ends; the cosine begins there.
-    slanted_triangular: from peak * final_fraction up to the peak at warmup_steps and back at decay_steps, linearly
-    (Howard and Ruder 2018, section 3.2: a tenth of the steps is warm-up, the fraction is 1/32).
-    inverse_sqrt: peak * sqrt(warmup / max(step, warmup)) (T5: peak 0.01 and warmup 10,000 are 1/sqrt(max(step, 1e4))).
+    Attributes:
+        warmup: steps of warm-up; 0: none.
+        end: step at which the schedule has fallen, warm-up included.
+        final: the last value as a share of the peak.
+    """
+
+    warmup: float
+    end: float
+    final: float
+
+
+def schedule(function: Callable) -> Callable:
+    """Makes a function known by its name."""
+    SCHEDULES[function.__name__] = function
+    return function
+
+
+def warmed_up(function: Callable) -> Callable:
+    """A schedule that first rises linearly: from peak / warmup at step 0 to the peak at step warmup - 1."""
+
+    def rises(step, times):
+        return jnp.where(step < times.warmup, (step + 1) / max(times.warmup, 1), function(step, times))
+
+    rises.__name__ = function.__name__
+    return schedule(rises)
+
+
+@warmed_up
+def constant(step, times):
+    return jnp.ones_like(step)
+
+
+@warmed_up
+def linear(step, times):
+    """On the line from the peak at step 0 to the final value, as BERT's reference has it.
+
+    So the rate jumps down slightly where warm-up ends.
+    """
+    return times.final + (1 - times.final) * (1 - jnp.clip(step / times.end, 0, 1))
+
+
+@warmed_up
+def cosine(step, times):
+    """Begins to fall where warm-up ends."""
+    progress = jnp.clip((step - times.warmup) / (times.end - times.warmup), 0, 1)
+    return times.final + (1 - times.final) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+
+
+@schedule
+def inverse_sqrt(step, times):
+    """sqrt(warmup / max(step, warmup)). T5: peak 0.01 and warmup 10,000 are 1 / sqrt(max(step, 1e4))."""
+    warmup = max(times.warmup, 1)
+    return jnp.sqrt(warmup / jnp.maximum(step + 1, warmup))
+
+
+@schedule
+def slanted_triangular(step, times):
+    """From the final value up to the peak at the end of warm-up and back, linearly.
+
+    Howard and Ruder 2018, section 3.2: a tenth of the steps is warm-up, the final value is 1/32.
+    """
+    rising, falling = step / max(times.warmup, 1), (times.end - step) / (times.end - times.warmup)
+    return times.final + (1 - times.final) * jnp.clip(jnp.minimum(rising, falling), 0, 1)
+
+
+def make_schedule(
+    name: str, peak: float, *, warmup_steps: int, decay_steps: int, final_fraction: float
+) -> Callable[[jax.typing.ArrayLike], jax.Array]:
+    """The learning rate as a function of the step, counted from 0.
 
     Args:
         name: one of SCHEDULES.
         peak: highest rate.
         warmup_steps: steps of warm-up; 0: none.
-        decay_steps: step at which linear and cosine end, warm-up included.
-        final_fraction: their last value as a fraction of the peak.
+        decay_steps: step at which a schedule ends that falls, warm-up included.
+        final_fraction: its last value as a fraction of the peak.
 
     Returns:
         A function of an int array, f32.
+
+    Raises:
+        ConfigError: the schedule ends before its warm-up.
     """
-    if name not in SCHEDULES:
-        raise ConfigError(f"optimizer.schedule={name!r} is not one of {', '.join(SCHEDULES)}")
     if name in FALLING and decay_steps <= warmup_steps:
         raise ConfigError(
             f"optimizer.schedule={name} ends at step {decay_steps}, but warm-up lasts until {warmup_steps}: lower "
             "optimizer.warmup_steps or raise optimizer.decay_steps (train.steps)"
         )
-
-    warmup_steps, decay_steps = float(warmup_steps), float(decay_steps)  # in tokens, they may not fit 32 bits
-
-    def schedule(step):
-        step = jnp.asarray(step, jnp.float32)
-        if name == "slanted_triangular":
-            rising, falling = step / max(warmup_steps, 1), (decay_steps - step) / (decay_steps - warmup_steps)
-            return peak * (final_fraction + (1 - final_fraction) * jnp.clip(jnp.minimum(rising, falling), 0, 1))
-        if name == "inverse_sqrt":
-            return peak * jnp.sqrt(max(warmup_steps, 1) / jnp.maximum(step + 1, max(warmup_steps, 1)))
-        if name == "constant":
-            rate = jnp.full_like(step, peak)
-        elif name == "linear":
-            left = 1 - jnp.clip(step / decay_steps, 0, 1)
-            rate = peak * (final_fraction + (1 - final_fraction) * left)
-        else:
-            progress = jnp.clip((step - warmup_steps) / (decay_steps - warmup_steps), 0, 1)
-            rate = peak * (final_fraction + (1 - final_fraction) * 0.5 * (1 + jnp.cos(jnp.pi * progress)))
-        warm = peak * (step + 1) / max(warmup_steps, 1)
-        return jnp.where(step < warmup_steps, warm, rate)
-
-    return schedule
+    times = Times(float(warmup_steps), float(decay_steps), final_fraction)  # in tokens, they may not fit 32 bits
+    return lambda step: peak * SCHEDULES[name](jnp.asarray(step, jnp.float32), times)

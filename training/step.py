@@ -10,6 +10,7 @@ from flax import struct
 from flax.core import meta
 
 from cloze.models import axes
+from cloze.models.heads import HEADS
 from cloze.objectives.base import Term
 from cloze.tasks.predict import head_scores
 from cloze.training.private import private_gradient
@@ -97,13 +98,9 @@ def _place_rows(batch):
 
 def _deterministic(config):
     """Whether the model draws nothing at random: the dropout of heads counts where there is a head that has it."""
-    rates = [config.dropout, config.attention_dropout, config.activation_dropout, config.final_dropout]
-    heads = set(config.heads_out)
-    if heads & {"class", "choice", "tag", "span"}:
-        rates.append(config.head_dropout)
-    if heads & {"nsp", "pooler", "class", "choice"}:
-        rates.append(config.pooler_dropout)
-    return not any(rates)
+    rates = ["dropout", "attention_dropout", "activation_dropout", "final_dropout"]
+    rates += [rate for name in config.heads_out for rate in HEADS[name].rates]
+    return not any(getattr(config, rate) for rate in rates)
 
 
 def train_step(state, rows, keys, *, model, objective, split, optimizer, schedule, microbatches, privacy=None):

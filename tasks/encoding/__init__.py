@@ -29,7 +29,7 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
     Args:
         examples: iterable of raw examples of the layout's kind, see tasks.base.
         tokenizer: data.tokenizers.Tokenizer.
-        layout: objectives.base.Layout.
+        layout: data.examples.Layout.
         labels: names of the labels or tags; () for kinds without.
         training: the labels are learned from, so that each must be known.
 

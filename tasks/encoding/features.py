@@ -29,7 +29,7 @@ class Features:
     """Collects the features of a split; see `tasks.encoding.encode` for the arrays that come of it.
 
     Attributes:
-        layout: objectives.base.Layout.
+        layout: data.examples.Layout.
         two_streams: answers are written apart from prompts, for an encoder-decoder's decoder.
     """
 

@@ -13,11 +13,6 @@ from cloze.tasks.encoding.features import known, name
 def add(features, examples, tokenizer, labels, training):
     """Adds examples of kind span; arguments as of `tasks.encoding.encode`, examples numbered."""
     del labels
-    layout = features.layout
-    if layout.stride < 1 or layout.max_question < 0:
-        raise ConfigError(
-            f"task.stride={layout.stride} must be at least 1, and task.max_question={layout.max_question} at least 0"
-        )
     questions = tokenizer.encode_batch([example["question"] for _, example in examples])
     contexts = list(dict.fromkeys(example["context"] for _, example in examples))  # many questions have the same one
     encoded = {

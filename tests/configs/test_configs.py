@@ -24,8 +24,9 @@ from cloze.models import names
 from cloze.parallel import mesh as meshes
 from cloze.training import initial, resolve, trainable
 from cloze.training.durations import to_steps
-from cloze.training.optimizer import make_optimizer
+from cloze.training.optimizers.base import NO_DECAY
 from cloze.training.schedules import make_schedule
+from cloze.training.updates import from_config, make_optimizer
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHARED = (
@@ -151,8 +152,8 @@ def test_fits_its_devices(stem, arguments):
     mesh = AbstractMesh(shape, meshes.MESH_AXES, axis_types=(AxisType.Auto,) * len(shape))
 
     made = models.parameters(model)
-    decay = names.match(config.optimizer.decay_rules, made.shapes, "optimizer.decay_rules", optional=(base.NO_DECAY,))
-    optimizer = make_optimizer(config.optimizer, schedule(config), made.shapes, decay)
+    decay = names.match(config.optimizer.decay_rules, made.shapes, "optimizer.decay_rules", optional=(NO_DECAY,))
+    optimizer = make_optimizer(from_config(config.optimizer), schedule(config), made.shapes, decay)
     params = names.unflatten({name: jax.ShapeDtypeStruct(s, jnp.float32) for name, s in made.shapes.items()})
     for tree in (params, jax.eval_shape(optimizer.init, params)):
         places = meshes.placement(tree, made.axis_names, made.shapes, mesh)

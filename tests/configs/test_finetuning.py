@@ -11,7 +11,6 @@ from cloze import tasks
 from cloze.configs import base, finetuning
 from cloze.errors import ConfigError
 from cloze.training import methods, resolve
-from cloze.training.build import check_options
 from cloze.training.durations import to_steps
 from cloze.training.schedules import make_schedule
 from tests.configs import test_configs
@@ -51,7 +50,7 @@ def test_every_method_loads_and_is_the_same_after_json(stem, method, tiny, tmp_p
     config = load(stem, f"{tiny}method={method}")
     assert (config.name, config.finetune.method, config.init.inherit) == (stem, method, True)
     methods.check(config)
-    check_options(config)
+    base.check(config)
     (tmp_path / "config.json").write_text(json.dumps(base.to_dict(config)))
     again = base.load(tmp_path / "config.json")
     assert base.to_dict(again) == base.to_dict(config) and again.finetune == config.finetune

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from cloze.data.examples import Features
-from cloze.objectives.base import Layout
+from cloze.data.examples import Features, Layout
 
 LENGTH, VOCAB, LABELS = 16, 60, 3
 

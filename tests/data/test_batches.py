@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cloze.data.batches import _SMALL, Batches, Prefetcher
-from cloze.data.rows import plan
+from cloze.data.rows import Documents
 from cloze.errors import ConfigError
 from tests.data import fakes
 
@@ -50,7 +50,7 @@ def test_rows_do_not_depend_on_the_number_of_processes(parts, counts):
 
 def test_real_rows_of_a_corpus_split_over_processes(tmp_path):
     split = fakes.split_of_lengths([30, 12, 40, 9, 22, 30, 61], tmp_path)
-    made = batches([plan(split, kind="documents", length=32, start=(1,), end=(2,))], batch_size=4)
+    made = batches([Documents(length=32, start=(1,), end=(2,)).plan(split)], batch_size=4)
     whole, half = made.batches(5), made.batches(5, np.array([3, 1]))
     assert whole["tokens"].shape == (4, 32)
     for key in whole:
@@ -137,8 +137,6 @@ def test_errors_name_the_cause():
         batches([Numbers(5), Numbers(5)], [1.0, 0.0])
     with pytest.raises(ConfigError, match="a weight for each source"):
         batches([Numbers(5)], [1.0, 1.0])
-    with pytest.raises(ConfigError, match="train.batch_size"):
-        batches([Numbers(5)], batch_size=0)
     with pytest.raises(ValueError, match="places"):
         batches([Numbers(5)]).batches(0, [8])
 
@@ -208,8 +206,3 @@ def test_closing_stops_the_thread_and_wakes_a_waiting_reader(waiting):
     with pytest.raises(RuntimeError, match="closed"):
         results.next()
     results.close()
-
-
-def test_prefetcher_needs_room_for_a_batch():
-    with pytest.raises(ConfigError, match="data.prefetch"):
-        Prefetcher(str, 0, depth=0)

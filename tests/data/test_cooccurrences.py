@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cloze.data import cooccurrences
-from cloze.data.rows import plan
+from cloze.data.cooccurrences import Cooccurrences
 from cloze.errors import DataError
 from tests.data import fakes
 
@@ -42,7 +42,7 @@ def test_counts_equal_plain_loops(tmp_path, monkeypatch, window, chunk, excluded
 def test_rows_hold_every_pair_once_and_are_kept(tmp_path):
     split = fakes.prepare(DOCUMENTS, tmp_path).split("train")
     lines = []
-    source = plan(split, kind="cooccurrences", length=4, window=3, report=lines.append)
+    source = Cooccurrences(length=4, window=3).plan(split, report=lines.append)
     rows = source.rows(np.arange(source.num_rows), np.zeros(source.num_rows))
     assert (rows["tokens"].dtype, rows["contexts"].dtype, rows["counts"].dtype) == (np.int32, np.int32, np.float32)
     assert rows["counts"].shape == (source.num_rows, 4)
@@ -51,24 +51,24 @@ def test_rows_hold_every_pair_once_and_are_kept(tmp_path):
     pairs = {name: rows[name][there] for name in ("tokens", "contexts", "counts")}
     assert counted(pairs) == counted(cooccurrences.count(split, 3))
     assert len(lines) == 1
-    plan(split, kind="cooccurrences", length=8, window=3, report=lines.append)
+    Cooccurrences(length=8, window=3).plan(split, report=lines.append)
     assert len(lines) == 1  # read from the cache
-    plan(split, kind="cooccurrences", length=8, window=2, report=lines.append)
+    Cooccurrences(length=8, window=2).plan(split, report=lines.append)
     assert len(lines) == 2
-    without = plan(split, kind="cooccurrences", length=8, window=2, excluded=(11,), report=lines.append)
+    without = Cooccurrences(length=8, window=2, excluded=(11,)).plan(split, report=lines.append)
     assert len(lines) == 3
     assert not (without.rows(np.arange(without.num_rows), np.zeros(without.num_rows))["tokens"] == 11).any()
 
 
 def test_damage_and_nothing_to_count_are_errors(tmp_path):
     split = fakes.prepare(DOCUMENTS, tmp_path).split("train")
-    plan(split, kind="cooccurrences", length=4, window=3, report=lambda line: None)
+    Cooccurrences(length=4, window=3).plan(split, report=lambda line: None)
     (file,) = tmp_path.glob("cooccurrences/*/counts.npy")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
     with pytest.raises(DataError, match="checksum differs.*delete"):
-        plan(split, kind="cooccurrences", length=4, window=3, report=lambda line: None)
+        Cooccurrences(length=4, window=3).plan(split, report=lambda line: None)
     alone = fakes.prepare([[[10]], [[11]]], tmp_path / "alone").split("train")
     with pytest.raises(DataError, match="no two words in one document"):
-        plan(alone, kind="cooccurrences", length=4, window=3, report=lambda line: None)
+        Cooccurrences(length=4, window=3).plan(alone, report=lambda line: None)

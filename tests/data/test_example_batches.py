@@ -242,8 +242,6 @@ def test_classifiers_of_all_places_are_given_none():
     assert "pool_positions" not in batches([features([[3]] * 2, layout("class", pool="all"))]).batches(0)
 
 
-def test_bad_options_are_refused():
-    with pytest.raises(ConfigError, match="task.batching='rows' is not one of pad, buckets, pack"):
-        batches([features([[3]], layout("class"))], "rows")
+def test_examples_of_several_texts_are_not_packed():
     with pytest.raises(ConfigError, match="examples of 2 texts"):
         batches([features([[3, 4]], layout("choice"))], "pack")

@@ -5,8 +5,8 @@ import pytest
 
 from cloze.configs.base import get_base
 from cloze.data import examples, pipeline
+from cloze.data.examples import Examples, Layout
 from cloze.errors import ConfigError, DataError
-from cloze.objectives.base import Layout, Rows
 from tests.data import fakes
 from tests.data.features import features, layout
 
@@ -41,7 +41,7 @@ def opened(tmp_path, tasks, kind="class", split="train", **changes):
     config = get_base()
     config.data.cache_dir, config.train.batch_size = str(tmp_path), 4
     config.task.update(changes)
-    wanted = Rows("examples", 16, pad=0, layout=Layout(kind, "encoder", length=16, start=(1,), end=(2,)))
+    wanted = Examples(length=16, layout=Layout(kind, "encoder", length=16, start=(1,), end=(2,)))
     return pipeline.open_batches(config, fakes.Tokenizer(), wanted, split, tasks, report=lambda line: None)
 
 
@@ -69,8 +69,6 @@ def test_subsets_are_nested_and_keep_all_windows_of_an_example():
     assert all({2 * (f // 2), 2 * (f // 2) + 1} <= part for part in parts for f in part)
     assert whole.limited(5, seed=8).used.tolist() != whole.limited(5, seed=7).used.tolist()
     assert whole.limited(5, seed=7).num_used == 5 and len(whole.limited(0, seed=7).used) == 40
-    with pytest.raises(ConfigError, match="task.limit=-1"):
-        whole.limited(-1, seed=7)
 
 
 def test_the_most_frequent_class_is_known_of_the_labels_that_are():
@@ -79,6 +77,18 @@ def test_the_most_frequent_class_is_known_of_the_labels_that_are():
     assert made.majority == ("c", 2 / 3)
     made.arrays["labels"][:] = -1
     assert made.majority is None and features([[3]], layout("regression")).majority is None
+
+
+@pytest.mark.parametrize(
+    "options, fingerprint",
+    [
+        ({}, "fb649988ab72050eca5784ef6e899bc5a8d0d5574dc57effec0695fbc24d13ab"),
+        ({"limit": 4}, "b610340043a3eaae2360ba395b1fdcc44762357a0ab9325b978c1756587f5b97"),
+        ({"split": "validation", "limit": 1}, "0037588c7d5cc89b89d52949453539da3c62c19783636c857267ca9b45162dff"),
+    ],
+)
+def test_fingerprints_are_those_of_earlier_versions(tmp_path, options, fingerprint):
+    assert opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])], **options).fingerprint == fingerprint
 
 
 def test_a_run_sees_what_its_task_holds(tmp_path):
@@ -97,7 +107,5 @@ def test_a_run_sees_what_its_task_holds(tmp_path):
 def test_what_does_not_go_together_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="only texts can be mixed"):
         opened(tmp_path, [Numbers([1]), Numbers([1], "more")])
-    with pytest.raises(ConfigError, match="task.largest_share=0"):
-        opened(tmp_path, [Numbers([1])], largest_share=0)
     with pytest.raises(DataError, match="has no train examples"):
         prepared([], tmp_path)

@@ -5,8 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from cloze.data.pairs import _shorten
-from cloze.data.rows import plan
+from cloze.data.pairs import Pairs, _shorten
 from cloze.errors import ConfigError, DataError
 from tests.data import fakes
 
@@ -37,8 +36,9 @@ def split(tmp_path_factory):
     return fakes.prepare(DOCUMENTS, tmp_path_factory.mktemp("cache")).split("train")
 
 
-def pairs(split, length=LENGTH, **options):
-    return plan(split, kind="pairs", length=length, start=(CLS,), end=(SEP,), pad=PAD, **options)
+def pairs(split, length=LENGTH, short_pair_rate=0.1, seed=0, **options):
+    options["short_pair_rate"] = short_pair_rate
+    return Pairs(length=length, start=(CLS,), end=(SEP,), pad=PAD, **options).plan(split, seed=seed)
 
 
 def read(source, epoch=0):
@@ -221,4 +221,4 @@ def test_errors_name_the_cause(tmp_path, split):
     with pytest.raises(ConfigError, match="data.sequence_length"):
         pairs(split, length=4)
     with pytest.raises(ConfigError, match="tokenizer.kind"):
-        plan(split, kind="pairs", length=32)
+        Pairs(length=32).plan(split)

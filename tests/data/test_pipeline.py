@@ -1,16 +1,17 @@
 """From a configuration to batches: what reaches the rows, and what the fingerprint of a run's data covers."""
 
-import dataclasses
 import hashlib
 import re
 
 import numpy as np
 import pytest
 
-from cloze.configs.base import get_base
+from cloze.configs import base
 from cloze.data import pipeline
 from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
-from cloze.objectives.base import Rows
+from cloze.data.pairs import Pairs
+from cloze.data.rows import Documents, FullSentences, Windows
+from cloze.errors import ConfigError
 
 SENTENCES = [
     "The visit of Marie Curie to Paris was on 3 March 1920.",
@@ -25,7 +26,7 @@ def config(tmp_path_factory):
     for number in range(20):
         text = " ".join(SENTENCES[k % 3] for k in range(12))
         (directory / f"{number}.txt").write_text(f"{text} So much for {number}.")
-    c = get_base()
+    c = base.get_base()
     c.data.source, c.data.cache_dir, c.data.validation_share = f"text:{directory}/*.txt", str(directory / "cache"), 0.2
     c.tokenizer.vocab_size, c.train.batch_size = 200, 4
     return c
@@ -36,13 +37,13 @@ def tokenizer(config):
     return pipeline.open_tokenizer(config, report=lambda line: None)
 
 
-def opened(config, tokenizer, split="train", **options):
-    wanted = Rows(**{"kind": "windows", "length": 32, "start": (2,), "end": (3,)} | options)
-    return pipeline.open_batches(config, tokenizer, wanted, split, report=lambda line: None)
+def opened(config, tokenizer, split="train", kind=Windows, **options):
+    spec = kind(**{"length": 32, "start": (2,), "end": (3,)} | options)
+    return pipeline.open_batches(config, tokenizer, spec, split, report=lambda line: None)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-@pytest.mark.parametrize("kind", ["windows", "sentences"])
+@pytest.mark.parametrize("kind", [Windows, FullSentences])
 def test_flags_reach_the_rows(config, tokenizer, kind, split):
     rows = opened(config, tokenizer, split, kind=kind, flags=True, entities=True)(0)
     tokens, flags = rows["tokens"], rows["flags"]
@@ -66,14 +67,35 @@ def test_the_fingerprint_covers_what_is_set(config, tokenizer):
     first |= {"short_pair_rate": 0.0, "swapped": False}
     described = repr([[plain.corpora[0].directory.name], [1.0], first])
     assert plain.fingerprint == hashlib.sha256(described.encode()).hexdigest()
-    changes = [{"flags": True}, {"flags": True, "entities": True}, {"random_rate": 0.3}, {"length": 16}]
+    changes = [{"flags": True}, {"flags": True, "entities": True}, {"overlap": 3}, {"kind": Documents}, {"length": 16}]
     prints = {opened(config, tokenizer, **change).fingerprint for change in changes} | {plain.fingerprint}
-    assert len(prints) == 5
+    assert len(prints) == 6
 
 
-@pytest.mark.parametrize("kind", ["windows", "sentences", "documents", "pairs"])
-def test_every_kind_takes_every_option(config, tokenizer, kind):
-    options = {"flags": True, "entities": True, "random_rate": 0.2, "two_sentences": True, "window": 3}
-    assert set(options) < {field.name for field in dataclasses.fields(Rows)}
-    rows = opened(config, tokenizer, kind=kind, **options)(0)
-    assert ("flags" in rows) == (kind in ("windows", "sentences"))
+@pytest.mark.parametrize("kind", [Windows, FullSentences, Documents, Pairs])
+def test_only_who_asks_gets_flags(config, tokenizer, kind):
+    assert "flags" not in opened(config, tokenizer, kind=kind)(0)
+
+
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("data.packing", "rows", "is not one of windows, sentences, documents"),
+        ("data.prefetch", 0, "must be at least 1"),
+        ("data.validation_share", 1.0, "must be at least 0 and less than 1"),
+        ("data.target_length", 0, "must be at least 1"),
+        ("tokenizer.kind", "wordpeice", "did you mean 'wordpiece'"),
+        ("tokenizer.sentinels", -1, "must be at least 0"),
+        ("task.kind", "clas", "did you mean 'class'"),
+        ("task.batching", "rows", "is not one of pad, buckets, pack"),
+        ("task.limit", -1, "must be at least 0"),
+        ("task.largest_share", 0, "must be at least 1"),
+        ("task.stride", 0, "must be at least 1"),
+    ],
+)
+def test_values_outside_what_is_declared_are_refused(option, value, message):
+    config, (section, name) = base.get_base(), option.split(".")
+    base.check(config)
+    config[section][name] = value
+    with pytest.raises(ConfigError, match=f"{option}=.*{message}"):
+        base.check(config)

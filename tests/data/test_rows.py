@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloze.data.rows import pack, plan
+from cloze.data.cooccurrences import Cooccurrences
+from cloze.data.pairs import Pairs
+from cloze.data.rows import PACKINGS, Documents, FullSentences, Windows, pack
 from cloze.errors import ConfigError, DataError
 from tests.data import fakes
 
@@ -38,7 +40,7 @@ def every_row(source, epoch=0):
 @pytest.mark.parametrize("start, end", [((), ()), ((1,), (2,)), ((), (2, 3))])
 def test_windows_are_consecutive(tmp_path, start, end):
     split = fakes.split_of_lengths([700, 1, 850], tmp_path)
-    source = plan(split, kind="windows", length=32, start=start, end=end)
+    source = Windows(length=32, start=start, end=end).plan(split)
     capacity = 32 - len(start) - len(end)
     assert source.num_rows == 1551 // capacity
     rows = every_row(source)
@@ -52,7 +54,7 @@ def test_windows_are_consecutive(tmp_path, start, end):
 
 def test_windows_that_overlap_show_every_token_behind_the_overlap_once(tmp_path):
     split = fakes.split_of_lengths([700, 1, 850], tmp_path)
-    rows = every_row(plan(split, kind="windows", length=32, end=(2, 3), overlap=10))["tokens"]
+    rows = every_row(Windows(length=32, end=(2, 3), overlap=10).plan(split))["tokens"]
     np.testing.assert_array_equal(rows[1:, :10], rows[:-1, 20:30])
     once = rows[:, 10:30].ravel()
     np.testing.assert_array_equal(once, np.arange(len(once)) + 10 + 10)
@@ -60,7 +62,7 @@ def test_windows_that_overlap_show_every_token_behind_the_overlap_once(tmp_path)
 
 
 def test_windows_give_flags_where_they_are_asked_for():
-    source = plan(Stream([90]), kind="windows", length=16, start=(1,), end=(2, 3), flags=True)
+    source = Windows(length=16, start=(1,), end=(2, 3), flags=True).plan(Stream([90]))
     rows = every_row(source)
     assert set(rows) == {"tokens", "flags", "row_id", "epoch"} and rows["flags"].dtype == np.int32
     expected = np.where(rows["tokens"] >= 10, (rows["tokens"] - 10) % 7, 0)
@@ -95,7 +97,7 @@ def full_sentences(documents, length, start, end):
 )
 def test_full_sentences_fill_rows_in_order(documents, wrapping, random):
     split = Stream([sum(document) for document in documents], [size for document in documents for size in document])
-    source = plan(split, kind="sentences", length=16, start=wrapping[0], end=wrapping[1], pad=4, flags=True)
+    source = FullSentences(length=16, start=wrapping[0], end=wrapping[1], pad=4, flags=True).plan(split)
     expected = full_sentences(documents, 16, *wrapping)
     assert source.num_rows == len(expected)
     chosen = [random.randrange(source.num_rows) for _ in range(5)] + list(range(source.num_rows))
@@ -118,7 +120,7 @@ def test_full_sentences_of_a_corpus(tmp_path):
             token += size
         documents.append(document)
     split = fakes.prepare(documents, tmp_path).split("train")
-    source = plan(split, kind="sentences", length=64, start=(1,), end=(2,), pad=4)
+    source = FullSentences(length=64, start=(1,), end=(2,), pad=4).plan(split)
     rows = every_row(source)
     assert set(rows) == {"tokens", "segments", "row_id", "epoch"}
     assert all(value.dtype == np.int32 for value in rows.values()) and rows["tokens"].shape == (source.num_rows, 64)
@@ -131,7 +133,7 @@ def test_full_sentences_of_a_corpus(tmp_path):
         assert used + (first in firsts) + sizes[first] > 64
         inside = np.flatnonzero(row[1 : used - 1] == 2) + 1
         assert [int(row[place + 1]) for place in inside] == sorted(firsts & set(row[2:used].tolist()))
-    alone = plan(split, kind="sentences", length=64)  # no id to put between documents: none is there
+    alone = FullSentences(length=64).plan(split)  # no id to put between documents: none is there
     np.testing.assert_array_equal(every_row(alone)["tokens"][every_row(alone)["segments"] > 0], np.arange(10, token))
 
 
@@ -139,7 +141,7 @@ def test_rows_of_many_sentences_are_planned_quickly():
     sizes = np.clip(np.random.default_rng(0).lognormal(2.9, 0.8, size=300_000), 1, 400).astype(int)
     split = Stream(sizes.reshape(-1, 30).sum(axis=1), sizes)
     began = time.process_time()
-    source = plan(split, kind="sentences", length=512, start=(1,), end=(2,))
+    source = FullSentences(length=512, start=(1,), end=(2,)).plan(split)
     assert time.process_time() - began < 1.5  # of 7 million tokens
     assert sizes.sum() / (source.num_rows * 510) > 0.95
 
@@ -171,13 +173,13 @@ def check_packed(lengths, length, start, end, rows):
     st.sampled_from([((), ()), ((1,), (2,)), ((), (3,))]),
 )
 def test_documents_are_packed_without_loss(lengths, wrapping):
-    source = plan(Stream(lengths), kind="documents", length=16, start=wrapping[0], end=wrapping[1], pad=4)
+    source = Documents(length=16, start=wrapping[0], end=wrapping[1], pad=4).plan(Stream(lengths))
     check_packed(lengths, 16, *wrapping, every_row(source))
 
 
 def test_documents_from_a_corpus(tmp_path):
     lengths = np.random.default_rng(0).integers(1, 90, size=120).tolist()
-    source = plan(fakes.split_of_lengths(lengths, tmp_path), kind="documents", length=64, start=(1,), end=(2,), pad=4)
+    source = Documents(length=64, start=(1,), end=(2,), pad=4).plan(fakes.split_of_lengths(lengths, tmp_path))
     rows = every_row(source)
     assert rows["tokens"].shape == (source.num_rows, 64) and all(v.dtype == np.int32 for v in rows.values())
     check_packed(lengths, 64, (1,), (2,), rows)
@@ -186,7 +188,7 @@ def test_documents_from_a_corpus(tmp_path):
 @pytest.mark.parametrize("kind", ["windows", "sentences", "documents"])
 def test_rows_are_random_access(kind):
     lengths = [40, 3, 9, 100, 17, 17, 30]
-    source = plan(Stream(lengths, lengths), kind=kind, length=16)
+    source = PACKINGS[kind](length=16).plan(Stream(lengths, lengths))
     whole, chosen = every_row(source, epoch=3), np.array([5, 0, 5, 9])
     some = source.rows(chosen, np.full(4, 3))
     for key, value in some.items():
@@ -212,27 +214,58 @@ def test_realistic_documents_fill_their_rows_quickly():
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(4.5, 1.0, size=200_000), 1, 20_000).astype(int)
     began = time.process_time()
-    source = plan(Stream(lengths), kind="documents", length=512, start=(1,), end=(2,))
+    source = Documents(length=512, start=(1,), end=(2,)).plan(Stream(lengths))
     assert time.process_time() - began < 2.5
     pieces = -(-lengths // 510)
     fill = (lengths.sum() + 2 * pieces.sum()) / (source.num_rows * 512)
     assert fill > 0.98
-    again = plan(Stream(lengths), kind="documents", length=512, start=(1,), end=(2,))
+    again = Documents(length=512, start=(1,), end=(2,)).plan(Stream(lengths))
     some = rng.integers(source.num_rows, size=8)
     np.testing.assert_array_equal(source.rows(some, some)["tokens"], again.rows(some, some)["tokens"])
 
 
 def test_first_rows_are_not_those_of_the_longest_documents():
     lengths = np.random.default_rng(0).integers(1, 64, size=2000)
-    source = plan(Stream(lengths), kind="documents", length=64)
+    source = Documents(length=64).plan(Stream(lengths))
     pieces = source.rows(np.arange(source.num_rows), np.zeros(source.num_rows))["segments"].max(axis=1)
     assert pieces[: len(pieces) // 4].mean() > 1.5  # in the order of packing they would hold one document each
 
 
 def test_errors_name_the_cause():
     with pytest.raises(DataError, match="train split of counting has 5 tokens.*data.sequence_length"):
-        plan(Stream([5]), kind="windows", length=6)
+        Windows(length=6).plan(Stream([5]))
     with pytest.raises(ConfigError, match="data.sequence_length"):
-        plan(Stream([5]), kind="documents", length=2, start=(1,), end=(2,))
-    with pytest.raises(ConfigError, match="unknown kind"):
-        plan(Stream([5]), kind="window", length=2)
+        Documents(length=2, start=(1,), end=(2,)).plan(Stream([5]))
+
+
+FIRST = "{'kind': %r, 'length': %d, 'start': %r, 'end': %r, 'pad': %d, 'short_pair_rate': %r, 'swapped': %r"
+
+
+@pytest.mark.parametrize(
+    "spec, first, later",
+    [
+        (Windows(length=32, start=(2,), end=(3,)), ("windows", 32, (2,), (3,), 0, 0.0, False), ""),
+        (Windows(length=9, document_end=5, pad=5), ("windows", 9, (), (), 5, 0.0, False), ""),
+        (Windows(length=9, overlap=4), ("windows", 9, (), (), 0, 0.0, False), ", 'overlap': 4"),
+        (
+            FullSentences(length=9, flags=True, entities=True),
+            ("sentences", 9, (), (), 0, 0.0, False),
+            ", 'flags': True, 'entities': True",
+        ),
+        (Documents(length=9, end=(3,)), ("documents", 9, (), (3,), 0, 0.0, False), ""),
+        (
+            Pairs(length=9, short_pair_rate=0.1, random_rate=0.25, two_sentences=True),
+            ("pairs", 9, (), (), 0, 0.1, False),
+            ", 'random_rate': 0.25, 'two_sentences': True",
+        ),
+        (Pairs(length=9, swapped=True), ("pairs", 9, (), (), 0, 0.0, True), ""),
+        (
+            Cooccurrences(length=9, window=3, excluded=(0, 2)),
+            ("cooccurrences", 9, (), (), 0, 0.0, False),
+            ", 'window': 3, 'excluded': (0, 2)",
+        ),
+    ],
+)
+def test_fingerprints_cover_what_they_did_in_earlier_versions(spec, first, later):
+    """Runs and caches of the version that had one class for all rows stay valid."""
+    assert repr(spec.described()) == FIRST % first + later + "}"

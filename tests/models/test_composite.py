@@ -151,8 +151,8 @@ def test_each_part_computes_what_it_does_alone(filled):
     alone = jax.jit(module.apply)({"params": tree}, batch).logits
     np.testing.assert_allclose(outputs.generator_logits, alone, rtol=1e-5, atol=1e-6)
     module, tree = model.part(params, "discriminator")
-    alone = jax.jit(module.apply)({"params": tree}, {"tokens": outputs.tokens}).replaced_logits
-    np.testing.assert_allclose(outputs.main.replaced_logits, alone, rtol=1e-5, atol=1e-6)
+    alone = jax.jit(module.apply)({"params": tree}, {"tokens": outputs.tokens}).heads["rtd"]
+    np.testing.assert_allclose(outputs.main.heads["rtd"], alone, rtol=1e-5, atol=1e-6)
 
 
 def test_a_row_is_drawn_by_its_own_key_whatever_rows_are_beside_it(filled):

@@ -100,8 +100,8 @@ def loss_function(c):
 
     def loss(params, data):
         outputs = model.apply({"params": params}, data)
-        given = [value for name, value in vars(outputs).items() if name.endswith("logits") and value is not None]
-        return sum(jnp.square(logits).mean() for logits in given), (outputs.hidden, outputs.logits)
+        scores = [given for name, given in outputs.heads.items() if name != "pooler"]
+        return sum(jnp.square(x).mean() for x in scores), (outputs.hidden, outputs.logits)
 
     return loss
 
@@ -144,30 +144,28 @@ def test_scanned_on_one_device_equals_unrolled_on_eight(family, preset, changes)
 
 
 HEADS = {
-    "class": ("class_logits", (ROWS, 3)),
-    "choice": ("class_logits", (ROWS, 1)),
-    "tag": ("tag_logits", (ROWS, LENGTH, 3)),
-    "span": ("span_logits", (ROWS, LENGTH, 2)),
-    "rtd": ("replaced_logits", (ROWS, LENGTH)),
-    "copy": ("copy_logits", (ROWS, LENGTH)),
-    "pooler": ("pooled", (ROWS, 32)),
+    "class": (ROWS, 3),
+    "choice": (ROWS, 1),
+    "tag": (ROWS, LENGTH, 3),
+    "span": (ROWS, LENGTH, 2),
+    "rtd": (ROWS, LENGTH),
+    "copy": (ROWS, LENGTH),
+    "pooler": (ROWS, 32),
 }
 
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
 def test_heads_give_what_they_say(family, head):
-    field, shape = HEADS[head]
     c = dataclasses.replace(config(family, PRESETS[family]), heads_out=(head,), num_labels=3)
     data = batch(family, c)
     model = models.Transformer(c)
     init = jax.eval_shape(lambda: meta.unbox(model.init(jax.random.key(0), data)))
     outputs = jax.eval_shape(lambda params: model.apply(params, data), init)
-    given = {
-        f.name: getattr(outputs, f.name) for f in dataclasses.fields(outputs) if getattr(outputs, f.name) is not None
-    }
-    assert given[field].shape == shape
-    assert set(given) <= {field, "pooled", "hidden", "encoder_hidden", "features"}
+    assert outputs.heads[head].shape == HEADS[head]
+    assert set(outputs.heads) == {head} | ({"pooler"} if head in ("class", "choice") else set())
+    given = {f.name for f in dataclasses.fields(outputs) if getattr(outputs, f.name) is not None}
+    assert given <= {"heads", "hidden", "encoder_hidden", "features"}
     assert ("features" in given) == (head in ("class", "choice", "tag", "span"))
 
 
@@ -219,7 +217,7 @@ def test_the_boundary_head_is_the_papers_formula():
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + c.norm_epsilon)
         x = x * norm["scale"] + norm["bias"]
     expected = (x @ params["token"]["embedding"].T + head["bias"])[..., :VOCAB]
-    np.testing.assert_allclose(outputs.boundary_logits, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs.heads["sbo"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_shared_stack_is_two_stacks_with_equal_parameters():

@@ -5,11 +5,15 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax.core import meta
 
 from cloze import models
-from cloze.models.heads import pool
+from cloze.errors import ConfigError
+from cloze.models import heads
+from cloze.models.heads.classifier import Classifier
+from cloze.models.pooling import pool
 from tests.models import tiny
 
 RNG = np.random.default_rng(0)
@@ -80,14 +84,14 @@ def test_several_texts_are_scored_each_or_added(name, head):
     found = apply(params, batch)
     alone = [apply(params, {key: array[:, c] for key, array in batch.items()}) for c in range(2)]
     if head == "choice":
-        expected = np.concatenate([outputs.class_logits for outputs in alone], axis=1)
-        assert found.class_logits.shape == (2, 2) and found.features.shape == (2, 2, 16)
+        expected = np.concatenate([outputs.heads["choice"] for outputs in alone], axis=1)
+        assert found.heads["choice"].shape == (2, 2) and found.features.shape == (2, 2, 16)
     else:
-        expected = apply(params, {"features": alone[0].features + alone[1].features}).class_logits
+        expected = apply(params, {"features": alone[0].features + alone[1].features}).heads["class"]
         assert found.features.shape == (2, 16)
-    np.testing.assert_allclose(found.class_logits, expected, atol=1e-5)
+    np.testing.assert_allclose(found.heads[head], expected, atol=1e-5)
     assert found.hidden.shape == (2, 2, 7, 16)
-    np.testing.assert_allclose(apply(params, {"features": found.features}).class_logits, expected, atol=1e-5)
+    np.testing.assert_allclose(apply(params, {"features": found.features}).heads[head], expected, atol=1e-5)
 
 
 def test_heads_of_tokens_read_kept_states():
@@ -95,8 +99,8 @@ def test_heads_of_tokens_read_kept_states():
     params, apply = made("bert", "tag", "span")
     found = apply(params, batch)
     kept = apply(params, {"features": found.features})
-    np.testing.assert_allclose(kept.tag_logits, found.tag_logits, atol=1e-6)
-    np.testing.assert_allclose(kept.span_logits, found.span_logits, atol=1e-6)
+    for head in ("tag", "span"):
+        np.testing.assert_allclose(kept.heads[head], found.heads[head], atol=1e-6)
     assert found.features.shape == (2, 7, 16) and kept.hidden is None
 
 
@@ -107,7 +111,7 @@ def test_texts_packed_into_a_row_are_scored_as_alone():
         "tokens": tokens[None], "segments": np.array([[1, 1, 1, 2, 2, 2, 2]], np.int32),
         "positions": np.array([[0, 1, 2, 0, 1, 2, 3]], np.int32), "pool_positions": np.array([[0, 3, 0]], np.int32),
     }  # fmt: skip
-    found = apply(params, packed).class_logits
+    found = apply(params, packed).heads["class"]
     assert found.shape == (1, 3, 3)
     for slot, own in enumerate((slice(0, 3), slice(3, 7))):
         alone = np.zeros((1, 7), np.int32)
@@ -115,4 +119,48 @@ def test_texts_packed_into_a_row_are_scored_as_alone():
         row = np.zeros((1, 7), np.int32)
         row[0, : own.stop - own.start] = tokens[own]
         outputs = apply(params, {"tokens": row, "segments": alone, "pool_positions": np.zeros((1, 1), np.int32)})
-        np.testing.assert_allclose(found[0, slot], outputs.class_logits[0, 0], atol=1e-5)
+        np.testing.assert_allclose(found[0, slot], outputs.heads["class"][0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family, changes", [("gpt2", {"tie_embeddings": False}), ("bert", {})])
+def test_the_cap_bends_logits_softly(family, changes):
+    vocabulary = {"heads_out": ("lm" if family == "gpt2" else "mlm",), **changes}
+    params, data = tiny.parameters(family, **vocabulary), tiny.batch(family)
+    plain = np.asarray(tiny.apply(family, data, params, **vocabulary).logits)
+    capped = np.asarray(tiny.apply(family, data, params, logit_cap=0.5, **vocabulary).logits)
+    np.testing.assert_allclose(capped, 0.5 * np.tanh(plain / 0.5), atol=1e-5)
+    assert np.abs(plain).max() > 0.5 > np.abs(capped).max()
+
+
+@heads.head("first_is_odd", "odd_head", rows=True, rates=("head_dropout",))
+def first_is_odd(c, body):
+    """A score of each row, positive where its first token is odd, f32 [B]."""
+    return Classifier(c, 1, name="odd_head")(body.state, body.deterministic)[..., 0]
+
+
+def test_a_new_head_is_one_function():
+    """`first_is_odd` above is all that there is of it: it is initialised, learns, and answers beside the others."""
+    model = models.build(tiny.config("bert", layers=1, heads_out=("mlm", "first_is_odd"), head_dropout=0.1))
+    data = tiny.batch("bert", rows=16)
+    odd = jnp.asarray(data["tokens"][:, 0] % 2)
+    params = jax.jit(lambda: meta.unbox(model.init(jax.random.key(0), data))["params"])()
+    assert params["odd_head"]["kernel"].shape == (32, 1) and "odd_head" in heads.head_modules()
+    optimizer = optax.adam(1e-2)
+
+    @jax.jit
+    def update(params, state, key):
+        def loss(params):
+            outputs = model.apply({"params": params}, data, deterministic=False, rngs={"dropout": key})
+            return optax.sigmoid_binary_cross_entropy(outputs.heads["first_is_odd"], odd).mean()
+
+        updates, state = optimizer.update(jax.grad(loss)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    state = optimizer.init(params)
+    for step in range(50):
+        params, state = update(params, state, jax.random.key(step))
+    outputs = jax.jit(model.apply)({"params": params}, data)
+    np.testing.assert_array_equal(outputs.heads["first_is_odd"] > 0, odd)
+    assert set(outputs.heads) == {"mlm", "first_is_odd"} and outputs.features is None
+    with pytest.raises(ConfigError, match="architecture recurrent has no head first_is_odd; it has class, lm"):
+        models.resolve(MODELS["lstm"], heads_out=("first_is_odd",))

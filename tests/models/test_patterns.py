@@ -124,12 +124,10 @@ def block(c, p, x_TD):
     if c.norm_position == "parallel":
         return x_TD + sum(f(norm(f"{name}_norm", x_TD)) for name, f in sublayers.items())
     for name, f in sublayers.items():
-        x_TD = {
-            "pre": lambda x: x + f(norm(f"{name}_norm", x)),
-            "post": lambda x: norm(f"{name}_norm", x + f(x)),
-            "both": lambda x: x + norm(f"{name}_output_norm", f(norm(f"{name}_norm", x))),
-            "output": lambda x: x + norm(f"{name}_norm", f(x)),
-        }[c.norm_position](x_TD)  # fmt: skip
+        y_TD = f(norm(f"{name}_norm", x_TD) if c.norm_position in ("pre", "both") else x_TD)
+        if c.norm_position in ("both", "output"):
+            y_TD = norm(f"{name}_output_norm" if c.norm_position == "both" else f"{name}_norm", y_TD)
+        x_TD = norm(f"{name}_norm", x_TD + y_TD) if c.norm_position == "post" else x_TD + y_TD
     return x_TD
 
 

@@ -89,11 +89,11 @@ def test_packed_texts_equal_texts_alone(case):
         alone["tokens"][:, : stop - first] = ids[:, first:stop]
         alone["segments"][:, : stop - first] = 1
         outputs = run(case, alone)
-        for field in ("hidden", "logits", "backward_logits"):
-            if getattr(outputs, field) is not None:
-                np.testing.assert_allclose(
-                    getattr(packed, field)[:, first:stop], getattr(outputs, field)[:, : stop - first], atol=1e-5
-                )
+        for got, expected in (
+            (packed.hidden, outputs.hidden),
+            *((packed.heads[name], given) for name, given in outputs.heads.items() if name.endswith("lm")),
+        ):
+            np.testing.assert_allclose(got[:, first:stop], expected[:, : stop - first], atol=1e-5)
 
 
 def test_each_direction_knows_its_side_only():
@@ -101,7 +101,7 @@ def test_each_direction_knows_its_side_only():
     changed[:, 6] = (changed[:, 6] + 1) % VOCAB
     before, after = run("elmo", {"tokens": ids}), run("elmo", {"tokens": changed})
     forward = np.abs(before.logits - after.logits).max(axis=(0, 2)) > 1e-6
-    backward = np.abs(before.backward_logits - after.backward_logits).max(axis=(0, 2)) > 1e-6
+    backward = np.abs(before.heads["backward_lm"] - after.heads["backward_lm"]).max(axis=(0, 2)) > 1e-6
     assert forward.tolist() == [False] * 6 + [True] * 6
     assert backward.tolist() == [True] * 7 + [False] * 5
     causal = np.abs(run("lstm", {"tokens": ids}).logits - run("lstm", {"tokens": changed}).logits).max(axis=(0, 2))
@@ -117,8 +117,8 @@ def test_one_device_equals_eight_and_every_parameter_is_used(case):
 
     def loss(p, batch):
         outputs = model.apply({"params": p}, batch)
-        given = [value for name, value in vars(outputs).items() if name.endswith("logits") and value is not None]
-        return sum(jnp.square(logits).mean() for logits in given)
+        scores = [given for name, given in outputs.heads.items() if name != "pooler"]
+        return sum(jnp.square(x).mean() for x in scores)
 
     step = jax.jit(jax.value_and_grad(loss))
     value, gradient = step(params, data)
@@ -169,9 +169,9 @@ def test_pooling_sees_no_padding():
     segments = np.ones_like(ids)
     segments[:, 8:] = 0
     for case in ("lstm", "elmo"):
-        padded = run(case, {"tokens": ids, "segments": segments}).class_logits
+        padded = run(case, {"tokens": ids, "segments": segments}).heads["class"]
         other = np.where(segments > 0, ids, 0)
-        np.testing.assert_array_equal(padded, run(case, {"tokens": other, "segments": segments}).class_logits)
+        np.testing.assert_array_equal(padded, run(case, {"tokens": other, "segments": segments}).heads["class"])
     states = run("elmo", {"tokens": ids, "segments": segments})
     np.testing.assert_allclose(states.pooled, states.hidden[:, :8].max(axis=1))
 
@@ -183,7 +183,7 @@ def test_forget_gates_begin_open():
 
 
 @pytest.mark.parametrize("case, changes, message", [
-    ("lstm", dict(heads_out=("mlm",)), "architecture recurrent has no head mlm; it has lm, class"),
+    ("lstm", dict(heads_out=("mlm",)), "architecture recurrent has no head mlm; it has class, lm"),
     ("lstm", dict(positions="learned", max_positions=8), "set model.positions=none"),
     ("lstm", dict(remat="full"), "model.remat='full' needs model.architecture=encoder"),
     ("lstm", dict(feature_layers=2, heads_out=("class",)), "needs model.architecture=bidirectional_recurrent"),
@@ -214,11 +214,11 @@ def test_scores_of_word_vectors_are_products_and_biases(family):
         score = params["token/embedding"][word] @ params["context/embedding"][context]
         if family == "glove":
             score += params["token_bias"][word] + params["context_bias"][context]
-        np.testing.assert_allclose(outputs.scores[place], score, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(outputs.heads["context"][place], score, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(outputs.hidden, params["token/embedding"][ids])
 
     low = models.build(dataclasses.replace(c, dtype=jnp.dtype("bfloat16")))
     rounded = low.apply({"params": names.unflatten(params)}, {"tokens": ids, "contexts": contexts})
-    assert rounded.hidden.dtype == jnp.bfloat16 and rounded.scores.dtype == jnp.float32
-    difference = np.abs(np.asarray(rounded.scores) - np.asarray(outputs.scores))
+    assert rounded.hidden.dtype == jnp.bfloat16 and rounded.heads["context"].dtype == jnp.float32
+    difference = np.abs(np.asarray(rounded.heads["context"]) - np.asarray(outputs.heads["context"]))
     assert 1e-4 < difference.max() < 0.1

@@ -1,7 +1,5 @@
 """Each token is predicted from either side, within its own document."""
 
-import types
-
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from cloze.errors import ConfigError
+from cloze.models import Outputs
 
 LENGTH = 9
 
@@ -46,14 +45,14 @@ def test_loss_is_the_mean_of_both_directions(build):
     rng = np.random.default_rng(0)
     tokens = rng.integers(6, 32, (2, LENGTH)).astype(np.int32)
     batch = objective.corrupt(jax.random.key(0), {"tokens": tokens, "row": np.arange(2)})
-    logits = {name: rng.normal(size=(2, LENGTH, 40)) for name in ("logits", "backward_logits")}
-    terms = objective.loss(types.SimpleNamespace(**{k: jnp.asarray(v, jnp.float32) for k, v in logits.items()}), batch)
+    logits = {name: rng.normal(size=(2, LENGTH, 40)) for name in ("lm", "backward_lm")}
+    terms = objective.loss(Outputs(heads={k: jnp.asarray(v, jnp.float32) for k, v in logits.items()}), batch)
     log_p = {name: x - np.log(np.exp(x).sum(-1, keepdims=True)) for name, x in logits.items()}
     forward = backward = 0.0
     for b in range(2):
         for t in range(LENGTH - 1):
-            forward -= log_p["logits"][b, t, tokens[b, t + 1]]
-            backward -= log_p["backward_logits"][b, t + 1, tokens[b, t]]
+            forward -= log_p["lm"][b, t, tokens[b, t + 1]]
+            backward -= log_p["backward_lm"][b, t + 1, tokens[b, t]]
     np.testing.assert_allclose(terms["forward"].sum, forward, rtol=1e-5)
     np.testing.assert_allclose(terms["backward"].sum, backward, rtol=1e-5)
     assert terms["forward"].weight == terms["backward"].weight == 2 * (LENGTH - 1)

@@ -115,7 +115,7 @@ def test_correction_is_scored_as_by_hand(run):
     batch, outputs, terms, text, _ = run
     generator = pairs.softmax(np.asarray(outputs.generator_logits))
     written = pairs.softmax(np.asarray(outputs.main.logits))
-    copying = pairs.sigmoid(np.asarray(outputs.main.copy_logits))
+    copying = pairs.sigmoid(np.asarray(outputs.main.heads["copy"]))
     mlm, clm, copy, labels = [], [], [], []
     for r, row in enumerate(text):
         slots = np.flatnonzero(batch["target_weights"][r])

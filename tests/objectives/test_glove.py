@@ -1,13 +1,12 @@
 """Least squares over the logarithms of counts, rare pairs counting less."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cloze.errors import ConfigError
+from cloze.models import Outputs
 
 COUNTS = np.array([[0.1, 1.0, 10.0, 50.0, 100.0, 300.0, 0.0, 0.0]], np.float32)
 
@@ -35,14 +34,14 @@ def test_weights_and_targets_are_those_of_the_paper(batch):
 
 def test_loss_is_a_weighted_squared_error(objective, batch):
     scores = np.random.default_rng(0).normal(size=(1, 8)).astype(np.float32)
-    term = objective.loss(types.SimpleNamespace(scores=jnp.asarray(scores)), batch)["loss"]
+    term = objective.loss(Outputs(heads={"context": jnp.asarray(scores)}), batch)["loss"]
     expected = sum(
         min(count / 100, 1) ** 0.75 * (score - np.log(count)) ** 2
         for score, count in zip(scores[0, :6].tolist(), COUNTS[0, :6].tolist(), strict=True)
     )
     np.testing.assert_allclose(term.sum, expected, rtol=1e-5)
     assert (term.weight, term.coefficient) == (6, 1.0)
-    gradient = jax.grad(lambda s: objective.loss(types.SimpleNamespace(scores=s), batch)["loss"].sum)(scores)
+    gradient = jax.grad(lambda s: objective.loss(Outputs(heads={"context": s}), batch)["loss"].sum)(scores)
     assert (np.asarray(gradient)[0] != 0).tolist() == [True] * 6 + [False] * 2
 
 

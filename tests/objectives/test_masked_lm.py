@@ -1,7 +1,6 @@
 """Masked tokens: exact counts, shares, uniform places, nothing lost; units, static masks and pairs."""
 
 import dataclasses
-import types
 
 import hypothesis
 import jax
@@ -13,6 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from scipy import stats
 
 from cloze.errors import ConfigError
+from cloze.models import Outputs
 from cloze.objectives import masking
 from cloze.objectives.masked_lm import UNITS
 
@@ -196,7 +196,7 @@ def test_loss_equals_a_loop(pairs):
         "labels": jnp.array([0, 1]),
         "label_weights": jnp.ones(2),
     }
-    terms = pairs.loss(types.SimpleNamespace(logits=logits, nsp_logits=nsp_logits), batch)
+    terms = pairs.loss(Outputs(heads={"mlm": logits, "nsp": nsp_logits}), batch)
     log_p, log_q = np.asarray(jax.nn.log_softmax(logits)), np.asarray(jax.nn.log_softmax(nsp_logits))
     expected = -(log_p[0, 0, 7] + log_p[0, 1, 8] + log_p[0, 2, 9] + log_p[1, 0, 10])
     np.testing.assert_allclose(terms["mlm"].sum, expected, rtol=1e-6)
@@ -327,7 +327,7 @@ def test_sentence_order_has_terms_of_its_name(build):
     objective = build("masked_lm", data__sequence_length=LENGTH, objective__pairs="sentence_order")
     assert objective.rows.swapped and objective.outputs == ("mlm", "nsp")
     batch = {"targets": jnp.zeros((2, 1), int), "target_weights": jnp.zeros((2, 1)), "labels": jnp.array([0, 1])}
-    outputs = types.SimpleNamespace(logits=jnp.zeros((2, 1, VOCAB)), nsp_logits=jnp.array([[1.0, 0], [3, 0]]))
+    outputs = Outputs(heads={"mlm": jnp.zeros((2, 1, VOCAB)), "nsp": jnp.array([[1.0, 0], [3, 0]])})
     terms = objective.loss(outputs, batch | {"label_weights": jnp.ones(2)})
     assert set(terms) == {"mlm", "mlm_accuracy", "sop", "sop_accuracy"}
     expected = np.log1p(np.exp(-1)) + np.log1p(np.exp(3))

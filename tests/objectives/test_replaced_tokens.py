@@ -97,7 +97,7 @@ def test_of_the_hidden_85_percent_are_masked_and_none_is_random(corrupt):
 
 def found_by_hand(batch, outputs, text, hidden_only):
     """(log-likelihood of each scored token, its label, its logit)."""
-    batch, logits = pairs.to_numpy(batch), np.asarray(outputs.main.replaced_logits, np.float64)
+    batch, logits = pairs.to_numpy(batch), np.asarray(outputs.main.heads["rtd"], np.float64)
     losses, labels, scores = [], [], []
     for r, tokens in enumerate(np.asarray(outputs.tokens)):
         hidden = set(batch["prediction_positions"][r][batch["target_weights"][r] > 0].tolist())
@@ -152,7 +152,7 @@ def test_replaced_text_is_restored_at_the_hidden_tokens(runs):
 
 def test_all_tokens_are_copied_or_written(runs):
     objective, batch, outputs, text = runs["all_tokens_mlm"]
-    p, copying = pairs.softmax(np.asarray(outputs.main.logits)), pairs.sigmoid(np.asarray(outputs.main.copy_logits))
+    p, copying = pairs.softmax(np.asarray(outputs.main.logits)), pairs.sigmoid(np.asarray(outputs.main.heads["copy"]))
     losses = []
     for r, row in enumerate(np.asarray(text)):
         for place in np.flatnonzero(np.asarray(batch["segments"])[r]):
@@ -165,8 +165,8 @@ def test_all_tokens_are_copied_or_written(runs):
 def test_saying_original_everywhere_costs_the_entropy_of_the_share(objective, runs):
     _, batch, outputs, _ = runs["detect"]
     share = float(objective.loss(outputs, batch)["replaced"].sum) / 46
-    constant = jnp.full(outputs.main.replaced_logits.shape, np.log(share / (1 - share)))
-    main = outputs.main.replace(replaced_logits=constant)
+    constant = jnp.full(outputs.main.heads["rtd"].shape, np.log(share / (1 - share)))
+    main = outputs.main.replace(heads={"rtd": constant})
     term = objective.loss(outputs.replace(main=main), batch)["rtd"]
     entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
     assert float(term.sum / term.weight) == pytest.approx(entropy, rel=1e-4)

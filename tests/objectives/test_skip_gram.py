@@ -1,7 +1,5 @@
 """Words, neighbours and noise come with the probabilities of the paper, never across texts packed side by side."""
 
-import types
-
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -11,6 +9,7 @@ import scipy.stats
 from hypothesis import strategies as st
 
 from cloze.errors import ConfigError
+from cloze.models import Outputs
 from cloze.objectives.skip_gram import keep_probabilities, noise_table
 
 LENGTH, WINDOW, NEGATIVES, DRAWS, VOCAB = 16, 3, 4, 4000, 40
@@ -176,7 +175,7 @@ def test_sums_over_large_batches_are_exact(objective):
     shape = (32, 512, 10, 6)
     scores = np.full(shape, 0.25, np.float32)  # what is rounded away is always the same
     terms = jax.jit(lambda scores: objective.loss(
-        types.SimpleNamespace(scores=scores), {"context_weights": jnp.ones(shape, jnp.float32)}
+        Outputs(heads={"context": scores}), {"context_weights": jnp.ones(shape, jnp.float32)}
     ))(scores)  # fmt: skip
     signs = np.where(np.arange(6) == 0, -1, 1)
     expected = np.logaddexp(0, signs * scores.astype(np.float64)).sum()
@@ -196,7 +195,7 @@ def test_loss_is_a_logistic_regression_of_pairs(objective, corrupt):
     tokens = np.random.default_rng(0).integers(6, 32, (3, LENGTH)).astype(np.int32)
     batch = corrupt(jax.random.key(0), rows(tokens))
     scores = np.random.default_rng(1).normal(0, 2, batch["contexts"].shape)
-    terms = objective.loss(types.SimpleNamespace(scores=jnp.asarray(scores, jnp.float32)), batch)
+    terms = objective.loss(Outputs(heads={"context": jnp.asarray(scores, jnp.float32)}), batch)
     weights = np.asarray(batch["context_weights"])
     total = pairs = 0.0
     for place in np.ndindex(weights.shape[:3]):
@@ -207,7 +206,7 @@ def test_loss_is_a_logistic_regression_of_pairs(objective, corrupt):
                 total += weights[(*place, k)] * np.log1p(np.exp(scores[(*place, k)]))
     np.testing.assert_allclose(terms["loss"].sum, total, rtol=1e-5)
     assert terms["loss"].weight == pairs
-    zeros = objective.loss(types.SimpleNamespace(scores=jnp.zeros(weights.shape)), batch)["loss"]
+    zeros = objective.loss(Outputs(heads={"context": jnp.zeros(weights.shape)}), batch)["loss"]
     np.testing.assert_allclose(zeros.sum, weights.sum() * np.log(2), rtol=1e-5)
     assert zeros.sum / zeros.weight <= (NEGATIVES + 1) * np.log(2)
 

@@ -1,7 +1,6 @@
 """SpanBERT's second loss: the ends of every span, and who learns from it."""
 
 import dataclasses
-import types
 
 import hypothesis
 import jax
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloze import models
 from cloze.errors import ConfigError
-from cloze.models import names
+from cloze.models import Outputs, names
 
 VOCAB, CLS, SEP = 40, 2, 3
 LENGTH = 24
@@ -124,16 +123,15 @@ def test_declares_what_it_reads(build, objective):
 
 def test_loss_equals_a_loop(objective):
     keys = jax.random.split(jax.random.key(0))
-    outputs = types.SimpleNamespace(
-        logits=jax.random.normal(keys[0], (2, 3, VOCAB)), boundary_logits=jax.random.normal(keys[1], (2, 3, VOCAB))
-    )
+    logits, boundary_logits = (jax.random.normal(key, (2, 3, VOCAB)) for key in keys)
+    outputs = Outputs(heads={"mlm": logits, "sbo": boundary_logits})
     batch = {
         "targets": jnp.array([[7, 8, 9], [10, 7, 7]]),
         "target_weights": jnp.array([[1.0, 1, 1], [1, 0, 0]]),
         "boundary_weights": jnp.array([[1.0, 0, 1], [0, 0, 0]]),
     }
     terms = objective.loss(outputs, batch)
-    log_p, log_q = (np.asarray(jax.nn.log_softmax(x)) for x in (outputs.logits, outputs.boundary_logits))
+    log_p, log_q = (np.asarray(jax.nn.log_softmax(x)) for x in (logits, boundary_logits))
     np.testing.assert_allclose(
         terms["mlm"].sum, -(log_p[0, 0, 7] + log_p[0, 1, 8] + log_p[0, 2, 9] + log_p[1, 0, 10]), rtol=1e-6
     )

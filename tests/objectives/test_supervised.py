@@ -1,13 +1,12 @@
 """Labels of every kind are scored as by hand, and texts stand between the tokens of their model's pretraining."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cloze.errors import ConfigError
+from cloze.models import Outputs
 
 LENGTH, LABELS = 8, 3
 DECODER = {"architecture": "decoder", "pooling": "last"}
@@ -45,7 +44,7 @@ def test_classes_and_the_next_token(build):
     objective = build("supervised", data__sequence_length=LENGTH, objective__lm_weight=0.5, model=DECODER)
     scores, logits = RNG.normal(size=(3, LABELS)), RNG.normal(size=(3, LENGTH, 40))
     targets = RNG.integers(0, 40, (3, LENGTH))
-    outputs = types.SimpleNamespace(class_logits=jnp.array(scores), logits=jnp.array(logits))
+    outputs = Outputs(heads={"class": jnp.array(scores), "lm": jnp.array(logits)})
     batch = {
         "labels": jnp.array([2, 0, 1]), "label_weights": jnp.array([1.0, 0.0, 1.0]),
         "targets": jnp.array(targets), "target_weights": jnp.array(RNG.integers(0, 2, (3, LENGTH)), jnp.float32),
@@ -64,7 +63,7 @@ def test_numbers(build):
     objective = build("supervised", task__kind="regression", model={"num_labels": 1})
     found, wanted, weights = RNG.normal(size=(2, 3, 1)), RNG.normal(size=(2, 3)), RNG.integers(0, 2, (2, 3))
     batch = {"labels": jnp.array(wanted), "label_weights": jnp.array(weights, jnp.float32)}
-    terms = objective.loss(types.SimpleNamespace(class_logits=jnp.array(found)), batch)
+    terms = objective.loss(Outputs(heads={"class": jnp.array(found)}), batch)
     expected = sum((found[i, j, 0] - wanted[i, j]) ** 2 for i in range(2) for j in range(3) if weights[i, j])
     assert term(terms, "regression") == (pytest.approx(expected, rel=1e-5), weights.sum(), 1.0) and len(terms) == 1
 
@@ -83,7 +82,7 @@ def test_spans_compete_within_their_own_example(build, packed, smoothing):
         labels, weights = labels[:, 0], weights[:, 0]
     batch = {"labels": labels, "label_weights": weights.astype(np.float32), "segments": segments}
     batch = {name: jnp.array(array) for name, array in batch.items()}
-    outputs = types.SimpleNamespace(span_logits=jnp.array(logits, jnp.float32))
+    outputs = Outputs(heads={"span": jnp.array(logits, jnp.float32)})
     total = right = 0.0
     for row, slot, ends in items:
         own = np.flatnonzero(segments[row] == slot + 1)
@@ -95,8 +94,8 @@ def test_spans_compete_within_their_own_example(build, packed, smoothing):
     terms = objective.loss(outputs, batch)
     assert term(terms, "span") == (pytest.approx(total, rel=1e-5), len(items), 1.0)
     assert term(terms, "accuracy") == (right, len(items), 0.0)
-    gradient = jax.grad(lambda x: objective.loss(types.SimpleNamespace(span_logits=x), batch)["span"].sum)
-    gradient = np.asarray(gradient(outputs.span_logits))
+    gradient = jax.grad(lambda x: objective.loss(Outputs(heads={"span": x}), batch)["span"].sum)
+    gradient = np.asarray(gradient(outputs.heads["span"]))
     assert np.isfinite(gradient).all() and (gradient[segments == 0] == 0).all()
 
 
@@ -107,7 +106,7 @@ def test_choices_that_an_example_has_not_are_not_chosen(build):
         "labels": jnp.array([1, 2, 0]), "label_weights": jnp.array([1.0, 1.0, 0.0]),
         "choice_weights": jnp.array([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]]),
     }  # fmt: skip
-    terms = objective.loss(types.SimpleNamespace(class_logits=jnp.array(scores)), batch)
+    terms = objective.loss(Outputs(heads={"choice": jnp.array(scores)}), batch)
     parts = [(logsumexp(scores[0, :2]), 2.0), (logsumexp(scores[1]), -1.0)]
     expected = sum(log_z - target + 1e-4 * log_z**2 for log_z, target in parts)
     assert term(terms, "choice") == (pytest.approx(expected, rel=1e-5), 2, 1.0)

@@ -124,19 +124,19 @@ def _pairs(heads, ours, theirs):
         found.append(("logits", ours.logits, theirs.get("prediction_logits", theirs.get("logits")), True))
     if "nsp" in heads:
         logits = next(theirs[k] for k in ("seq_relationship_logits", "sop_logits", "logits") if k in theirs)
-        found.append(("pair logits", ours.nsp_logits, logits, False))
+        found.append(("pair logits", ours.heads["nsp"], logits, False))
     if "class" in heads:
-        found.append(("class logits", ours.class_logits, theirs["logits"], False))
+        found.append(("class logits", ours.heads["class"], theirs["logits"], False))
     if "choice" in heads:
         logits = theirs.get("mc_logits", theirs.get("logits"))
-        found.append(("choice logits", ours.class_logits.reshape(logits.shape), logits, False))
+        found.append(("choice logits", ours.heads["choice"].reshape(logits.shape), logits, False))
     if "tag" in heads:
-        found.append(("tag logits", ours.tag_logits, theirs["logits"], True))
+        found.append(("tag logits", ours.heads["tag"], theirs["logits"], True))
     if "rtd" in heads:
-        found.append(("replaced logits", ours.replaced_logits, theirs["logits"], True))
+        found.append(("replaced logits", ours.heads["rtd"], theirs["logits"], True))
     if "span" in heads:
-        found.append(("start logits", ours.span_logits[..., 0], theirs["start_logits"], True))
-        found.append(("end logits", ours.span_logits[..., 1], theirs["end_logits"], True))
+        found.append(("start logits", ours.heads["span"][..., 0], theirs["start_logits"], True))
+        found.append(("end logits", ours.heads["span"][..., 1], theirs["end_logits"], True))
     if "pooler" in heads:
         found.append(("pooled", ours.pooled, theirs["pooler_output"], False))
     return found

@@ -6,8 +6,9 @@ import pytest
 
 from cloze import tasks
 from cloze.configs import base
+from cloze.data.examples import Examples
+from cloze.data.rows import Windows
 from cloze.errors import ConfigError, DataError
-from cloze.objectives.base import Rows
 from cloze.tasks import metrics
 from cloze.tasks.base import KINDS
 from tests.tasks import prepared
@@ -385,11 +386,11 @@ def test_names_that_cannot_be_read(name, files, message):
 def read_by(**task):
     config = ml_collections.ConfigDict(base.get_base())
     config.task.update(task)
-    return tasks.read_by(config, Rows("examples", 8))
+    return tasks.read_by(config, Examples(length=8, layout=None))
 
 
 def test_text_has_no_tasks():
-    assert tasks.read_by(base.get_base(), Rows("windows", 8)) == ()
+    assert tasks.read_by(base.get_base(), Windows(length=8)) == ()
 
 
 def test_one_task_is_read_as_it_is_or_as_text():

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from cloze.data.examples import Layout
 from cloze.errors import ConfigError, DataError
-from cloze.objectives.base import Layout
 from cloze.tasks import metrics, shots
 from cloze.tasks.predict import LanguageModel, from_heads
 from tests.data import fakes

@@ -1,12 +1,12 @@
 """What eval.py measures: predictions of heads and of models that write, against plain loops over the examples."""
 
+import copy
 import dataclasses
 import itertools
 import types
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import pytest
 from flax.core import meta
@@ -114,22 +114,24 @@ def by_hand(run, apply, kind, one, names):
     """The prediction for one example."""
     encode = run.tokenizer.encode
     if kind == "choice":
-        scores = [alone(run, apply, encode(one["context"]), encode(choice)).class_logits for choice in one["choices"]]
+        scores = [
+            alone(run, apply, encode(one["context"]), encode(choice)).heads["choice"] for choice in one["choices"]
+        ]
         return int(np.argmax(np.ravel(scores)))
     if kind == "tag":
         pieces = [encode(word) for word in one["words"]]
-        logits = alone(run, apply, list(itertools.chain(*pieces))).tag_logits
+        logits = alone(run, apply, list(itertools.chain(*pieces))).heads["tag"]
         firsts = np.cumsum([1, *map(len, pieces[:-1])])
         return [names[np.argmax(logits[first])] for first in firsts]
     if kind == "span":
         (question, (ids, chars)) = encode(one["question"]), run.tokenizer.encode_with_offsets([one["context"]])[0]
-        starts, ends = alone(run, apply, question, ids).span_logits[len(question) + 2 : -1].T
+        starts, ends = alone(run, apply, question, ids).heads["span"][len(question) + 2 : -1].T
         score, first, last = max(
             (starts[a] + ends[b], a, b) for a in range(len(ids)) for b in range(a, len(ids)) if b - a < 30
         )
         del score
         return one["context"][chars[first, 0] : chars[last, 1]].strip()
-    logits = alone(run, apply, encode(one["text"]), encode(one["text_b"])).class_logits
+    logits = alone(run, apply, encode(one["text"]), encode(one["text_b"])).heads["class"]
     return float(logits[0]) if kind == "regression" else int(np.argmax(logits))
 
 
@@ -155,7 +157,7 @@ def test_answers_go_by_the_names_of_labels(classifier, folder):
     """The labels that the head has learned may come in another order, and must be those of the task."""
 
     def learned(*names):
-        config = ml_collections.ConfigDict(classifier.config.to_dict(), type_safe=False)
+        config = copy.deepcopy(classifier.config)
         config.task.labels = names
         return dataclasses.replace(classifier, config=config)
 

@@ -177,9 +177,9 @@ def test_a_classifier_reads_transformed_states_instead_of_the_pooler():
     projected = (outputs.features - t["mean"]) * t["scale"] @ t["components"]
     np.testing.assert_allclose(outputs.pooled, projected, rtol=1e-4, atol=1e-4)
     logits = projected @ params["classifier"]["kernel"] + params["classifier"]["bias"]
-    np.testing.assert_allclose(outputs.class_logits, logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs.heads["class"], logits, rtol=1e-4, atol=1e-4)
     again = tiny.apply("bert", {"features": np.asarray(outputs.features)}, params, **norm)
-    np.testing.assert_allclose(again.class_logits, outputs.class_logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(again.heads["class"], outputs.heads["class"], rtol=1e-5, atol=1e-5)
 
 
 def test_options_of_the_model_are_checked():

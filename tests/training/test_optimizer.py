@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -11,8 +10,9 @@ from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.training.durations import to_steps
-from cloze.training.optimizer import OPTIMIZERS, carry, make_optimizer, per_layer, scale_each
+from cloze.training.optimizers.base import OPTIMIZERS, per_layer
 from cloze.training.schedules import make_schedule
+from cloze.training.updates import carry, from_config, make_optimizer, scale_each
 
 SHAPES = {
     "encoder/layers/ffn/up/bias": (3, 4),
@@ -27,11 +27,10 @@ def tree(seed):
 
 
 def settings(name, **changes):
-    s = base.get_base().optimizer
-    s.name, s.clip_norm, s.weight_decay, s.epsilon = name, 0.0, 0.0, 1e-6
-    for key, value in changes.items():
-        s[key] = value
-    return s
+    """The optimizer that a configuration gives."""
+    section = base.get_base().optimizer
+    section.update({"name": name, "clip_norm": 0.0, "weight_decay": 0.0, **changes})
+    return from_config(section)
 
 
 def update(s, steps=1, decay=True):
@@ -130,7 +129,7 @@ def test_decay_by_layer_and_clipping():
         np.testing.assert_array_equal(clipped[name], free[name])
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "scale_by_radam", "scale_by_yogi"])
 def test_every_optimizer_descends(name):
     optimizer = make_optimizer(
         settings(name),
@@ -151,11 +150,44 @@ def test_every_optimizer_descends(name):
     assert loss(params) < 0.9 * first
 
 
-def test_an_unknown_optimizer_or_schedule_is_named():
-    with pytest.raises(ConfigError, match="adamw"):
-        make_optimizer(settings("adma"), lambda step: 0.1, SHAPES, {})
-    with pytest.raises(ConfigError, match="cosine"):
-        make_schedule("cosin", 1.0, warmup_steps=0, decay_steps=10, final_fraction=0.0)
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        (dict(name="adma"), "unknown optimizer.name='adma'; did you mean 'adamw'"),
+        (dict(schedule="cosin"), "optimizer.schedule='cosin'; did you mean 'cosine'"),
+        (dict(beta1=1.0), r"optimizer.beta1=1.0 must be at least 0 and less than 1"),
+        (dict(layer_decay=0.0), r"optimizer.layer_decay=0.0 must be more than 0 and at most 1"),
+        (dict(layer_decay=1.1), r"optimizer.layer_decay=1.1 must be more than 0 and at most 1"),
+        (dict(name="adafactor", beta1=0.5), "optimizer.beta1 is an option of .*adamw.*adafactor does not read it"),
+        (dict(name="scale_by_rdam"), "unknown optimizer.name='scale_by_rdam'"),
+        (dict(name="scale_by_learning_rate"), "is no optimizer that runs with options alone"),
+        (dict(name="scale_by_radam", beta1=0.5), "optimizer.beta1 is an option of"),
+    ],
+)
+def test_what_an_optimizer_cannot_be_is_refused(values, message):
+    config = base.get_base()
+    with pytest.raises(ConfigError, match=message):
+        config.optimizer.update(values)
+        base.check(config)
+
+
+def test_a_function_of_optax_is_an_optimizer_with_its_own_options():
+    got, _ = update(settings("scale_by_yogi", b1=0.7, eps=0.1), steps=3)
+    tx = optax.scale_by_yogi(b1=0.7, eps=0.1)
+    for name, p in tree(0).items():
+        state = tx.init(p)
+        for t in range(1, 4):
+            step, state = tx.update(tree(t)[name], state, p)
+            p = p - 0.1 * step
+        np.testing.assert_allclose(got[name], p, rtol=1e-5, atol=1e-6)
+    # One of statistics over a parameter takes them over each layer.
+    got, _ = update(settings("scale_by_param_block_norm"))
+    kernel, g = (tree(i)["encoder/layers/ffn/up/kernel"] for i in (0, 1))
+    norms = np.sqrt(np.sum(kernel**2, axis=(1, 2), keepdims=True))
+    np.testing.assert_allclose(got["encoder/layers/ffn/up/kernel"], kernel - 0.1 * norms * g, rtol=1e-4, atol=1e-5)
+
+
+def test_a_schedule_that_ends_before_its_warm_up_is_refused():
     with pytest.raises(ConfigError, match="warmup"):
         make_schedule("linear", 1.0, warmup_steps=10, decay_steps=10, final_fraction=0.0)
 
@@ -299,7 +331,8 @@ def test_durations():
 
 
 def test_config_dict_durations_take_both():
-    c = ml_collections.ConfigDict({"steps": base.duration(10)})
-    c.steps = "2 epochs"
-    c.steps = 5
-    assert c.steps == 5
+    c = base.get_base()
+    for section, option in ((c.train, "steps"), (c.optimizer, "decay_steps"), (c.checkpoint, "every")):
+        section[option] = "2 epochs"
+        section[option] = 5
+        assert section[option] == 5

@@ -36,7 +36,7 @@ MODEL = models.Transformer(tiny.config("bert", layers=1, heads_out=("class",)))
 
 def loss_of_one(trainable, row):
     outputs = MODEL.apply({"params": trainable}, row)
-    label_log_p = jnp.take_along_axis(jax.nn.log_softmax(outputs.class_logits), row["labels"][:, None], axis=1)[:, 0]
+    label_log_p = jnp.take_along_axis(jax.nn.log_softmax(outputs.heads["class"]), row["labels"][:, None], axis=1)[:, 0]
     loss = -jnp.sum(label_log_p * row["label_weights"]) * row["scale"][0]
     return loss, {"loss": loss, "weight": jnp.sum(row["label_weights"])}
 
@@ -121,7 +121,7 @@ def test_rows_are_clipped_one_by_one(clipped, compiled, present, one_by_one, nor
 def test_without_clipping_and_noise_it_is_the_gradient_of_the_batch(compiled, batch, present, trainable):
     def loss_of_all(trainable):
         outputs = MODEL.apply({"params": trainable}, batch)
-        log_p = jax.nn.log_softmax(outputs.class_logits)[jnp.arange(ROWS), batch["labels"]]
+        log_p = jax.nn.log_softmax(outputs.heads["class"])[jnp.arange(ROWS), batch["labels"]]
         return -jnp.sum(log_p * batch["label_weights"] * batch["scale"]) / 4.0
 
     gradient, _, _ = compiled(1e6, present)
@@ -295,7 +295,7 @@ def test_a_private_step_of_a_run_is_a_loop_over_its_examples(task_root):
 
     def loss(trainable, row):
         outputs = experiment.model.apply({"params": experiment.split.merge(trainable, state.frozen)}, row)
-        label_log_p = jax.nn.log_softmax(outputs.class_logits)[0, row["labels"][0]]
+        label_log_p = jax.nn.log_softmax(outputs.heads["class"])[0, row["labels"][0]]
         return -label_log_p
 
     with experiment.context():

@@ -1,0 +1,43 @@
+"""The head "mlm": hidden tokens."""
+
+from typing import Any
+
+import flax.linen as nn
+
+from cloze.models import axes
+from cloze.models.heads.base import head
+from cloze.models.heads.vocabulary import FIELDS, VocabularyHead, check_tied
+from cloze.models.initializers import initializer
+from cloze.models.primitives import ACTIVATIONS, Linear, Norm
+
+
+class MaskedHead(nn.Module):
+    """BERT's vocabulary head: dense, activation and norm before the tied table, and a bias over the vocabulary.
+
+    Without `mlm_transform` only the table and the bias are left (FlauBERT).
+    """
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, hidden_BPD, token_table):
+        """f32 [B, P, V]."""
+        c = self.config
+        if c.mlm_transform:
+            init = initializer(c, "head")
+            dense = Linear(c.embedding_width, (axes.EMBED, axes.SMALL), init, True, c.dtype, name="dense")
+            hidden_BPD = Norm(c, name="norm")(ACTIVATIONS[c.activation](dense(hidden_BPD)))
+        vocabulary = VocabularyHead(c, use_bias=True, name="vocabulary")
+        nn.share_scope(self, vocabulary)
+        return vocabulary(hidden_BPD, token_table)
+
+
+def _check(config):
+    if not config.mlm_transform:
+        check_tied(config)
+
+
+@head("mlm", "mlm_head", fields=(*FIELDS, "mlm_transform", "enhanced_decoder"), check=_check)
+def hidden_tokens(c, body):
+    """Logits of hidden tokens, f32 [B, T or P, V]."""
+    return MaskedHead(c, name="mlm_head")(body.scored, body.table)

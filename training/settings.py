@@ -1,0 +1,61 @@
+"""The options of a run: those at the top of a configuration, and its sections `train`, `init` and `checkpoint`."""
+
+import dataclasses
+
+from cloze.options import Duration, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """At the top."""
+
+    name: str = option("base", "the experiment's name; names the default workdir")
+    seed: int = option(0, "decides initial parameters, order of the data, masks and dropout", least=0)
+    devices: int = option(1, "devices the experiment is meant for; only checked by tests and planning", least=1)
+    trainable: tuple = option(((r".*", True),), "ordered rules (pattern over parameter names, trains or not)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Section `train`."""
+
+    steps: Duration = option(100_000, "length of the run, a duration")
+    batch_size: int = option(256, "rows per step, over all devices", least=1)
+    microbatches: int = option(1, "parts that a step's batch is cut into; gradients are summed", least=1)
+    log_every: Duration = option(50, "metrics to the log, a duration")
+    eval_every: Duration = option(1_000, "validation, a duration")
+    eval_batches: int = option(20, "validation batches at most", least=1)
+    dropout_generator: str = option(
+        "threefry2x32",
+        "random bits for dropout; unsafe_rbg is fastest",
+        choices=("threefry2x32", "rbg", "unsafe_rbg"),
+    )
+    compile_cache: str = option("~/.cache/cloze/compiled", "compiled programs kept between runs; empty: nowhere")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitOptions:
+    """Section `init`: what a run begins with."""
+
+    checkpoint: str = option(
+        "", "workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: none"
+    )
+    inherit: bool = option(
+        False,
+        "the tokenizer, and all options of `model` that are at their defaults, are those of init.checkpoint; False "
+        "again once they are filled in",
+    )
+    parameters: bool = option(True, "False: what is inherited is the shape alone, and all parameters are initialised")
+    rules: tuple = option(
+        ((r"(.*)", r"\1"),),
+        "ordered rules (pattern over this model's names, name in that run or None for 'not from there'); \\1 is the "
+        "pattern's first group. What that run does not have is initialised",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointOptions:
+    """Section `checkpoint`."""
+
+    every: Duration = option(1_000, "duration between checkpoints; the last step is always saved")
+    keep: int = option(2, "newest checkpoints kept", least=1)
