@@ -26,8 +26,8 @@ def main():
     opened_data = build.open_data(config, tokenizer, objective, meshes.make_mesh(config.mesh), print)
     for split, opened in zip(("train", "validation"), opened_data, strict=True):
         print(f"{split}: {opened.description}")
-        for corpus in opened.corpora:
-            print(f"  in {corpus.directory}")
+        for source in opened.sources:
+            print(f"  in {source.directory}")
 
 
 if __name__ == "__main__":

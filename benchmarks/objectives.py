@@ -55,7 +55,7 @@ def reference_step():
 def transform(name):
     """() -> seconds of one transform of 8 rows."""
     experiment = build(load(name))
-    rows = jax.device_put({k: np.asarray(v) for k, v in experiment.batches(0).items()})
+    rows = jax.device_put({k: np.asarray(v) for k, v in experiment.batches.batches(0).items()})
     key = jax.random.key(0, impl="threefry2x32")
     corrupt = jax.jit(experiment.objective.corrupt)
     jax.block_until_ready(corrupt(key, rows))

@@ -59,7 +59,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
         report(line)
     objective = objective.with_counts(batches.counts)
     for part in (batches, validation):
-        objective.check_rows(part)
+        objective.check_rows(part.batches)
 
     model = methods.make_model(config, objective, model_config)
     if isinstance(model, Composite):

@@ -12,16 +12,15 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cloze import objectives, tasks
+from cloze.data import encoding
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.examples import Features
+from cloze.data.order import Once
 from cloze.errors import ConfigError, DataError
 from cloze.objectives.text_to_text import PREFIXES
 from cloze.parallel import mesh as meshes
-from cloze.tasks import AsText, baselines, encoding, metrics, predict, shots
+from cloze.tasks import AsText, baselines, metrics, predict, shots
 from cloze.training import resolve
-
-# Objectives that train decoders to go on from a prompt, which they read as objective.prefix says
-PAIRS = ("span_corruption", "denoising", "prefix_lm", "bart", "ul2", "salient_spans")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +117,6 @@ def _config(config, name, files):
     config.model.num_labels = None
     config.init.inherit = False  # it is resolved
     config.data.update(packing="windows", validation_source="")
-    config.objective.update(pairs="none", lm_weight=0.0)
     config.finetune.dp_clip_norm = 0.0
     return config
 
@@ -149,7 +147,7 @@ def _answers_with(model, task):
 def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
     order = _order(trained.config.task.labels, trained.model.config, task)
-    config.objective.name = "supervised"
+    config.objective.update(name="supervised", lm_weight=0.0)
     config = resolve.resolve(config)
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
     layout = objective.rows.layout
@@ -157,10 +155,10 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
     for line in encoding.describe(arrays, layout):
         report(f"{task.name}: {line}")
     features = Features(arrays, layout, len(examples), task.labels())
+    order = Once([len(features.used)], batch_size)
     batches = ExampleBatches(
-        [features], [1.0], batching="buckets", length=objective.rows.length, pad=objective.rows.pad, seed=0,
-        batch_size=batch_size, multiple=1, shuffle=False,
-    )  # fmt: skip
+        [features], order, batching="buckets", length=objective.rows.length, pad=objective.rows.pad
+    )
     mesh = meshes.make_mesh(dict(data=-1, fsdp=1, tensor=1, sequence=1))
     places = NamedSharding(mesh, PartitionSpec(meshes.ROW_AXES if batch_size % mesh.size == 0 else None))
     params = jax.device_put(trained.params, NamedSharding(mesh, PartitionSpec()))
@@ -170,7 +168,7 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
         return predict.head_scores(trained.model.apply({"params": params}, batch), task.kind)
 
     def scored():
-        for step in range(batches.steps_per_epoch):
+        for step in range(order.steps_per_epoch):
             rows = batches.batches(step)
             scores = np.asarray(head(params, jax.device_put(rows, places)))
             yield scores if order is None else scores[..., order], rows["row_id"]
@@ -224,7 +222,7 @@ def writer(trained, config=None, batch_size=1, report=print):
     config = _config(trained.config, "", "") if config is None else config
     name = config.objective.name
     decoder = trained.model.config.architecture == "decoder"
-    prefix = config.objective.prefix if decoder and name in ("responses", *PAIRS) else PREFIXES[-1]
+    prefix = config.objective.prefix if decoder and "prefix" in config.objective else PREFIXES[-1]
     config.objective.update(name="responses", prefix=prefix, loss_on_inputs=False)
     config.task.update(kind="text", markers=False, both_orders=False)
     if decoder:

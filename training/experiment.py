@@ -13,7 +13,6 @@ import numpy as np
 
 from cloze import models, tasks
 from cloze.models import names
-from cloze.models.adapted import prompt_from_vocabulary
 from cloze.parallel import mesh as meshes
 from cloze.tasks import metrics, predict
 from cloze.training import initial, methods, trainable, updates
@@ -72,7 +71,7 @@ class Experiment:
         """The rows of a step, on the devices."""
         size = batches.size(step)
         places = meshes.my_rows(self.row_sharding, size)
-        return meshes.to_devices(batches(step, places), places, size, self.row_sharding)
+        return meshes.to_devices(batches.batches(step, places), self.row_sharding)
 
     def at_stage(self, number):
         """The experiment in another stage."""
@@ -162,19 +161,17 @@ class Experiment:
             params = source.read(self.shapes, self.axis_names, self.mesh, report)
             with self.context():
                 state = put(state, params, source=source)
-        return self._with_prompt(state)
-
-    def _with_prompt(self, state):
-        """The state whose prompt, if it has one that trains, begins as the vectors of the most frequent tokens."""
-        f = self.config.finetune
-        if f.method != "prompt" or f.prompt_init != "vocabulary":
+        begun = methods.of(self.config).begin(lambda: self.full_parameters(state), self._frequent_tokens)
+        if begun is None:
             return state
+        trainable_half, frozen_half = self.split(begun)
+        return state.replace(trainable=trainable_half, frozen=frozen_half)
+
+    def _frequent_tokens(self, count):
+        """The most frequent tokens of the training text, special ones apart."""
         tables, counts = self.tokenizer.tables, self.batches.counts
         text = np.flatnonzero(~tables.special[: len(counts)])
-        ids = text[np.argsort(-counts[text], kind="stable")][: f.prompt_length]
-        params = prompt_from_vocabulary(self.full_parameters(state), ids)
-        trainable_half, frozen_half = self.split(params)
-        return state.replace(trainable=trainable_half, frozen=frozen_half)
+        return text[np.argsort(-counts[text], kind="stable")][:count]
 
     def abstract_parameters(self):
         """The full parameter tree as jax.ShapeDtypeStruct with shardings."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import pathlib
 
 import jax
@@ -11,8 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from cloze.data import artifacts
-from cloze.data.batches import Order
-from cloze.data.poisson import PoissonBatches
+from cloze.data.batches import Batches
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.models.features import has_transform
@@ -44,7 +42,7 @@ def compute(features_of_batch, batches, count, directory, report):
         report: called with progress messages.
 
     Returns:
-        Features.
+        FrozenFeatures.
 
     Raises:
         ConfigError: the features of two batches differ in shape.
@@ -58,11 +56,11 @@ def compute(features_of_batch, batches, count, directory, report):
         return _collect(features_of_batch, batches, count, scratch), {}
 
     arrays, _ = artifacts.prepare(directory, make, report)
-    return Features(arrays)
+    return FrozenFeatures(arrays)
 
 
-class Features:
-    """A row source over kept features, for `data.batches`.
+class FrozenFeatures:
+    """A row source over frozen features, for `data.batches`.
 
     `rows(indices [n], epochs [n])` gives `features` f32 [n, ...], `labels` and `label_weights` as the examples had
     them, and int32 `row_id` and `epoch` [n].
@@ -149,53 +147,6 @@ def fit(features, norm, size):
     return {name: np.ascontiguousarray(array, np.float32) for name, array in fitted.items()}
 
 
-class KeptBatches:
-    """The batches of a split over kept features: those that the split's own batches would have had.
-
-    Args:
-        source: Features.
-        used: int64 [m], the numbers of the examples that are read.
-        seed, batch_size: as of data.batches.Batches.
-        shuffle: epoch after epoch, each in a new order; False: once, in order, the last batch being filled up with rows
-            whose weights are 0 and whose `row_id` is -1.
-    """
-
-    def __init__(self, source, used, *, seed, batch_size, shuffle):
-        self._source, self._used, self._batch_size = source, used, batch_size
-        self._order = Order([len(used)], [1.0], seed=seed, shuffle=True) if shuffle else None
-        self.steps_per_epoch = len(used) / batch_size if shuffle else math.ceil(len(used) / batch_size)
-
-    def size(self, step):
-        """Rows of a step over all processes: always as many."""
-        del step
-        return self._batch_size
-
-    def batches(self, step, places=None):
-        """The rows of a step at some places of the global batch (None: all)."""
-        places = np.arange(self._batch_size) if places is None else np.asarray(places, np.int64)
-        elements, epochs = step * self._batch_size + places, np.zeros(len(places), np.int64)
-        there = np.ones(len(places), bool)
-        if self._order is not None:
-            _, elements, epochs = self._order(elements)
-        else:
-            there = elements < len(self._used)
-        rows = self._source.rows(self._used[np.where(there, elements, 0)], epochs)
-        rows["row_id"] = np.where(there, rows["row_id"], -1).astype(np.int32)
-        weights = rows["label_weights"]
-        rows["label_weights"] = np.where(there.reshape(-1, *[1] * (weights.ndim - 1)), weights, 0)
-        return rows | {"row": places.astype(np.int32)}
-
-
-class DrawnFeatures:
-    """The rows of the examples that are used, for `data.poisson`."""
-
-    def __init__(self, source, used):
-        self._source, self._used, self.num_rows = source, used, len(used)
-
-    def rows(self, indices, epochs):
-        return self._source.rows(self._used[indices], epochs)
-
-
 def with_features(experiment, state, fresh, report):
     """The experiment on kept features where nothing below the heads trains, and the state with what is fitted on them.
 
@@ -211,13 +162,13 @@ def with_features(experiment, state, fresh, report):
     Raises:
         ConfigError: features are to be fitted but not kept.
     """
-    f = experiment.config.finetune
+    method = methods.of(experiment.config)
     if len(experiment.stages) > 1:
         return experiment, state
     reason = _hindrance(experiment)
-    if reason and (f.feature_norm == "standard" or f.feature_size):
+    if reason and (method.feature_norm == "standard" or method.feature_size):
         raise ConfigError(f"finetune.feature_norm and feature_size are fitted on kept features, but {reason}")
-    if reason and f.method == "linear_probe":
+    if reason and "cache_features" in experiment.config.finetune:
         report(f"Features are not kept: {reason}")
     if reason:
         return experiment, state
@@ -240,7 +191,7 @@ def _hindrance(experiment):
         for name, depth in methods.depths(experiment.shapes).items()
         if np.any(experiment.split.mask[name] & (np.atleast_1d(depth) > 0))
     ]
-    if not config.finetune.cache_features:
+    if not methods.of(config).cache_features:
         return "finetune.cache_features=False"
     if below:
         return f"{below[0]} trains (finetune.also)"
@@ -260,8 +211,8 @@ def _hindrance(experiment):
 
 
 def _keep(experiment, state, data, report):
-    """(data.pipeline.Data over kept features, the Features of the examples that are used) of a split."""
-    config, train = experiment.config, data.split == "train"
+    """(data.pipeline.Data over kept features, the FrozenFeatures of the examples that are used) of a split."""
+    config = experiment.config
     full = experiment.full_parameters(state)
     directory = pathlib.Path(config.data.cache_dir).expanduser() / "features"
     directory /= _name(full, experiment.model.config, data)
@@ -270,31 +221,24 @@ def _keep(experiment, state, data, report):
     def states(params, rows):
         return experiment.model.apply({"params": params}, rows, deterministic=True).features
 
-    once = dataclasses.replace(data, batches=data.batches.once())
+    once = dataclasses.replace(data, reader=data.reader.once(config.train.batch_size))
     used = data.features.used
-    places = np.full(len(data.features.arrays["example"]), -1)
-    places[used] = np.arange(len(used))
+    numbers = np.full(len(data.features.arrays["example"]), -1)  # of each feature among those that are used
+    numbers[used] = np.arange(len(used))
 
     def batches():
         for step in range(int(once.steps_per_epoch)):
-            rows = once(step)
+            rows = once.batches(step)
             if config.task.kind != "span":
                 del rows["segments"]
-            yield rows | {"row_id": np.where(rows["row_id"] >= 0, places[rows["row_id"]], -1), "step": step}
+            yield rows | {"row_id": np.where(rows["row_id"] >= 0, numbers[rows["row_id"]], -1), "step": step}
 
     def features_of_batch(batch):
         with experiment.context():
             return states(full, experiment.rows(once, batch["step"]))
 
     source = compute(features_of_batch, batches(), len(used), directory, report)
-    numbers = np.arange(len(used))
-    if train and experiment.privacy is not None:
-        drawn = DrawnFeatures(source, numbers)
-        size = experiment.config.train.batch_size
-        rows = PoissonBatches(drawn, seed=config.seed, batch_size=size, multiple=data.batches.multiple)
-    else:
-        rows = KeptBatches(source, numbers, seed=config.seed, batch_size=config.train.batch_size, shuffle=train)
-    return dataclasses.replace(data, batches=rows), source
+    return dataclasses.replace(data, reader=Batches([source], data.reader.order)), source
 
 
 def _name(params, model_config, data):
@@ -310,11 +254,11 @@ def _name(params, model_config, data):
 
 def _fitted(experiment, state, source):
     """The state with the transform of features that is fitted on those of the training examples."""
-    f, width = experiment.config.finetune, source.features.shape[-1]
+    method, width = methods.of(experiment.config), source.features.shape[-1]
     weights = source.choice_weights
     wide = np.asarray(source.features if weights is None else source.features[weights > 0]).reshape(-1, width)
     flat = names.flatten(state.frozen)
-    for name, array in fit(wide, f.feature_norm, f.feature_size).items():
+    for name, array in fit(wide, method.feature_norm, method.feature_size).items():
         name = f"feature_transform/{name}"
         flat[name] = jax.device_put(array, flat[name].sharding)
     return state.replace(frozen=names.unflatten(flat))

@@ -11,6 +11,7 @@ from jax.experimental import multihost_utils
 
 from cloze.data.batches import Prefetcher
 from cloze.errors import DivergedError, Preempted
+from cloze.training import methods
 from cloze.training.compiled import CompiledSteps, human
 
 
@@ -136,7 +137,8 @@ def fit(experiment, state, *, start, checkpoints, writer, progress, meta, report
         Preempted: the process was asked to stop; the state is saved.
     """
     loop = _Loop(experiment, state, start, checkpoints, writer, progress, meta, report)
-    loop.plateau = Plateau(experiment.config.finetune.patience, experiment.config.finetune.least_improvement, told)
+    method = methods.of(experiment.config)
+    loop.plateau = Plateau(method.patience, method.least_improvement, told)
     steps = CompiledSteps(report) if steps is None else steps
     read = functools.partial(experiment.rows, experiment.batches)
     batches = Prefetcher(read, start, experiment.config.data.prefetch)

@@ -131,7 +131,7 @@ def model_of(config):
     """The model as a run builds it: with the heads that the objective scores."""
     config = resolve.resolve(config)
     model_config = models.resolve(config.model)
-    if config.objective.teacher.startswith("runs/"):
+    if config.objective.get("teacher", "").startswith("runs/"):
         config.objective.teacher = teacher_run(config.objective.teacher.removeprefix("runs/")).name
     objective = objectives.build(config, tables(config), model_config)
     return objective.model(dataclasses.replace(model_config, heads_out=tuple(objective.outputs)))
