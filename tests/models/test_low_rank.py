@@ -78,13 +78,8 @@ def test_lengths_and_roots_merge_as_well():
     model = adapted("t5", scaling="sqrt_rank", magnitudes=True)
     flat, data = drawn(model), tiny.batch("t5")
     kernel = flat["encoder/layers/ffn/up/kernel"]
-    got, expected = (
-        jax.jit(lambda p: apply(p, data).hidden)(names.unflatten(flat))
-        for apply in (
-            lambda p, data: model.apply({"params": p}, data),
-            lambda p, data: model.model.apply({"params": model.merge(p)}, data),
-        )
-    )
+    got = jax.jit(lambda p: model.apply({"params": p}, data).hidden)(names.unflatten(flat))
+    expected = jax.jit(lambda p: model.model.apply({"params": model.merge(p)}, data).hidden)(names.unflatten(flat))
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
     merged = names.flatten(model.merge(names.unflatten(flat)))["encoder/layers/ffn/up/kernel"]
     lengths = np.linalg.norm(kernel, axis=1) + flat["lora/encoder/layers/ffn/up/m"]
