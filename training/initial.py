@@ -26,8 +26,7 @@ from cloze.models import axes, names
 from cloze.models.adapted import Adapted
 from cloze.models.composite import Composite
 from cloze.models.heads import label_pattern
-from cloze.training import methods, runs
-from cloze.training.trainable import Split
+from cloze.training import methods, runs, trainable
 
 
 def is_hugging_face(directory):
@@ -318,7 +317,7 @@ def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None):
         return params, step
     objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
     origins = base_of(workdir, seal, config, objective, tokenizer)
-    split = split_at(config, objective, shapes, seal["stage"])
+    split = trainable.of_stage(config, objective, methods.stages(config, shapes)[seal["stage"]], shapes)
     held = checkpoints.restore(step, params=runs.abstract(split.trainable_shapes(), axis_names, mesh))["params"]
     checkpoints.close()
     frozen = {name for name, mask in split.mask.items() if not mask.all()}
@@ -351,20 +350,6 @@ def beginning(config, model, origins, wanted, report=print, mesh=None):
     for origin in origins:
         flat = origin.put(flat, origin.read(shapes, axis_names, mesh, report), axis_names)
     return {name: flat[name] for name in wanted}
-
-
-def split_at(config, objective, shapes, stage):
-    """The training.trainable.Split of a stage of a run.
-
-    Args:
-        config: the configuration.
-        objective: its objective.
-        shapes: {name: shape} of all parameters.
-        stage: number of the stage.
-    """
-    always = tuple((pattern, False) for pattern in objective.frozen)
-    rules = methods.stages(config, shapes)[stage].rules
-    return Split((*always, *rules), shapes, methods.optional_patterns(config))
 
 
 def draw(seed, model):

@@ -1,43 +1,129 @@
-"""From a configuration to everything a run needs, with every check made before anything is compiled."""
+"""A run: what is static in it, from a configuration, with every check made before anything is compiled."""
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cloze import models, objectives, tasks
+from cloze.configs import base
 from cloze.data import pipeline
 from cloze.errors import ConfigError
-from cloze.models import names
 from cloze.models.composite import Composite
 from cloze.parallel import mesh as meshes
 from cloze.tasks import embedded
-from cloze.training import initial, methods, private, resolve, runs, trainable, updates
+from cloze.training import initial, methods, private, resolve, runs
 from cloze.training.durations import to_steps
-from cloze.training.experiment import Experiment
-from cloze.training.optimizers.base import NO_DECAY
+from cloze.training.program import Program, make_program
 from cloze.training.runs import heads_out
 from cloze.training.schedules import FALLING, make_schedule
+from cloze.training.step import Keys, make_keys
 
 
-def build(config, tokenizer_directory=None, devices=None, report=print):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What is the same from the first step of a run to the last.
+
+    Attributes:
+        config: the configuration, resolved.
+        mesh: the device mesh.
+        tokenizer: data.tokenizers.Tokenizer.
+        objective: objectives.base.Objective.
+        data: {"train", "validation": data.pipeline.Data}.
+        model_config: ModelConfig, with the heads that the objective scores.
+        shapes, axis_names: {name: shape} and {name: logical axes} of all parameters.
+        stages: the training.methods.Stage of the run.
+        durations: {"steps", "log_every", "eval_every", "checkpoint_every"} in steps.
+        schedule: step -> learning rate.
+        privacy: training.private.Settings; None: training is not private.
+    """
+
+    config: Any
+    mesh: jax.sharding.Mesh
+    tokenizer: Any
+    objective: Any
+    data: dict[str, Any]
+    model_config: Any
+    shapes: dict[str, tuple]
+    axis_names: dict[str, tuple]
+    stages: tuple
+    durations: dict[str, int]
+    schedule: Callable
+    privacy: Any = None
+
+    def program(self, stage: int = 0) -> Program:
+        """The program of a stage, made when it is first asked for."""
+        if stage not in self._programs:
+            self._programs[stage] = make_program(self, stage)
+        return self._programs[stage]
+
+    @functools.cached_property
+    def _programs(self):
+        return {}
+
+    @functools.cached_property
+    def keys(self) -> Keys:
+        """Root random keys, on every device."""
+        keys = make_keys(self.config.seed, self.config.train.dropout_generator)
+        return jax.device_put(keys, meshes.replicated(self.mesh))
+
+    @functools.cached_property
+    def sources(self) -> list:
+        """The training.initial.Source of each run that parameters come from; only a new state needs them.
+
+        Raises:
+            ConfigError: there is no such run, or it does not fit.
+        """
+        found = initial.sources(self.config, self.objective, self.tokenizer)
+        for source in found:
+            source.plan(self.shapes, self.axis_names)
+        return found
+
+    @contextlib.contextmanager
+    def context(self):
+        """The mesh and the axis rules: everything that is traced runs within."""
+        with jax.set_mesh(self.mesh), nn.logical_axis_rules(meshes.RULES):
+            yield
+
+    def rows(self, data: pipeline.Data, step: int) -> dict[str, jax.Array]:
+        """The rows of a step, on the devices."""
+        size, sharding = data.size(step), meshes.row_sharding(self.mesh)
+        positions = meshes.my_rows(sharding, size)
+        return meshes.to_devices(data(step, positions), positions, size, sharding)
+
+    def facts(self, seal: dict | None = None) -> dict:
+        """What all checkpoints say of the run; `seal` is that of the checkpoint it goes on from, None: it is new.
+
+        Where checkpoints hold only what trains, they also say where the rest is.
+        """
+        facts = {
+            "config": base.to_dict(self.config),
+            "tokenizer": self.tokenizer.hash,
+            "data": self.data["train"].fingerprint,
+        }
+        if not methods.saves_all(self.config):
+            facts["base"] = initial.describe_base(self.sources) if seal is None else seal["base"]
+        return facts
+
+
+def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     """Makes and checks everything that a configuration asks for, short of compiling.
 
     Args:
-        config: the configuration.
+        config: the configuration, resolved (training.resolve).
         tokenizer_directory: a run's own saved tokenizer, which wins over config.tokenizer; None: the run is new, and
             other runs that its parameters come from are looked at now.
         devices: devices of the mesh; None: all.
         report: called with progress messages.
 
-    Returns:
-        Experiment, in its first stage.
-
     Raises:
         ConfigError, DataError: what is wrong and how to mend it.
     """
-    config = resolve.resolve(config)
     methods.check(config)
     objectives.check(config)
     mesh = meshes.make_mesh(config.mesh, devices)
@@ -48,74 +134,64 @@ def build(config, tokenizer_directory=None, devices=None, report=print):
     objective = objectives.build(config, tokenizer.tables, model_config)
     for remark in objective.remarks:
         report(remark)
-    model_config = dataclasses.replace(model_config, heads_out=heads_out(config, objective))
     if objective.whole_batch and config.train.microbatches > 1:
         raise ConfigError(
             f"train.microbatches={config.train.microbatches}: objective.name={config.objective.name} compares the rows "
             "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"
         )
-    batches, validation = open_data(config, tokenizer, objective, mesh, report)
+    data = open_data(config, tokenizer, objective, mesh, report)
     if tokenizer_directory is None and (line := _seen(config)):
         report(line)
-    objective = objective.with_counts(batches.counts)
-    for part in (batches, validation):
-        objective.check_rows(part)
+    objective = objective.with_counts(data["train"].counts)
+    for split in data.values():
+        objective.check_rows(split)
 
+    model_config = dataclasses.replace(model_config, heads_out=heads_out(config, objective))
     model = methods.make_model(config, objective, model_config)
     if isinstance(model, Composite):
         for name, part in model.parts.items():
             meshes.check_model(part.config, mesh.devices.shape, part=name)
     parameters = models.parameters(model)
-    steps = functools.partial(_steps, config, batches)
+    steps = functools.partial(_steps, config, data["train"])
     stages = methods.stages(config, parameters.shapes, steps)
     durations = _durations(steps, stages)
-    schedule = _schedule(config, durations, stages, steps, report)
-    parts_of = functools.partial(_stage, config, objective, model_config, parameters, schedule, stages)
-    experiment = Experiment(
+    run = Run(
         config=config,
         mesh=mesh,
         tokenizer=tokenizer,
         objective=objective,
-        schedule=schedule,
-        **parts_of(0),
-        batches=batches,
-        validation=validation,
+        data=data,
+        model_config=model_config,
         shapes=parameters.shapes,
         axis_names=parameters.axis_names,
-        durations=durations,
-        fingerprint=batches.fingerprint,
         stages=stages,
-        parts_of=parts_of,
-        privacy=private.settings(config, batches, report),
+        durations=durations,
+        schedule=_schedule(config, durations, stages, steps, report),
+        privacy=private.settings(config, data["train"], report),
     )
+    run.program()  # refuses now what does not fit
     if tokenizer_directory is None:
-        _ = experiment.sources  # refuses now what does not fit
-    return experiment
-
-
-def _check_task(config, objective):
-    """Refuses a task that is not read, and examples without a task."""
-    reads = objective.rows.kind == "examples"
-    if config.task.name and not reads:
-        raise ConfigError(
-            f"task.name={config.task.name}: objective.name={config.objective.name} reads text, not labelled examples; "
-            "set objective.name=supervised or responses, or leave task.name empty"
-        )
+        _ = run.sources  # and so here
+    return run
 
 
 def open_data(config, tokenizer, objective, mesh, report):
-    """The pipeline.Data of both splits, which are prepared if they are not there yet.
+    """{split: pipeline.Data}, which are prepared if they are not there yet.
 
     Raises:
         ConfigError, DataError: what is wrong and how to mend it.
     """
-    _check_task(config, objective)
+    if config.task.name and objective.rows.kind != "examples":
+        raise ConfigError(
+            f"task.name={config.task.name}: objective.name={config.objective.name} reads text, not labelled examples; "
+            "set objective.name=supervised or responses, or leave task.name empty"
+        )
     read = tasks.read_by(config, objective.rows)
     cuts = mesh.shape["data"] * mesh.shape["fsdp"] * config.train.microbatches
-    return [
-        pipeline.open_batches(config, tokenizer, objective.rows, split, read, multiple=cuts, report=report)
+    return {
+        split: pipeline.open_batches(config, tokenizer, objective.rows, split, read, multiple=cuts, report=report)
         for split in ("train", "validation")
-    ]
+    }
 
 
 def _seen(config):
@@ -132,37 +208,6 @@ def _seen(config):
         f"Note: {config.init.checkpoint} has read documents that {task.name} is judged by, though not their labels; "
         f"pretrain with --config.data.validation_share={embedded.HELD_OUT_SHARE} to keep them apart"
     )
-
-
-def _stage(config, objective, model_config, parameters, schedule, stages, number):
-    """{"model", "split", "optimizer"} of a stage: see `Experiment`."""
-    optional = methods.optional_patterns(config)
-    always = tuple((pattern, False) for pattern in objective.frozen)
-    splits = [trainable.Split((*always, *stage.rules), parameters.shapes, optional) for stage in stages[: number + 1]]
-    split = splits[-1]
-    model = methods.make_model(config, objective, model_config, **split.frozen_layers())
-    o = config.optimizer
-    decay = names.match(o.decay_rules, parameters.shapes, "optimizer.decay_rules", optional=(NO_DECAY,))
-    factors = methods.multipliers(o, parameters.shapes)
-    plain = all(np.all(np.asarray(factor) == 1) for factor in factors.values())
-    optimizer = updates.make_optimizer(
-        updates.from_config(o),
-        schedule,
-        split.trainable_shapes(),
-        split.trainable_values(decay),
-        None if plain else split.trainable_values(factors),
-        split.trainable_values(_began(splits)) if len(stages) > 1 else None,
-    )
-    return {"model": model, "split": split, "optimizer": optimizer}
-
-
-def _began(splits):
-    """{name: number of the stage, or one for each layer} in which a parameter began to train; later than all: never."""
-    found = {}
-    for name, mask in splits[-1].mask.items():
-        began = np.argmax([split.mask[name] for split in splits], axis=0)
-        found[name] = np.where(mask, began, len(splits))
-    return {name: value if names.is_stacked(name) else value[0] for name, value in found.items()}
 
 
 def _schedule(config, durations, stages, steps, report):
@@ -189,14 +234,14 @@ def _schedule(config, durations, stages, steps, report):
     return lambda step: jnp.where(step < offset, before, schedule(jnp.maximum(step - offset, 0)))
 
 
-def _steps(config, batches, option):
+def _steps(config, data, option):
     section, field = option.split(".")
     return to_steps(
         config[section][field],
         name=option,
         batch_size=config.train.batch_size,
         tokens_per_row=config.data.sequence_length,
-        steps_per_epoch=batches.steps_per_epoch,
+        steps_per_epoch=data.steps_per_epoch,
     )
 
 
