@@ -16,7 +16,6 @@ from cloze.errors import CheckpointError, ConfigError
 from cloze.models import names
 from cloze.training import hugging_face, restore
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.run import build
 from tests.interop import fakes
 from tests.training import tiny_run
 
@@ -109,7 +108,7 @@ def root(tmp_path_factory):
 def test_training_goes_on_from_it_with_a_fresh_optimizer(converted, root):
     path = converted[0]
     config = tiny_config(path / "run", root)
-    program = build(config, path / "run" / "tokenizer", report=quiet).program()
+    program = tiny_run.build(config, tokenizer=path / "run" / "tokenizer")
     checkpoints = Checkpoints(path / "run" / "checkpoints")
     assert checkpoints.latest_whole() == 0 and not checkpoints.has_optimizer(0)
     state = program.restore(checkpoints, 0)
@@ -130,7 +129,7 @@ def test_heads_that_no_objective_scores_stay(tmp_path, root):
     assert any("initialised at random" in line and "mlm_head" in line for line in lines)
     trained = restore.load(tmp_path / "run")
     assert set(trained.model.config.heads_out) == {"mlm", "pooler"}
-    program = build(tiny_config(tmp_path / "run", root), tmp_path / "run" / "tokenizer", report=quiet).program()
+    program = tiny_run.build(tiny_config(tmp_path / "run", root), tokenizer=tmp_path / "run" / "tokenizer")
     assert not any(mask.any() for name, mask in program.split.mask.items() if name.startswith("pooler/"))
     assert all(mask.all() for name, mask in program.split.mask.items() if not name.startswith("pooler/"))
     hugging_face.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)

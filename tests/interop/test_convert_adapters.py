@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -14,7 +13,6 @@ from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.training import evaluation, hugging_face, merging, peft_files, restore, runs
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.run import build
 from tests.training import finetuned, tiny_run, tiny_task
 
 quiet = finetuned.quiet
@@ -141,7 +139,7 @@ def test_peft_there_and_back(lora, origin, written, tmp_path):
     # Training goes on from it: its checkpoint is of the shapes that train, without an optimizer's state.
     config.task.name, config.task.files, config.train.batch_size = "jsonl:class", theirs.task.files, 8
     config.data.cache_dir, config.train.steps = theirs.data.cache_dir, 5
-    program = build(config, tmp_path / "run" / "tokenizer", jax.devices()[:1], report=quiet).program()
+    program = tiny_run.build(config, tokenizer=tmp_path / "run" / "tokenizer")
     params = new.restore(0, params=program.abstract_state.trainable)["params"]
     assert {name.split("/")[0] for name in names.flatten(params)} == {"lora", "pooler", "classifier"}
     assert not new.has_optimizer(0)

@@ -15,7 +15,6 @@ from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.training import initial, restore
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.run import build
 from tests.training import tiny_run
 
 LAYERS = 4
@@ -272,7 +271,7 @@ def test_a_run_goes_on_without_what_it_began_from(root, teacher, tmp_path):
     state = program.new_state(lambda line: None)
     workdir = save(program, state, tmp_path / "run")
     shutil.rmtree(moved)
-    again = build(config, pathlib.Path(workdir) / "tokenizer", jax.devices()[:1], report=lambda line: None).program()
+    again = tiny_run.build(config, tokenizer=pathlib.Path(workdir) / "tokenizer")
     checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
     resumed = parameters(again, again.restore(checkpoints, 3))
     checkpoints.close()

@@ -68,11 +68,11 @@ def config(family, root, **changes):
     return c
 
 
-def build(configuration, devices=1):
-    """The training.program.Program of a new run's first stage."""
+def build(configuration, devices=1, tokenizer=None):
+    """The training.program.Program of a run's first stage; `tokenizer` is its own saved one, None: the run is new."""
     with contextlib.redirect_stdout(io.StringIO()):
         resolved = resolve.resolve(configuration)
-        return build_run(resolved, devices=jax.devices()[:devices], report=lambda line: None).program()
+        return build_run(resolved, tokenizer, devices=jax.devices()[:devices], report=lambda line: None).program()
 
 
 def run(program, steps, state=None, start=0):
