@@ -33,10 +33,14 @@ def settings(name, **changes):
     return from_config(section)
 
 
+def decays(value):
+    """The same answer to which parameters decay, for all."""
+    return {name: np.full(shape[0], value) if "layers" in name else value for name, shape in SHAPES.items()}
+
+
 def update(s, steps=1, decay=True):
     """Parameters after some updates with gradients tree(1), tree(2), ..."""
-    decays = {name: np.full(shape[0], decay) if "layers" in name else decay for name, shape in SHAPES.items()}
-    optimizer = make_optimizer(s, lambda step: 0.1, SHAPES, decays)
+    optimizer = make_optimizer(s, lambda step: 0.1, SHAPES, decays(decay))
     params = names.unflatten({k: jnp.asarray(v) for k, v in tree(0).items()})
     state = optimizer.init(params)
     for i in range(steps):
@@ -69,6 +73,31 @@ def test_lamb_scales_each_layer_to_the_norm_of_its_parameters():
                 u = g / (np.abs(g) + 1e-6) + 0.3 * decays * w
                 ratio = np.linalg.norm(w) / np.linalg.norm(u) if decays else 1.0
                 np.testing.assert_allclose(got[name][layer], w - 0.1 * ratio * u, rtol=2e-5, atol=1e-6)
+
+
+def test_stable_adamw_slows_each_layer_whose_gradient_outgrows_its_second_moment():
+    """Algorithm 2 of Wortsman et al. 2023, in numpy: gradients a hundred times larger come after two steps."""
+    optimizer = make_optimizer(settings("stable_adamw", weight_decay=0.3), lambda step: 0.1, SHAPES, decays(True))
+    params = nested(tree(0))
+    state = optimizer.init(params)
+    sizes = [1.0, 1.0, np.array([1.0, 100.0, 1.0])]  # of the gradient of each layer
+    for t, size in enumerate(sizes, 1):
+        grads = {n: g * np.reshape(size, (-1, *[1] * (g.ndim - 1))) if "layers" in n else g for n, g in tree(t).items()}
+        updates, state = optimizer.update(nested(grads), state, params)
+        params = optax.apply_updates(params, updates)
+    slowed = set()
+    for name, start in tree(0).items():
+        for layer in range(len(start)) if "layers" in name else [...]:
+            p, m, v = start[layer], 0.0, 0.0
+            for t, size in enumerate(sizes, 1):
+                g = tree(t)[name][layer] * (np.broadcast_to(size, 3)[layer] if "layers" in name else 1.0)
+                m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+                moment, square = m / (1 - 0.9**t), v / (1 - 0.999**t)
+                rate = 0.1 / max(1.0, np.sqrt(np.mean(g**2 / np.maximum(square, 1e-12))))
+                slowed |= {layer} if rate < 0.07 else set()
+                p = p - rate * (moment / (np.sqrt(square) + 1e-6) + 0.3 * p)
+            np.testing.assert_allclose(names.flatten(params)[name][layer], p, rtol=1e-4, atol=1e-5)
+    assert slowed == {1}
 
 
 def test_lion():
