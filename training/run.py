@@ -227,6 +227,8 @@ def _schedule(config, durations, stages, steps, report):
         warmup_steps=steps("optimizer.warmup_steps"),
         decay_steps=decay_steps,
         final_fraction=o.final_fraction,
+        decay_share=o.decay_share,
+        decay_shape=o.decay_shape,
     )
     if not offset:
         return schedule

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import jax
 import numpy as np
 import pytest
 
@@ -54,8 +55,6 @@ def whole(root, tmp_path_factory):
 
 
 def check_equal(program, state, whole, workdir):
-    import jax
-
     for name, value in tiny_run.parameters(program, state).items():
         np.testing.assert_array_equal(value, whole[1][name], err_msg=name)
     for a, b in zip(jax.tree.leaves(state.opt_state), jax.tree.leaves(whole[2].opt_state), strict=True):
@@ -108,6 +107,25 @@ def test_metrics_have_what_scripts_rely_on(whole):
             assert {"loss", "tokens_per_second", "mfu", "learning_rate", "grad_norm", "seconds"} <= set(line)
     assert written[-1]["split"] == "validation" and {"loss", "mlm", "nsp"} <= set(written[-1])
     assert any((whole[0] / "tensorboard").iterdir())
+
+
+def test_a_decay_from_a_stable_checkpoint_is_the_run_that_had_decayed_from_there(root, tmp_path):
+    wsd = dict(optimizer__schedule="wsd", optimizer__decay_shape="sqrt", model__dropout=0.1, checkpoint__every=4)
+
+    def run(workdir, start=0, **changes):
+        program = tiny_run.build(tiny_run.config("gpt2", root, **wsd, **changes))
+        state = train(program, workdir, start)
+        rates = [line["learning_rate"] for line in lines(workdir) if line["split"] == "train"]
+        return rates, tiny_run.parameters(program, state), state
+
+    rates, whole, state = run(tmp_path / "whole", train__steps=8, optimizer__decay_share=0.5)
+    stable, _, _ = run(tmp_path / "stable", train__steps=4, optimizer__decay_steps=100)  # nothing has fallen yet
+    again, decayed, other = run(tmp_path / "stable", 4, train__steps=8, optimizer__decay_share=0.5)
+    assert rates[:4] == stable and rates == again and rates[3] == rates[4] > rates[5] > rates[6] > 0
+    for name, value in whole.items():
+        np.testing.assert_array_equal(decayed[name], value, err_msg=name)
+    for a, b in zip(jax.tree.leaves(state.opt_state), jax.tree.leaves(other.opt_state), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_divergence_stops_and_names_the_last_good_checkpoint(root, tmp_path):

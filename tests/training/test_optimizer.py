@@ -187,6 +187,7 @@ def test_every_optimizer_descends(name):
         (dict(beta1=1.0), r"optimizer.beta1=1.0 must be at least 0 and less than 1"),
         (dict(layer_decay=0.0), r"optimizer.layer_decay=0.0 must be more than 0 and at most 1"),
         (dict(layer_decay=1.1), r"optimizer.layer_decay=1.1 must be more than 0 and at most 1"),
+        (dict(decay_share=0.2), "optimizer.decay_share=0.2 needs optimizer.schedule=wsd"),
         (dict(name="adafactor", beta1=0.5), "optimizer.beta1 is an option of .*adamw.*adafactor does not read it"),
         (dict(name="scale_by_rdam"), "unknown optimizer.name='scale_by_rdam'"),
         (dict(name="scale_by_learning_rate"), "is no optimizer that runs with options alone"),
@@ -232,6 +233,20 @@ def test_schedules_follow_their_papers():
     assert float(t5(0)) == pytest.approx(0.01) and float(t5(39_999)) == pytest.approx(0.005)
     constant = make_schedule("constant", 1e-3, warmup_steps=0, decay_steps=0, final_fraction=0.0)
     assert float(constant(10**6)) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("shape, half", [("linear", 0.5), ("sqrt", 0.5**0.5)])
+def test_warm_up_stable_decay(shape, half):
+    """Hägele et al. 2024, section 3: up, level, and then 1 - x or 1 - sqrt(x) of the way down."""
+    wsd = make_schedule(
+        "wsd", 2e-3, warmup_steps=10, decay_steps=100, final_fraction=0.1, decay_share=0.2, decay_shape=shape
+    )
+    assert float(wsd(0)) == pytest.approx(2e-4)
+    assert [float(wsd(step)) for step in (9, 10, 50, 80)] == pytest.approx([2e-3] * 4)
+    assert float(wsd(90)) == pytest.approx(2e-3 * (0.1 + 0.9 * (1 - half)))
+    assert float(wsd(100)) == float(wsd(500)) == pytest.approx(2e-4)
+    with pytest.raises(ConfigError, match="would fall from step 80 to 100, and warm-up lasts until 90"):
+        make_schedule("wsd", 1.0, warmup_steps=90, decay_steps=100, final_fraction=0.0, decay_share=0.2)
 
 
 def test_slanted_triangular_rates_are_those_of_ulmfit():
