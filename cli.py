@@ -10,11 +10,13 @@ import warnings
 
 from absl import flags
 
+from cloze import options
 from cloze.errors import ConfigError, UserError
-from cloze.options import choosing, suggest
+from cloze.options import suggest
 
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert")
+CHOICES = r"--?config\.(objective\.name|optimizer\.name|finetune\.method)="
 HERE = pathlib.Path(__file__).resolve().parent  # holds configs/, in a checkout and in an installation
 
 
@@ -68,9 +70,9 @@ def _parse(required):
         print(FLAGS.main_module_help())
         print(FLAGS.module_help(sys.modules[__name__]))
         _exit(0)
-    sys.argv[1:] = [_with_own_config(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = _choices_first([_with_own_config(argument) for argument in sys.argv[1:]])
     try:
-        with choosing():
+        with options.choosing():
             rest = FLAGS(sys.argv)
     except flags.Error as error:
         raise ConfigError(f"{error} (see --help)") from None
@@ -100,6 +102,17 @@ def _with_own_config(argument):
     if given is None or pathlib.Path(given[2]).is_file() or not (HERE / given[2]).is_file():
         return argument
     return f"{given[1]}{HERE / given[2]}{given[3]}"
+
+
+def _choices_first(arguments):
+    """--config=, and the flags that choose a class, such as an objective, before those that set its options."""
+    if not any(re.match("--?config=", argument) for argument in arguments):
+        return arguments
+
+    def place(argument):
+        return 0 if re.match("--?config=", argument) else 1 if re.match(CHOICES, argument) else 2
+
+    return sorted(arguments, key=place)
 
 
 def _program():

@@ -234,12 +234,12 @@ def _check_one(cls, name, field, values, called):
     if value == field.default and type(value) is type(field.default):
         return
     if said.choices and value not in said.choices:
-        hint = suggest(value, said.choices) or ","
-        raise ConfigError(f"{called}={value!r}{hint} is not one of {', '.join(map(str, said.choices))}")
+        listed = ", ".join(map(str, said.choices))
+        raise ConfigError(f"{called}={value!r} is not one of {listed}{suggest(value, said.choices)}")
     if isinstance(value, (int, float)) and not _within(value, said):
         raise ConfigError(f"{called}={value} must be {_range(said)}")
     for other, allowed in said.needs.items():
-        if values[other] not in allowed:
+        if other in declared(cls) and values[other] not in allowed:
             where = called.rpartition(name)[0]
             wanted = " or ".join(f"{where}{other}={one}" for one in allowed)
             raise ConfigError(

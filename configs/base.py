@@ -20,6 +20,7 @@ from cloze.data.pipeline import DataOptions
 from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
 from cloze.models.config import Execution, ModelConfig
+from cloze.objectives import OBJECTIVES
 from cloze.options import suggest
 from cloze.parallel.mesh import MeshOptions
 from cloze.tasks.base import TaskOptions
@@ -45,102 +46,6 @@ def optional(kind):
 def _model():
     """All options of a model are None, "as the preset says", but for its name and how it runs."""
     return options.overrides(ModelConfig, family="bert", preset="base", **options.defaults(Execution))
-
-
-def _objective():
-    c = ml_collections.ConfigDict()
-    c.name = "masked_lm"  # a file of objectives/
-    c.mask_rate = 0.15  # share of a row's tokens that is hidden (masked_lm and its kin, span_corruption, denoising)
-    # Of the hidden: replaced by [MASK], or by a random token; the rest is kept (masked_lm and its kin, denoising with
-    # noise=bert_style, where a sentinel stands for [MASK])
-    c.mask_token_share = 0.8
-    c.random_token_share = 0.1
-    # Cap on hidden tokens per row (masked_lm and its kin); None: mask_rate of the row
-    c.max_predictions = optional(int)
-    # Read pairs of sentences and predict whether B follows A: none, next_sentence (or B comes from elsewhere),
-    # sentence_order (or both have changed places) (masked_lm, span_boundary)
-    c.pairs = "none"
-    c.short_pair_rate = 0.1  # share of pairs with a random shorter target length
-    c.mean_span = 3.0  # mean length of a hidden span, in tokens (span_corruption) or in words (bart)
-    # Tokens in front of those of data.sequence_length that are only seen, as a share of these (permutation_lm)
-    c.memory_share = 0.0
-    c.permutation_share = 0.5  # share of a row that is permuted in itself: a half, or a part of one (permutation_lm)
-    # What is hidden together (masked_lm): tokens (BERT), whole_words, ngrams (ALBERT), spans (SpanBERT), or entities,
-    # one name, date or number of a sentence (REALM)
-    c.masking = "tokens"
-    # Most words of an n-gram that is hidden together, n being drawn as 1/n (masked_lm with masking=ngrams,
-    # permutation_lm), or most tokens of one (unilm)
-    c.longest_ngram = 3
-    c.ngram_share = 0.2  # share of draws that hide a bigram or longer instead of one token (unilm)
-    # Spans have a geometric number of words with this chance to end at each, and this many at most, the shares scaled
-    # up to 1 (masked_lm with masking=spans, span_boundary)
-    c.span_success = 0.2
-    c.longest_span = 10
-    c.boundary_weight = 1.0  # coefficient of predicting spans from the tokens beside them (span_boundary)
-    c.boundary_targets = 15  # tokens of a span that are predicted so, from its beginning, 20 at most (span_boundary)
-    # Masks that a row has and shows in turn, epoch after epoch; 0: a new one each time (masked_lm, span_boundary)
-    c.static_masks = 0
-    # Shares of rows read bidirectionally, sequence to sequence, left to right and right to left (unilm)
-    c.direction_shares = (1 / 3, 1 / 3, 1 / 6, 1 / 6)
-    c.ngram_context = 6  # a target of n words stands in about n times as many tokens (permutation_lm)
-    # Places to either side that a word goes with; skip_gram draws a number up to it for each word (skip_gram, glove)
-    c.context_window = 5
-    c.negatives = 5  # noise words for each pair of a word and a context (skip_gram)
-    c.noise_power = 0.75  # noise words are drawn by their counts to this power (skip_gram)
-    # A word of frequency f is left out with probability 1 - sqrt(subsample / f); 0: never (skip_gram)
-    c.subsample = 1e-5
-    c.full_count = 100.0  # pairs with fewer co-occurrences count less: (count / full_count) ** count_power (glove)
-    c.count_power = 0.75
-    c.lm_weight = 0.0  # coefficient of the next-token loss beside a classifier's (supervised; GPT-1: 0.5)
-    # End the targets with one more sentinel, as in the T5 paper's figure (span_corruption, denoising with
-    # noise=iid_spans, ul2, salient_spans)
-    c.final_sentinel = False
-    # What happens to tokens that are drawn one by one (denoising): iid_spans (a sentinel for each run of them, which
-    # the targets spell out), bert_style (a mask or another token; the targets are the whole text), mass (a mask only),
-    # drop_tokens (they vanish; the targets are they alone), deshuffle (all tokens change places)
-    c.noise = "iid_spans"
-    # Decoders that are trained on pairs of texts (span_corruption, denoising, prefix_lm, bart, ul2, salient_spans): the
-    # inputs see each other in both directions (full: a prefix language model) or backwards only (causal)
-    c.prefix = "full"
-    c.loss_on_inputs = False  # such decoders with prefix=causal predict the inputs too
-    c.permute_sentences = 1.0  # share of a row's sentences that change places (bart)
-    c.infill_rate = 0.3  # share of a row's words that is hidden in spans, each of which becomes one mask (bart)
-    c.token_mask_rate = 0.0  # share of a row's tokens that is replaced by the mask, one for one (bart)
-    c.delete_rate = 0.0  # share of a row's tokens that is deleted (bart)
-    c.rotate_share = 0.0  # share of rows that begin at a random token, what was before it coming last (bart)
-    # Ways of hiding, one of which is drawn for each row (ul2): (mode, mean span, share hidden); in mode S the end of
-    # the row is hidden, in one piece whatever the mean
-    c.denoisers = (
-        ("R", 3.0, 0.15), ("R", 8.0, 0.15), ("S", 0.0, 0.25), ("X", 3.0, 0.5), ("X", 8.0, 0.5), ("X", 64.0, 0.15),
-        ("X", 64.0, 0.5),
-    )  # fmt: skip
-    c.label_smoothing = 0.0  # share of the target spread evenly over the vocabulary
-    c.z_loss = 0.0  # coefficient of log(Z)^2, keeps logits near zero (T5 pretraining: 1e-4)
-
-    # A generator beside the model (replaced_tokens, corrective_lm) hides and fills tokens as masked_lm's options say.
-    c.generator_width = 0.25  # its width as a share of the model's, and that of its feed-forward layer
-    c.generator_layers = 1.0  # its layers as a share of the model's
-    # What both share: embeddings (and their norm), all, none, or disentangled: the model's token table is the
-    # generator's, without a gradient to it, plus a difference of its own (DeBERTa v3)
-    c.tie = "embeddings"
-    c.discriminator_weight = 50.0  # weight of the model's loss (replaced_tokens), of telling copies (corrective_lm)
-    # What the model learns of the filled text (replaced_tokens): detect which tokens are replaced, detect_hidden among
-    # the hidden ones only, replace_mlm: what the hidden ones were, all_tokens_mlm: what all were
-    c.replaced_task = "detect"
-    c.contrastive_weight = 1.0  # weight of telling a row's crop from other rows (corrective_lm); 0: without crops
-    c.contrastive_temperature = 1.0  # the cosines of that contrast are divided by it (corrective_lm)
-    c.crop_share = 0.9  # share of a row that the crop keeps (corrective_lm)
-
-    # A teacher (distillation), which is a finished run.
-    c.teacher = ""  # its workdir
-    # The teacher's layer that each layer of the student begins as; empty: spread evenly, or none if sizes differ
-    c.teacher_layers = ()
-    c.soft_targets = "all"  # where the student learns the teacher's answers: at all tokens, or at the hidden ones
-    c.temperature = 2.0  # both softmaxes are taken at this temperature for that
-    c.soft_weight = 5.0  # weight of the teacher's answers
-    c.hard_weight = 2.0  # weight of the hidden tokens themselves
-    c.cosine_weight = 1.0  # weight of 1 - cosine of both last states, at all tokens; 0: widths may differ
-    return c
 
 
 def _finetune():
@@ -201,7 +106,7 @@ def get_base():
     c = options.section(RunOptions)
     with c.unlocked():
         c.model = _model()
-        c.objective = _objective()
+        c.objective = options.Choice("name", "objective", OBJECTIVES, "masked_lm")
         c.finetune = _finetune()
         c.optimizer = options.Choice("name", "optimizer", OPTIMIZERS, "adamw")
         for name, cls in SECTIONS.items():
@@ -327,9 +232,17 @@ def to_dict(config):
     return json.loads(json.dumps(config.to_dict()))
 
 
+def like(config):
+    """`get_base()` with the choices of a configuration: of the same objective, and so on."""
+    c = get_base()
+    for name, section in config.items():
+        if isinstance(section, options.Choice):
+            c[name][section.key] = section[section.key]
+    return c
+
+
 def load(path):
     """The configuration that a run saved as config.json."""
-
     try:
         with open(path) as file:
             values = json.load(file)
@@ -337,7 +250,7 @@ def load(path):
         config.update(_tuples(values))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; is it the directory of a run?") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ConfigError(f"{path} is not a configuration of this version: {error}") from None
     return config
 

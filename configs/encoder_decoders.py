@@ -149,7 +149,8 @@ def t5_study(name, arguments, **place):
     else:
         c.objective.update(name="denoising", noise=options["noise"], mask_token_share=0.9, random_token_share=0.1)
     # Section 3.2.3: a language model is scored on inputs and targets, a prefix language model on the targets.
-    c.objective.update(prefix="causal" if architecture == "lm" else "full", loss_on_inputs=architecture == "lm")
+    if architecture == "lm" and not plain:
+        c.objective.update(prefix="causal", loss_on_inputs=True)
     if options["tiny"] and architecture in ("lm", "prefix_lm"):
         c.model.update(layers=4, decoder_layers=None)
     return c

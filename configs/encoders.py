@@ -202,10 +202,11 @@ def spanbert(name, arguments):
     """
     c, options = base.experiment(name, arguments, size=tuple(SPANBERT_SIZES), boundary=(True, False))
     _masked(c, "spanbert", options["size"], batch_size=256, steps=2_400_000)
-    c.objective.update(
-        name="span_boundary" if options["boundary"] else "masked_lm", masking="spans", span_success=0.2,
-        longest_span=10, boundary_weight=1.0, boundary_targets=15,
-    )  # fmt: skip
+    if options["boundary"]:
+        c.objective.update(name="span_boundary", boundary_weight=1.0, boundary_targets=15)
+    else:
+        c.objective.masking = "spans"
+    c.objective.update(span_success=0.2, longest_span=10)
     c.tokenizer.update(kind="wordpiece", vocab_size=28996, lowercase=False)
     c.optimizer.update(learning_rate=1e-4, warmup_steps=10_000, beta2=0.999, epsilon=1e-8, clip_norm=1.0)
     families.place(c, **SPANBERT_SIZES[options["size"]])
@@ -229,7 +230,7 @@ def unilm(name, arguments):
     """
     c, options = base.experiment(name, arguments, size=tuple(UNILM_SIZES))
     _masked(c, "unilm", options["size"], batch_size=330, steps=770_000)
-    c.objective.update(name="unilm", pairs="next_sentence", longest_ngram=3, ngram_share=0.2)
+    c.objective.update(name="unilm", longest_ngram=3, ngram_share=0.2)
     c.tokenizer.update(kind="wordpiece", vocab_size=28996, lowercase=False)
     c.optimizer.update(learning_rate=3e-5, warmup_steps=40_000, beta2=0.999, clip_norm=1.0)
     c.init.rules = ((r".*/token_type/.*", None), *c.init.rules)  # BERT has two types, and these mean other things

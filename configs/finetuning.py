@@ -50,7 +50,7 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
     c.task.limit = base.whole_number("limit", options["limit"])
     # What an earlier task has left in the last layer is of other labels.
     c.init.update(inherit=True, rules=((label_pattern(last=True), None), *c.init.rules))
-    c.objective.update(name=objective, pairs="none")
+    c.objective.name = objective
     c.finetune.method = method
     c.data.sequence_length = 128
     c.train.update(batch_size=32, log_every=50, eval_every="1 epochs", eval_batches=10_000)

@@ -1,64 +1,21 @@
 """What is learned: every objective hides part of a text and scores how well a model puts it back."""
 
 from cloze.errors import ConfigError
-from cloze.objectives.bart import Bart
-from cloze.objectives.base import Objective, Term
-from cloze.objectives.bidirectional_lm import BidirectionalLM
-from cloze.objectives.causal_lm import CausalLM
-from cloze.objectives.corrective_lm import CorrectiveLM
-from cloze.objectives.denoising import Denoising
-from cloze.objectives.distillation import DistilledMaskedLM
-from cloze.objectives.glove import GloVe
-from cloze.objectives.masked_lm import MaskedLM
-from cloze.objectives.permutation_lm import PermutationLM
-from cloze.objectives.prefix_lm import PrefixLM
-from cloze.objectives.replaced_tokens import ReplacedTokens
-from cloze.objectives.responses import Responses
-from cloze.objectives.salient_spans import SalientSpans
-from cloze.objectives.skip_gram import SkipGram
-from cloze.objectives.span_boundary import SpanBoundary
-from cloze.objectives.span_corruption import SpanCorruption
-from cloze.objectives.supervised import Supervised
-from cloze.objectives.ul2 import UL2
-from cloze.objectives.unilm import UniLM
-from cloze.options import suggest
+from cloze.objectives.base import OBJECTIVES, Objective, Term
 
 __all__ = ["OBJECTIVES", "Objective", "Term", "build", "check"]
 
-OBJECTIVES = {
-    "bart": Bart,
-    "bidirectional_lm": BidirectionalLM,
-    "causal_lm": CausalLM,
-    "corrective_lm": CorrectiveLM,
-    "distillation": DistilledMaskedLM,
-    "denoising": Denoising,
-    "glove": GloVe,
-    "masked_lm": MaskedLM,
-    "permutation_lm": PermutationLM,
-    "replaced_tokens": ReplacedTokens,
-    "prefix_lm": PrefixLM,
-    "responses": Responses,
-    "salient_spans": SalientSpans,
-    "skip_gram": SkipGram,
-    "span_boundary": SpanBoundary,
-    "span_corruption": SpanCorruption,
-    "supervised": Supervised,
-    "ul2": UL2,
-    "unilm": UniLM,
-}
 
-
-def check(config):
-    """Refuses what an objective cannot do with any tokenizer, before one is made; an unknown name passes.
+def check(config) -> None:
+    """Refuses what an objective cannot do with any tokenizer, before one is made.
 
     Raises:
         ConfigError: what is missing and how to get it.
     """
-    if config.objective.name in OBJECTIVES:
-        OBJECTIVES[config.objective.name].check(config)
+    config.objective.chosen.check_config(config)
 
 
-def build(config, tables, model_config):
+def build(config, tables, model_config) -> Objective:
     """The objective that a configuration names.
 
     Args:
@@ -71,15 +28,11 @@ def build(config, tables, model_config):
         An `Objective`.
 
     Raises:
-        ConfigError: an unknown name, an objective that cannot train the model's architecture, options outside their
-            range, or a tokenizer without a token that the objective needs.
+        ConfigError: an objective that cannot train the model's architecture, options outside their range, or a
+            tokenizer without a token that the objective needs.
     """
     name = config.objective.name
-    if name not in OBJECTIVES:
-        hint = suggest(name, OBJECTIVES) or "."
-        raise ConfigError(f"unknown objective.name={name!r}{hint} Known objectives: {', '.join(OBJECTIVES)}")
-    objective = OBJECTIVES[name]
-    architecture = model_config.architecture
+    objective, architecture = OBJECTIVES[name], model_config.architecture
     if architecture not in objective.architectures:
         fitting = [other for other, kind in OBJECTIVES.items() if architecture in kind.architectures]
         raise ConfigError(
@@ -92,7 +45,7 @@ def build(config, tables, model_config):
             f"the tokenizer has {tables.vocab_size} ids, the model room for {model_config.vocab_size}: set "
             f"model.vocab_size={tables.vocab_size} or more, or lower tokenizer.vocab_size"
         )
-    made = objective.build(config, tables, model_config)
+    made = objective.from_config(config, tables, model_config)
     if made.rows.kind == "documents" and model_config.prompt_length:
         raise ConfigError(
             "data.packing=documents puts several texts into a row, and a prompt (finetune.method=prompt or p_tuning) "

@@ -1,22 +1,24 @@
 """What every objective is: the rows it reads, how it hides part of them and how it scores the answer.
 
+An objective is a dataclass in a file of its own. Its options are declared where they are read, and stand in
+`config.objective`; its other fields come from the tokenizer and the model. Made from Python it needs no configuration.
+
 Dimensions in names of arrays: B rows of a batch, R tokens of a row as read, T tokens that a stack sees, P predictions
 of a row, M hidden spans, V vocabulary.
 """
 
 import abc
 import dataclasses
-import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 
-from cloze import models
+from cloze import models, options
 from cloze.data.rows import PACKINGS, Rows
-from cloze.errors import ConfigError, DataError
-from cloze.objectives.masking import ENTITY
+from cloze.errors import ConfigError
+from cloze.registry import Registry
 
-SEARCHED = 16  # batches that must hold a name, date or number where an objective hides those
+OBJECTIVES = Registry("objective.name", "cloze.objectives")
 
 
 class Term(NamedTuple):
@@ -51,31 +53,101 @@ class Objective(abc.ABC):
     always there. An absent key has a static meaning that lets fused kernels be used: one whole segment, positions
     0, 1, 2, ..., and the stack's own visibility.
 
-    Attributes:
-        rows: what it reads; data.rows and the files beside it have the kinds.
-        outputs: heads that the model must have, files of models/heads/.
+    What a class says of all its objectives, or an objective of itself:
         architectures: what it can train, values of `model.architecture`.
+        outputs: heads that the model must have, files of models/heads/.
+        packings: values of data.packing that it can read.
+        special_tokens, advice: special tokens that the tokenizer must have, and what to do where it has not.
+        shortest: tokens that a row must have at least.
         frozen: patterns over parameter names that never train, whatever `config.trainable` says: a teacher.
         whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches.
         remarks: lines for the log, on what was decided by itself.
+
+    Attributes:
+        length: data.sequence_length, tokens of a row that the (first) stack sees.
+        packing: data.packing.
+        pad_id: id that fills rows up.
     """
 
     architectures: ClassVar[tuple[str, ...]]
+    outputs: ClassVar[tuple[str, ...]] = ("lm",)
+    packings: ClassVar[tuple[str, ...]] = ("windows",)
+    special_tokens: ClassVar[tuple[str, ...]] = ()
+    advice: ClassVar[str] = ""
+    shortest: ClassVar[int] = 1
     frozen: ClassVar[tuple[str, ...]] = ()
     whole_batch: ClassVar[bool] = False
     remarks: ClassVar[tuple[str, ...]] = ()
-    rows: Rows
-    outputs: tuple[str, ...]
+    length: int = 512
+    packing: str = "windows"
+    pad_id: int = 0
+
+    def __post_init__(self):
+        options.check(type(self), vars(self), "objective")
 
     @classmethod
-    @abc.abstractmethod
-    def build(cls, config, tables, model_config):
-        """The objective of a configuration; see `objectives.build`."""
+    def from_config(cls, config, tables, model_config) -> "Objective":
+        """The objective of a configuration; arguments and errors as of `objectives.build`."""
+        plain = cls.plain_fields(config, tables, model_config)
+        names = {field.name for field in dataclasses.fields(cls)}
+        plain = {name: value for name, value in plain.items() if name in names}
+        objective = cls(**options.read(cls, config.objective), **plain)
+        objective.check_fit(config, tables, model_config)
+        for what, tokens in objective.stack_lengths.items():
+            check_positions(model_config, tokens, what)
+        return objective
 
     @classmethod
-    def check(cls, config):
+    def plain_fields(cls, config, tables, model_config) -> dict[str, Any]:
+        """{field that is no option: its value}; those that the class does not have are left out."""
+        ids = {f"{name}_id": getattr(tables, name) for name in ("bos", "eos", "cls", "sep", "mask", "pad")}
+        if tables.pad is None:  # any id does where padding is neither seen nor scored
+            ids["pad_id"] = 0 if tables.eos is None else tables.eos
+        return ids | dict(
+            length=config.data.sequence_length,
+            target_length=config.data.target_length,
+            packing=config.data.packing,
+            seed=config.seed,
+            vocab_size=tables.vocab_size,
+            special=tables.special,
+            starts_word=tables.starts_word,
+            sentinels=tables.sentinels,
+            architecture=model_config.architecture,
+        )
+
+    @classmethod
+    def check_config(cls, config) -> None:
         """Refuses what can be seen before there is a tokenizer; see `objectives.check`."""
         del config
+
+    def check_fit(self, config, tables, model_config) -> None:
+        """Refuses rows, a tokenizer or a model that do not fit; arguments and errors as of `objectives.build`."""
+        name = config.objective.name
+        if self.packing not in self.packings:
+            raise ConfigError(
+                f"data.packing={self.packing} does not go with objective.name={name} here; leave it at "
+                f"{self.packings[0]}"
+            )
+        if self.length < self.shortest:
+            raise ConfigError(
+                f"data.sequence_length={self.length} is too short for objective.name={name}: it must be at least "
+                f"{self.shortest}"
+            )
+        check_special_tokens(config, tables, self.special_tokens, self.advice)
+
+    @property
+    def rows(self) -> Rows:
+        """What it reads; data.rows and the files beside it have the kinds."""
+        return self.packed(length=self.length)
+
+    def packed(self, **fields) -> Rows:
+        """Rows of text as `packing` says."""
+        return PACKINGS[self.packing](pad=self.pad_id, **fields)
+
+    @property
+    def stack_lengths(self) -> dict[str, int]:
+        """{what makes rows as long: tokens that a stack sees}."""
+        return {"data.sequence_length": self.length}
 
     @abc.abstractmethod
     def corrupt_row(self, key, row):
@@ -113,11 +185,11 @@ class Objective(abc.ABC):
         """
         return models.build(model_config, **frozen_layers)
 
-    def initial(self):
+    def initial(self) -> list:
         """Parameters that come from other runs before `config.init` does: [(workdir, rules as in init.rules)]."""
         return []
 
-    def with_counts(self, counts):
+    def with_counts(self, counts) -> "Objective":
         """The objective once the corpus is known.
 
         Args:
@@ -126,27 +198,20 @@ class Objective(abc.ABC):
         del counts
         return self
 
-    def check_rows(self, batches):
+    def check_rows(self, batches) -> None:
         """Refuses a corpus in which there is nothing to hide, as far as its first rows show.
 
         Args:
             batches: function from step to rows as numpy arrays.
 
         Raises:
-            DataError: no row has a name, date or number, and these are what is hidden.
+            DataError: what is missing.
         """
-        if not self.rows.entities or any((batches(step)["flags"] & ENTITY).any() for step in range(SEARCHED)):
-            return
-        raise DataError(
-            f"no name, date or number was found in the first {SEARCHED} batches, so that there is nothing to hide: "
-            "give text with capitals and numbers, or choose another objective.name or objective.masking"
-        )
+        del batches
 
-    def for_validation(self):
-        """The same objective without label smoothing and z-loss: they help training and distort a perplexity."""
-        plain = {"label_smoothing": 0.0, "z_loss": 0.0}
-        present = {field.name for field in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{name: value for name, value in plain.items() if name in present})
+    def for_validation(self) -> "Objective":
+        """The same objective without what helps training and distorts a perplexity."""
+        return self
 
     def corrupt(self, key, rows):
         """Hides part of every row; traceable, of static shapes.
@@ -171,72 +236,7 @@ class Objective(abc.ABC):
         return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, rows["row"])
 
 
-def check_share(option, value, *, zero=False, one=False):
-    """Refuses a share outside (0, 1), or [0, 1) with `zero`, (0, 1] with `one`.
-
-    Raises:
-        ConfigError: names the option, its value and the interval.
-    """
-    if not (0 < value < 1 or (zero and value == 0) or (one and value == 1)):
-        interval = f"{'[' if zero else '('}0, 1{']' if one else ')'}"
-        raise ConfigError(f"{option}={value} must lie in {interval}")
-
-
-def check_replacements(objective):
-    """Refuses shares of hidden tokens, masked and replaced at random, that are none or exceed 1 together.
-
-    Raises:
-        ConfigError: names the options.
-    """
-    check_share("objective.mask_token_share", objective.mask_token_share, zero=True, one=True)
-    check_share("objective.random_token_share", objective.random_token_share, zero=True, one=True)
-    if objective.mask_token_share + objective.random_token_share > 1 + 1e-9:  # 0.9 + 0.1 may round above 1
-        raise ConfigError(
-            f"objective.mask_token_share={objective.mask_token_share} and objective.random_token_share="
-            f"{objective.random_token_share} exceed 1 together: lower one of them"
-        )
-
-
-def check_loss_options(config):
-    """Refuses label smoothing outside [0, 1) and a negative z-loss.
-
-    Raises:
-        ConfigError: names the option and what it may be.
-    """
-    check_share("objective.label_smoothing", config.objective.label_smoothing, zero=True)
-    if not 0 <= config.objective.z_loss < math.inf:
-        raise ConfigError(
-            f"objective.z_loss={config.objective.z_loss} must be 0 or more, and finite (T5 pretraining: 1e-4)"
-        )
-
-
-def check_unread(config, objective=None, **defaults):
-    """Refuses options that an objective does not read, unless they are at their defaults.
-
-    Args:
-        config: the whole configuration.
-        objective: what it is called in the message; None: by its name.
-        **defaults: values by option, as data__target_length=None.
-
-    Raises:
-        ConfigError: names the option, its value and its default.
-    """
-    for name, default in defaults.items():
-        section, field = name.split("__")
-        if config[section][field] != default:
-            raise ConfigError(
-                f"{section}.{field}={config[section][field]} does not go with "
-                f"{objective or f'objective.name={config.objective.name}'}, which does not read it; leave it at "
-                f"{default!r}"
-            )
-
-
-def padding(tables, otherwise=0):
-    """The id that fills rows up; GPT-2 has no padding token, and any id does where what pads is not seen nor scored."""
-    return otherwise if tables.pad is None else tables.pad
-
-
-def check_special_tokens(config, tables, names, advice):
+def check_special_tokens(config, tables, names, advice) -> None:
     """Refuses a tokenizer that lacks a special token.
 
     Args:
@@ -256,20 +256,7 @@ def check_special_tokens(config, tables, names, advice):
         )
 
 
-def check_length(config, minimum):
-    """Refuses rows that cannot hold what the objective must put in them.
-
-    Raises:
-        ConfigError: names data.sequence_length and the minimum.
-    """
-    if config.data.sequence_length < minimum:
-        raise ConfigError(
-            f"data.sequence_length={config.data.sequence_length} is too short for objective.name="
-            f"{config.objective.name}: it must be at least {minimum}"
-        )
-
-
-def check_positions(model_config, length, option):
+def check_positions(model_config, length, option) -> None:
     """Refuses rows that are longer than the model's table of learned positions.
 
     Args:
@@ -285,17 +272,3 @@ def check_positions(model_config, length, option):
             f"{option} makes rows of {length} tokens, but the model has {model_config.longest_row} learned "
             f"positions: shorten the rows or set model.max_positions={length}"
         )
-
-
-def check_packing(config, kinds=tuple(PACKINGS)):
-    """The class of rows that data.packing asks for; `kinds` are those that the objective can read.
-
-    Raises:
-        ConfigError: it does not go with the objective.
-    """
-    if config.data.packing not in kinds:
-        raise ConfigError(
-            f"data.packing={config.data.packing} does not go with objective.name={config.objective.name} here; "
-            f"leave it at {kinds[0]}"
-        )
-    return PACKINGS[config.data.packing]

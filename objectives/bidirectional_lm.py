@@ -7,49 +7,32 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from cloze.objectives.base import (
-    Objective,
-    check_length,
-    check_loss_options,
-    check_packing,
-    check_special_tokens,
-    padding,
-)
-from cloze.objectives.losses import classification_terms
+from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.losses import TokenLoss
 
 
+@OBJECTIVES.register("bidirectional_lm")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class BidirectionalLM(Objective):
+class BidirectionalLM(TokenLoss):
     """The next and the previous token of every position, never across documents that are packed side by side.
 
     Knowing nothing but the frequencies of tokens gives either direction the unigram entropy.
 
     Attributes:
-        label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
+        eos_id: id that ends a document.
     """
 
     architectures = ("bidirectional_recurrent",)
-    label_smoothing: float
-    z_loss: float
+    packings = ("windows", "documents")
+    special_tokens = ("eos",)
+    advice = "use tokenizer.kind=word, byte_bpe, bpe, unigram or sentencepiece_bpe"
+    shortest = 2
+    eos_id: int | None = None
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads windows or documents; each document ends with the token that ends texts."""
-        del model_config  # recurrent models have no positions that could be too few
-        check_loss_options(config)
-        check_length(config, 2)
-        advice = "use tokenizer.kind=word, byte_bpe, bpe, unigram or sentencepiece_bpe"
-        check_special_tokens(config, tables, ("eos",), advice)
-        return cls(
-            rows=check_packing(config, ("windows", "documents"))(
-                length=config.data.sequence_length,
-                document_end=tables.eos,
-                pad=padding(tables, tables.eos),
-            ),
-            outputs=("lm",),
-            label_smoothing=config.objective.label_smoothing,
-            z_loss=config.objective.z_loss,
-        )
+    @property
+    def rows(self):
+        """Windows or documents, each of which ends with the token that ends texts."""
+        return self.packed(length=self.length, document_end=self.eos_id)
 
     def corrupt_row(self, key, row):
         """The row, and `targets`, `backward_targets` int32 and `target_weights`, `backward_weights` f32 [T]."""
@@ -74,14 +57,8 @@ class BidirectionalLM(Objective):
 
     def loss(self, outputs, batch):
         """Terms "forward" and "backward" (nats a token), half of each, and their accuracies."""
-        options = dict(label_smoothing=self.label_smoothing, z_loss=self.z_loss)
-        terms = classification_terms(
-            outputs.logits, batch["targets"], batch["target_weights"], ("forward", "forward_accuracy"), **options
-        ) | classification_terms(
-            outputs.heads["backward_lm"],
-            batch["backward_targets"],
-            batch["backward_weights"],
-            ("backward", "backward_accuracy"),
-            **options,
-        )
+        forward = (outputs.logits, batch["targets"], batch["target_weights"])
+        backward = (outputs.heads["backward_lm"], batch["backward_targets"], batch["backward_weights"])
+        terms = self.token_terms(*forward, ("forward", "forward_accuracy"))
+        terms |= self.token_terms(*backward, ("backward", "backward_accuracy"))
         return {name: term._replace(coefficient=0.5 * term.coefficient) for name, term in terms.items()}

@@ -4,66 +4,37 @@ import dataclasses
 
 import jax.numpy as jnp
 
-from cloze.objectives.base import (
-    Objective,
-    check_length,
-    check_loss_options,
-    check_packing,
-    check_positions,
-    check_special_tokens,
-    padding,
-)
-from cloze.objectives.losses import token_terms
+from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.losses import TokenLoss
 
 
+@OBJECTIVES.register("causal_lm")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CausalLM(Objective):
+class CausalLM(TokenLoss):
     """The next token of every position, never across documents that are packed side by side.
 
     Attributes:
-        label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
+        eos_id: id that ends a document: a model learns from it where a text ends, and generation stops at it.
     """
 
     architectures = ("decoder", "recurrent")
-    label_smoothing: float
-    z_loss: float
+    packings = ("windows", "documents")
+    special_tokens = ("eos",)
+    advice = "use tokenizer.kind=byte_bpe, bpe, word, unigram or sentencepiece_bpe"
+    eos_id: int | None = None
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads rows of one token more than the model sees: the last one is only ever a target."""
-        check_loss_options(config)
-        check_length(config, 1)
-        # The model learns where a text ends from this token, and generation stops at it.
-        advice = "use tokenizer.kind=byte_bpe, bpe, word, unigram or sentencepiece_bpe"
-        check_special_tokens(config, tables, ("eos",), advice)
-        check_positions(model_config, config.data.sequence_length, "data.sequence_length")
-        return cls(
-            rows=check_packing(config, ("windows", "documents"))(
-                length=config.data.sequence_length + 1,
-                document_end=tables.eos,
-                pad=padding(tables, tables.eos),
-            ),
-            outputs=("lm",),
-            label_smoothing=config.objective.label_smoothing,
-            z_loss=config.objective.z_loss,
-        )
+    @property
+    def rows(self):
+        """Rows of one token more than the model sees: the last one is only ever a target."""
+        return self.packed(length=self.length + 1, document_end=self.eos_id)
 
     def corrupt_row(self, key, row):
         """Shifts: `tokens`, `targets`, `target_weights` [T], and `segments`, `positions` where the row has them."""
         del key  # nothing is drawn
         tokens_R = row["tokens"]
-        batch = {"tokens": tokens_R[:-1], "targets": tokens_R[1:]}
+        batch = {name: row[name][:-1] for name in ("tokens", "segments", "positions") if name in row}
+        scored_T = jnp.ones(tokens_R.shape[0] - 1, bool)
         if "segments" in row:
             segments_R = row["segments"]
-            batch["segments"] = segments_R[:-1]
-            scored = (segments_R[1:] == segments_R[:-1]) & (segments_R[:-1] > 0)
-            batch["target_weights"] = scored.astype(jnp.float32)
-        else:
-            batch["target_weights"] = jnp.ones(tokens_R.shape[0] - 1, jnp.float32)
-        if "positions" in row:
-            batch["positions"] = row["positions"][:-1]
-        return batch
-
-    def loss(self, outputs, batch):
-        """Terms "loss" (nats a token) and "accuracy"."""
-        return token_terms(outputs, batch, label_smoothing=self.label_smoothing, z_loss=self.z_loss)
+            scored_T = (segments_R[1:] == segments_R[:-1]) & (segments_R[:-1] > 0)
+        return batch | {"targets": tokens_R[1:], "target_weights": scored_T.astype(jnp.float32)}

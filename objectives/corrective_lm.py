@@ -1,7 +1,7 @@
 """Correcting and contrasting text (COCO-LM; Meng et al. 2021, arXiv:2102.08473, section 3)."""
 
 import dataclasses
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from cloze.errors import ConfigError
 from cloze.models.composites import CorrectivePair
 from cloze.models.composites.generator import put
 from cloze.objectives import replacements
-from cloze.objectives.base import Term, check_packing, check_share, check_special_tokens
+from cloze.objectives.base import OBJECTIVES, Term
 from cloze.objectives.losses import is_top
+from cloze.options import option
 
 
 def crop_counts(length, share):
@@ -72,64 +73,56 @@ def contrastive_terms(first_BD, second_BD, weights_B, ids_B, temperature, coeffi
     }
 
 
+@OBJECTIVES.register("corrective_lm")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CorrectiveLM(replacements.Generated):
     """The main model corrects what a generator has put in.
 
     The loss is masked language modelling of the generator, plus corrective language modelling (which token was at each
     hidden place, by copying the input or by the softmax, without a gradient to the probability of copying; and which
-    tokens are copies, times copy_weight), plus the contrast of the corrected row with a crop of it.
-
-    Attributes:
-        copy_weight: of telling copies from replacements.
-        contrastive_weight, temperature: of the contrast; without weight there is no second view.
-        crops: int32 [R + 1], see `crop_counts`.
+    tokens are copies, times discriminator_weight), plus the contrast of the corrected row with a crop of it.
     """
 
-    copy_weight: float
-    contrastive_weight: float
-    temperature: float
-    crops: Any
+    advice = "use tokenizer.kind=wordpiece, or objective.contrastive_weight=0"
+    label_smoothing: ClassVar[float] = 0.0  # of the likelihood of copying or writing a token, which has neither
+    z_loss: ClassVar[float] = 0.0
+    contrastive_weight: float = option(1.0, "weight of telling a row's crop from other rows; 0: without crops", least=0)
+    contrastive_temperature: float = option(1.0, "the cosines of that contrast are divided by it", above=0)
+    crop_share: float = option(0.9, "share of a row that the crop keeps", above=0, most=1)
+
+    outputs = ("mlm", "copy")
 
     @property
     def whole_batch(self):
         """Rows are compared with each other."""
         return self.contrastive_weight > 0
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads rows of one segment, as masked_lm without pairs does."""
-        objective = config.objective
-        shared = cls.shared(config, tables, model_config)
-        replacements.check_likelihood(config, "objective.name=corrective_lm")
-        for option in ("contrastive_weight", "contrastive_temperature"):
-            if not objective[option] >= 0 or (option == "contrastive_temperature" and not objective[option]):
-                least = "0 or more" if option == "contrastive_weight" else "above 0"
-                raise ConfigError(f"objective.{option}={objective[option]} must be {least}")
-        if objective.contrastive_weight:
-            check_share("objective.crop_share", objective.crop_share, one=True)
-            check_packing(config, ("windows", "sentences"))
-            advice = "use tokenizer.kind=wordpiece, or objective.contrastive_weight=0"
-            check_special_tokens(config, tables, ("cls",), advice)
-            if model_config.enhanced_decoder:
-                raise ConfigError(
-                    f"model.enhanced_decoder={model_config.enhanced_decoder} runs where tokens are predicted, not on "
-                    "the crop of a row, so that its two views would be those of two networks: set "
-                    "model.enhanced_decoder=0, or objective.contrastive_weight=0"
-                )
-            if config.train.batch_size < 2:
-                raise ConfigError(
-                    f"train.batch_size={config.train.batch_size}: a row is contrasted with other rows of its batch; "
-                    "set train.batch_size=2 or more, or objective.contrastive_weight=0"
-                )
-        return cls(
-            outputs=("mlm", "copy"),
-            copy_weight=objective.discriminator_weight,
-            contrastive_weight=objective.contrastive_weight,
-            temperature=objective.contrastive_temperature,
-            crops=crop_counts(shared["rows"].length, objective.crop_share),
-            **shared,
-        )
+    @property
+    def packings(self):
+        """A crop is of a row that is one text."""
+        return ("windows", "sentences") if self.contrastive_weight else super().packings
+
+    @property
+    def special_tokens(self):
+        """The contrast is between the states of [CLS]."""
+        return ("mask", "pad", "cls") if self.contrastive_weight else super().special_tokens
+
+    def check_fit(self, config, tables, model_config):
+        """The contrast needs a model that runs on crops, and other rows."""
+        super().check_fit(config, tables, model_config)
+        if not self.contrastive_weight:
+            return
+        if model_config.enhanced_decoder:
+            raise ConfigError(
+                f"model.enhanced_decoder={model_config.enhanced_decoder} runs where tokens are predicted, not on the "
+                "crop of a row, so that its two views would be those of two networks: set model.enhanced_decoder=0, or "
+                "objective.contrastive_weight=0"
+            )
+        if config.train.batch_size < 2:
+            raise ConfigError(
+                f"train.batch_size={config.train.batch_size}: a row is contrasted with other rows of its batch; set "
+                "train.batch_size=2 or more, or objective.contrastive_weight=0"
+            )
 
     def model(self, model_config, **_):
         """The pair; its parts have no frozen bottom, as a generator below them trains."""
@@ -138,10 +131,11 @@ class CorrectiveLM(replacements.Generated):
     def corrupt_row(self, key, row):
         """As replaced_tokens; and `crop_tokens`, `crop_segments` [T], a stretch of the row as it was, and `row_id`."""
         hide_key, crop_key = jax.random.split(key)
-        batch = self.hide(hide_key, row)
+        batch = super().corrupt_row(hide_key, row)
         if self.contrastive_weight:
             real = row["segments"] > 0 if "segments" in row else jnp.ones(row["tokens"].shape, bool)
-            tokens, segments = crop(crop_key, row["tokens"], real, self.crops, self.rows.pad)
+            counts = crop_counts(real.shape[0], self.crop_share)
+            tokens, segments = crop(crop_key, row["tokens"], real, counts, self.pad_id)
             batch |= {"crop_tokens": tokens, "crop_segments": segments, "row_id": row["row_id"]}
         return batch
 
@@ -164,10 +158,10 @@ class CorrectiveLM(replacements.Generated):
 
         replaced = put(batch, jnp.zeros(copy_BT.shape, bool), outputs.sampled != targets)
         real = replacements.real_tokens(batch)
-        terms |= replacements.binary_terms(copy_BT, ~replaced, real, self.copy_weight, "copy")
+        terms |= replacements.binary_terms(copy_BT, ~replaced, real, self.discriminator_weight, "copy")
         terms |= replacements.found_terms(-copy_BT, replaced, real)
         if self.contrastive_weight:
             first, rows = outputs.main.hidden[:, 0], (jnp.sum(real, axis=1) > 0).astype(jnp.float32)
             views = (first, outputs.crop, rows, batch["row_id"])
-            terms |= contrastive_terms(*views, self.temperature, self.contrastive_weight)
+            terms |= contrastive_terms(*views, self.contrastive_temperature, self.contrastive_weight)
         return terms

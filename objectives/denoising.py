@@ -6,18 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import (
-    check_length,
-    check_packing,
-    check_replacements,
-    check_share,
-    check_special_tokens,
-)
-from cloze.objectives.sentinels import TOKENIZER_ADVICE, fitting, sentinel_pair
-from cloze.objectives.text_to_text import Pair, TextToText, compact, cut, layout, room_for_targets, text_length
+from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.masking import Replacements, marked, replace_tokens
+from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
+from cloze.objectives.text_to_text import Pair, compact, cut, text_length
+from cloze.options import option
 
 NOISES = ("iid_spans", "bert_style", "mass", "drop_tokens", "deshuffle")
 DEVIATIONS = 3.5  # above the mean: 192 targets for 512 inputs at a rate of 0.15, as the study has it
@@ -44,9 +39,10 @@ def expected_targets(length, rate, noise):
     return mean, math.sqrt(max(0.0, length * variance + 2 * (length - 1) * covariance))
 
 
+@OBJECTIVES.register("denoising")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Denoising(TextToText):
-    """Tokens are hidden one by one, each with the same chance; `objective.noise` says what that means.
+class Denoising(Replacements, SentinelTargets):
+    """Tokens are hidden one by one, each with the same chance; `noise` says what that means.
 
     iid_spans: each run of them becomes a sentinel, and the targets are each run after its sentinel (the study's
     baseline). The reference begins a row that is hidden from its first token without a sentinel, and ends one whose
@@ -59,103 +55,106 @@ class Denoising(TextToText):
     last of a row first.
 
     Attributes:
-        noise: one of NOISES.
-        rate: chance of a token to be hidden.
-        mask_token_share, random_token_share: of the hidden; the rest keeps its token (bert_style).
         vocab_size: ids that a random replacement is drawn from.
-        special: bool [V], ids that are never hidden.
-        eos: id that ends inputs and targets.
-        sentinels: int32 [n], ids in order of appearance.
-        final_sentinel: one more sentinel closes the targets (iid_spans).
+        special: bool [V], ids that are never hidden; None: there are none.
     """
 
-    noise: str
-    rate: float
-    mask_token_share: float
-    random_token_share: float
+    packings = ("windows", "sentences")
+    shortest = 2  # a token and the end
+    noise: str = option(
+        "iid_spans",
+        "what happens to hidden tokens: a sentinel for each run of them (iid_spans), a mask or another token "
+        "(bert_style) or a mask only (mass) while the targets are the whole text, they vanish (drop_tokens), or all "
+        "tokens change places (deshuffle)",
+        choices=NOISES,
+    )
     vocab_size: int
-    special: Any
-    eos: int
-    sentinels: Any
-    final_sentinel: bool
+    special: Any = None
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads windows, or rows of sentences, of one token less than data.sequence_length: the end is put after it."""
-        objective, length = config.objective, config.data.sequence_length - 1
-        if objective.noise not in NOISES:
-            raise ConfigError(f"objective.noise={objective.noise!r} is not one of {', '.join(NOISES)}")
-        check_length(config, 2)  # a token and the end
-        if objective.noise != "deshuffle":
-            check_share("objective.mask_rate", objective.mask_rate)
-        check_special_tokens(config, tables, ("eos", "pad"), TOKENIZER_ADVICE)
-        _check_replacements(config, tables)
-        needed = _targets_length(config, tables, length)
-        return cls(
-            rows=check_packing(config, ("windows", "sentences"))(length=length, pad=tables.pad),
-            noise=objective.noise,
-            rate=objective.mask_rate,
-            mask_token_share=1.0 if objective.noise == "mass" else objective.mask_token_share,
-            random_token_share=0.0 if objective.noise == "mass" else objective.random_token_share,
-            vocab_size=tables.vocab_size,
-            special=np.asarray(tables.special, bool),
-            eos=tables.eos,
-            sentinels=np.asarray(tables.sentinels, np.int32),
-            final_sentinel=objective.final_sentinel,
-            **layout(
-                config,
-                tables,
-                model_config,
-                inputs_length=length + 1,
-                targets_length=needed,
-                # Every token is on one side, and both sides end.
-                joint_length=length + 2 if objective.noise == "drop_tokens" else length + 1 + needed,
-            ),
-        )
+    @property
+    def rows(self):
+        """Rows of one token less than data.sequence_length: the end is put after it."""
+        return self.packed(length=self.length - 1)
+
+    @property
+    def _final(self):
+        return self.final_sentinel and self.noise == "iid_spans"
+
+    @property
+    def fewest_targets(self):
+        """As many as there are on average, or the whole text, and the end."""
+        if self.noise not in ("iid_spans", "drop_tokens"):
+            return self.length
+        return math.ceil(expected_targets(self.rows.length, self.mask_rate, self.noise)[0]) + 1 + self._final
+
+    @property
+    def targets_needed(self):
+        """The whole text, or 3.5 deviations more than there are on average."""
+        if self.noise not in ("iid_spans", "drop_tokens"):
+            return self.length
+        length = self.rows.length
+        mean, deviation = expected_targets(length, self.mask_rate, self.noise)
+        return min(math.ceil(mean + DEVIATIONS * deviation), length + (length + 1) // 2) + 1 + self._final
+
+    @property
+    def joint_length(self):
+        """Every token is on one side where tokens are dropped, and both sides end."""
+        return self.length + 1 if self.noise == "drop_tokens" else self.length + self.targets_length
+
+    def check_fit(self, config, tables, model_config):
+        """There must be sentinels, for what becomes one."""
+        super().check_fit(config, tables, model_config)
+        if self.noise in ("iid_spans", "bert_style", "mass") and len(self.sentinels) < 1 + self._final:
+            raise ConfigError(
+                f"objective.noise={self.noise} needs sentinels, the tokenizer has {len(self.sentinels)}: "
+                f"{TOKENIZER_ADVICE}"
+            )
+        rate, most = self.mask_rate, len(self.sentinels) - self._final
+        runs = rate + (self.rows.length - 1) * rate * (1 - rate)
+        if self.noise == "iid_spans" and runs > most:
+            raise ConfigError(
+                f"rows of data.sequence_length={self.length} have {runs:.0f} hidden runs on average, for which the "
+                f"tokenizer has {most} sentinels: {TOKENIZER_ADVICE} (or as many as needed), or lower "
+                "data.sequence_length"
+            )
 
     def pair_row(self, key, row):
         """Hides tokens of one row."""
         hidden_key, replacement_key = jax.random.split(key)
         tokens_R, length = row["tokens"], text_length(row)
-        text_R = (jnp.arange(tokens_R.shape[0]) < length) & ~jnp.asarray(self.special)[tokens_R]
-        hidden_R = text_R & (jax.random.uniform(hidden_key, tokens_R.shape) < self.rate)
+        text_R = (jnp.arange(tokens_R.shape[0]) < length) & ~marked(self.special, tokens_R, False)
+        hidden_R = text_R & (jax.random.uniform(hidden_key, tokens_R.shape) < self.mask_rate)
         if self.noise == "iid_spans":
-            most = len(self.sentinels) - self.final_sentinel
-            return sentinel_pair(
-                tokens_R,
-                fitting(hidden_R, most, self.targets_length - 1 - self.final_sentinel),
-                length,
-                sentinels=self.sentinels,
-                eos=self.eos,
-                pad=self.rows.pad,
-                final_sentinel=self.final_sentinel,
-                inputs_length=self.inputs_length,
-                targets_length=self.targets_length,
-            )
+            return self.sentinel_pair(tokens_R, self.fitting(hidden_R), length)
         if self.noise == "drop_tokens":
             return self._divided(tokens_R, hidden_R & (jnp.cumsum(hidden_R) < self.targets_length), length)
         if self.noise == "deshuffle":
             noisy_R = _shuffled(replacement_key, tokens_R, text_R)
         else:
             noisy_R = jnp.where(hidden_R, self._replacements(replacement_key, tokens_R), tokens_R)
-        inputs = cut(noisy_R, 0, length, self.eos, self.rows.pad, self.inputs_length)
-        return Pair(*inputs, *cut(tokens_R, 0, length, self.eos, self.rows.pad, self.targets_length))
+        inputs = cut(noisy_R, 0, length, self.eos_id, self.pad_id, self.inputs_length)
+        return Pair(*inputs, *cut(tokens_R, 0, length, self.eos_id, self.pad_id, self.targets_length))
 
     def _replacements(self, key, tokens_R):
         """What stands for each token if it is hidden."""
         choice_key, token_key = jax.random.split(key)
-        choice_R = jax.random.uniform(choice_key, tokens_R.shape)
-        random_R = jax.random.randint(token_key, tokens_R.shape, 0, self.vocab_size, tokens_R.dtype)
-        kept_R = jnp.where(choice_R < self.mask_token_share + self.random_token_share, random_R, tokens_R)
-        return jnp.where(choice_R < self.mask_token_share, jnp.asarray(self.sentinels[0], tokens_R.dtype), kept_R)
+        mass = self.noise == "mass"  # a mask and nothing else
+        return replace_tokens(
+            jax.random.uniform(choice_key, tokens_R.shape),
+            jax.random.randint(token_key, tokens_R.shape, 0, self.vocab_size, tokens_R.dtype),
+            tokens_R,
+            mask=jnp.asarray(self.sentinels[0], tokens_R.dtype),
+            mask_share=1.0 if mass else self.mask_token_share,
+            random_share=0.0 if mass else self.random_token_share,
+        )
 
     def _divided(self, tokens_R, hidden_R, length):
         """The pair of the kept and the hidden tokens, in their order."""
         real_R = jnp.arange(tokens_R.shape[0]) < length
 
         def part(chosen_R, size):
-            tokens, count = compact(tokens_R, chosen_R, self.rows.pad, size)
-            return tokens.at[count].set(self.eos, mode="drop"), count + 1
+            tokens, count = compact(tokens_R, chosen_R, self.pad_id, size)
+            return tokens.at[count].set(self.eos_id, mode="drop"), count + 1
 
         return Pair(*part(real_R & ~hidden_R, self.inputs_length), *part(hidden_R, self.targets_length))
 
@@ -164,36 +163,3 @@ def _shuffled(key, tokens_R, text_R):
     """The tokens of a text in random order; all others keep their places."""
     scores_R = jnp.where(text_R, jax.random.uniform(key, tokens_R.shape), 1.0)  # draws lie below 1
     return jnp.where(text_R, tokens_R[jnp.argsort(scores_R)][jnp.cumsum(text_R) - 1], tokens_R)
-
-
-def _check_replacements(config, tables):
-    objective = config.objective
-    if objective.noise in ("iid_spans", "bert_style", "mass") and len(tables.sentinels) < 1 + (
-        objective.noise == "iid_spans" and objective.final_sentinel
-    ):
-        raise ConfigError(
-            f"objective.noise={objective.noise} needs sentinels, the tokenizer has {len(tables.sentinels)}: "
-            f"{TOKENIZER_ADVICE}"
-        )
-    if objective.noise == "bert_style":
-        check_replacements(objective)
-
-
-def _targets_length(config, tables, length):
-    """Tokens of the buffer of targets; see the class."""
-    objective, rate = config.objective, config.objective.mask_rate
-    if objective.noise not in ("iid_spans", "drop_tokens"):
-        return room_for_targets(config, length + 1)
-    final = objective.final_sentinel and objective.noise == "iid_spans"
-    mean, deviation = expected_targets(length, rate, objective.noise)
-    if objective.noise == "iid_spans":
-        runs, most = rate + (length - 1) * rate * (1 - rate), len(tables.sentinels) - final
-        if runs > most:
-            raise ConfigError(
-                f"rows of data.sequence_length={length + 1} have {runs:.0f} hidden runs on average, for which the "
-                f"tokenizer has {most} sentinels: {TOKENIZER_ADVICE} (or as many as needed), or lower "
-                "data.sequence_length"
-            )
-    if config.data.target_length is not None:
-        return room_for_targets(config, math.ceil(mean) + 1 + final)
-    return min(math.ceil(mean + DEVIATIONS * deviation), length + (length + 1) // 2) + 1 + final

@@ -2,20 +2,19 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cloze import models
-from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models.composite import Composite
 from cloze.models.composites import Distillation
-from cloze.objectives.base import Objective, Term, check_positions
-from cloze.objectives.losses import token_terms
+from cloze.objectives.base import OBJECTIVES, Term, check_positions
 from cloze.objectives.masked_lm import MaskedLM
+from cloze.options import option
 
 SOFT_TARGETS = ("all", "hidden")
 # What decides the shape and the meaning of layers: where it is the same, a student's may be copies of its teacher's.
@@ -63,43 +62,56 @@ def cosine_losses(student_D, teacher_D):
     return 1 - jnp.sum(a * b, axis=-1) / norms
 
 
+@OBJECTIVES.register("distillation")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class DistilledMaskedLM(Objective):
+class DistilledMaskedLM(MaskedLM):
     """A student learns a teacher's answers, the hidden tokens, and the direction of the teacher's last states.
 
     The teacher is a run's model. It is part of the tree, frozen, and runs without dropout. The student's layers begin
     as copies of the teacher's where both are alike, and then its embeddings and head, each where it fits.
 
     Attributes:
-        masked: MaskedLM, which hides tokens.
-        teacher: directory of the teacher's run.
         teacher_config: its ModelConfig.
         copies: the teacher's layer that each of the student's begins as; empty: the student begins anew.
         around: keys of AROUND that are copied with them.
-        soft_weight, hard_weight, cosine_weight: of the three losses.
-        temperature: of the soft targets.
-        everywhere: soft targets at all tokens and not only at the hidden ones.
-        label_smoothing, z_loss: of the hidden tokens' loss, see `objectives.losses.cross_entropy`.
+        remarks: what was decided of them.
     """
 
-    architectures = ("encoder",)
     frozen = ("teacher/.*",)
-    masked: Any
-    teacher: str
-    teacher_config: Any
-    copies: tuple[int, ...]
-    around: tuple[str, ...]
-    remarks: tuple[str, ...]
-    soft_weight: float
-    hard_weight: float
-    cosine_weight: float
-    temperature: float
-    everywhere: bool
-    label_smoothing: float
-    z_loss: float
+    outputs = ("mlm",)
+    pairs: ClassVar[str] = "none"  # the student learns masked tokens only
+    short_pair_rate: ClassVar[float] = 0.0
+    teacher: str = option("", "workdir of the teacher, a finished run")
+    teacher_layers: tuple = option(
+        (),
+        "the teacher's layer that each layer of the student begins as; empty: spread evenly, or none if sizes differ",
+    )
+    soft_targets: str = option(
+        "all",
+        "where the student learns the teacher's answers: at all tokens, or at the hidden ones",
+        choices=SOFT_TARGETS,
+    )
+    temperature: float = option(2.0, "both softmaxes are taken at this temperature for that", above=0)
+    soft_weight: float = option(5.0, "weight of the teacher's answers", least=0)
+    hard_weight: float = option(2.0, "weight of the hidden tokens themselves", least=0)
+    cosine_weight: float = option(
+        1.0, "weight of 1 - cosine of both last states, at all tokens; 0: widths may differ", least=0
+    )
+    teacher_config: Any = None
+    copies: tuple[int, ...] = ()
+    around: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not (self.soft_weight or self.hard_weight or self.cosine_weight):
+            raise ConfigError(
+                "objective.soft_weight, objective.hard_weight, objective.cosine_weight are all 0: there is nothing to "
+                "learn"
+            )
 
     @classmethod
-    def check(cls, config):
+    def check_config(cls, config):
         """There must be a teacher. Its tokenizer is this run's, and would be missed first."""
         given = config.objective.teacher
         if given and (pathlib.Path(given) / "config.json").exists():
@@ -111,34 +123,25 @@ class DistilledMaskedLM(Objective):
         )
 
     @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads rows as masked_lm without pairs does."""
-        objective = config.objective
-        cls.check(config)
-        _check_options(objective)
-        masked = MaskedLM.build(config, tables, model_config)
+    def plain_fields(cls, config, tables, model_config):
+        """Those of `MaskedLM`, and what the teacher is like."""
+        cls.check_config(config)
         teacher_config = _teacher(config, tables, model_config)
-        check_positions(teacher_config, config.data.sequence_length, "data.sequence_length (read by the teacher)")
-        copies, remarks = _copies(objective.teacher_layers, model_config, teacher_config)
-        return cls(
-            rows=masked.rows,
-            outputs=("mlm",),
-            masked=masked,
-            teacher=objective.teacher,
-            teacher_config=teacher_config,
-            copies=copies,
-            around=tuple(
-                name for name, fields in AROUND.items() if not _differing(fields, model_config, teacher_config)
-            ),
-            remarks=remarks,
-            soft_weight=objective.soft_weight,
-            hard_weight=objective.hard_weight,
-            cosine_weight=objective.cosine_weight,
-            temperature=objective.temperature,
-            everywhere=objective.soft_targets == "all",
-            label_smoothing=objective.label_smoothing,
-            z_loss=objective.z_loss,
+        copies, remarks = _copies(config.objective.teacher_layers, model_config, teacher_config)
+        around = (name for name, fields in AROUND.items() if not _differing(fields, model_config, teacher_config))
+        return super().plain_fields(config, tables, model_config) | dict(
+            teacher_config=teacher_config, copies=copies, around=tuple(around), remarks=remarks
         )
+
+    def check_fit(self, config, tables, model_config):
+        """The teacher must have positions for the rows, too."""
+        super().check_fit(config, tables, model_config)
+        check_positions(self.teacher_config, self.length, "data.sequence_length (read by the teacher)")
+
+    @property
+    def everywhere(self):
+        """Whether soft targets are those of all tokens, and not only of the hidden ones."""
+        return self.soft_targets == "all"
 
     def model(self, model_config, **_):
         """Student and teacher. The teacher computes as the student does: in its dtype, by its kernels."""
@@ -158,13 +161,9 @@ class DistilledMaskedLM(Objective):
         copied = (rf"(?:teacher|student(?=/(?:{'|'.join(self.around)})/))/(.*)", r"\1")
         return [(self.teacher, (*layers, copied, (".*", None)))]
 
-    def row_keys(self, key, rows):
-        """As masked_lm."""
-        return self.masked.row_keys(key, rows)
-
     def corrupt_row(self, key, row):
-        """As masked_lm."""
-        batch = self.masked.corrupt_row(key, row)
+        """As `MaskedLM`; where answers are learned at all tokens, `hidden_positions` are those of the hidden ones."""
+        batch = super().corrupt_row(key, row)
         if self.everywhere:  # heads run at all tokens where no place is named
             batch["hidden_positions"] = batch.pop("prediction_positions")
         return batch
@@ -174,17 +173,10 @@ class DistilledMaskedLM(Objective):
         student, teacher = outputs.student, outputs.teacher
         segments = batch.get("segments")
         real = jnp.ones(batch["tokens"].shape) if segments is None else (segments > 0).astype(jnp.float32)
-        scored, used = student, batch["target_weights"]
+        logits, used = student.logits, batch["target_weights"]
         if self.everywhere:
-            places = batch["hidden_positions"][..., None]
-            scored = student.replace(heads={"mlm": jnp.take_along_axis(student.logits, places, axis=1)})
-        terms = token_terms(
-            scored,
-            batch,
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
-            names=("mlm", "mlm_accuracy"),
-        )
+            logits = jnp.take_along_axis(logits, batch["hidden_positions"][..., None], axis=1)
+        terms = self.token_terms(logits, batch["targets"], used, ("mlm", "mlm_accuracy"))
         terms["mlm"] = terms["mlm"]._replace(coefficient=self.hard_weight)
         weights = real if self.everywhere else used
         soft = soft_losses(student.logits, teacher.logits, self.temperature)
@@ -195,27 +187,10 @@ class DistilledMaskedLM(Objective):
         return terms
 
 
-def _check_options(objective):
-    if objective.pairs != "none":
-        raise ConfigError(
-            f"objective.pairs={objective.pairs} does not go with objective.name=distillation, which learns masked "
-            "tokens only: set objective.pairs=none"
-        )
-    weights = ("soft_weight", "hard_weight", "cosine_weight")
-    for option in weights:
-        if not objective[option] >= 0:
-            raise ConfigError(f"objective.{option}={objective[option]} must be 0 or more")
-    if not any(objective[option] for option in weights):
-        raise ConfigError(f"objective.{', objective.'.join(weights)} are all 0: there is nothing to learn")
-    if not objective.temperature > 0:
-        raise ConfigError(f"objective.temperature={objective.temperature} must be above 0 (DistilBERT: 2)")
-    if objective.soft_targets not in SOFT_TARGETS:
-        raise ConfigError(f"objective.soft_targets={objective.soft_targets!r} is not one of {', '.join(SOFT_TARGETS)}")
-
-
 def _teacher(config, tables, model_config):
     """The teacher's ModelConfig, from its run."""
     from cloze import objectives  # what a run trains is for its objective to say, and that may be any of them
+    from cloze.configs import base  # which imports the options of all objectives
 
     workdir = pathlib.Path(config.objective.teacher)
     theirs = base.load(workdir / "config.json")

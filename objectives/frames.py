@@ -1,15 +1,60 @@
 """What stands around the texts of labelled examples, and how they become rows: from tokenizer, model and options."""
 
 import dataclasses
+from typing import Any, ClassVar
 
-from cloze.data.examples import Examples, Layout
+from cloze.data import examples
+from cloze.data.examples import Layout
 from cloze.errors import ConfigError
-from cloze.objectives.base import check_positions, check_special_tokens, check_unread, padding
+from cloze.objectives.base import Objective, check_special_tokens
 
 MARKERS = ("START", "DELIM", "EXTRACT")
 LEFT_TO_RIGHT = ("decoder", "recurrent")
 # Pretrained on pairs that two separators stand between (Liu et al. 2019; as in fairseq's and transformers' tokenizers).
 DOUBLE_SEPARATOR = ("roberta", "bart", "coco_lm")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Examples(Objective):
+    """An objective that reads labelled examples. Rows are batches already: nothing is hidden or drawn.
+
+    Attributes:
+        rows: data.examples.Examples, those of a task's examples; None: it is given batches.
+        kinds, otherwise: values of task.kind that it learns, and the objective that learns others.
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+    otherwise: ClassVar[str]
+    rows: Any = None
+
+    @classmethod
+    def plain_fields(cls, config, tables, model_config):
+        """Those of all objectives, and `rows`."""
+        check_kind(config, cls.kinds, cls.otherwise)
+        options = cls.layout(config, tables, model_config)
+        return super().plain_fields(config, tables, model_config) | dict(
+            rows=rows(config, tables, model_config, **options)
+        )
+
+    @classmethod
+    def layout(cls, config, tables, model_config) -> dict[str, Any]:
+        """Fields of Layout beyond what all kinds have."""
+        del config, tables, model_config
+        return {}
+
+    def check_fit(self, config, tables, model_config):
+        """Examples are held out by their task."""
+        super().check_fit(config, tables, model_config)
+        if config.data.validation_source:
+            raise ConfigError(
+                f"data.validation_source={config.data.validation_source} does not go with objective.name="
+                f"{config.objective.name}, which does not read it; leave it at ''"
+            )
+
+    def corrupt_row(self, key, row):
+        """The row as it is."""
+        del key  # nothing is drawn
+        return dict(row)
 
 
 def rows(config, tables, model_config, **options):
@@ -24,9 +69,7 @@ def rows(config, tables, model_config, **options):
     Raises:
         ConfigError: options that do not go together, or a tokenizer or model without room for what they need.
     """
-    check_unread(config, data__packing="windows", data__validation_source="", objective__pairs="none")
     task, length, architecture = config.task, config.data.sequence_length, model_config.architecture
-    check_positions(model_config, length, "data.sequence_length")
     layout = Layout(
         kind=task.kind,
         architecture=architecture,
@@ -47,7 +90,8 @@ def rows(config, tables, model_config, **options):
             f"least {longest}, for special tokens and one of text"
         )
     _check_batching(task, layout, model_config)
-    return Examples(length=length, pad=padding(tables), layout=layout, batching=task.batching)
+    pad = 0 if tables.pad is None else tables.pad
+    return examples.Examples(length=length, pad=pad, layout=layout, batching=task.batching)
 
 
 def check_kind(config, kinds, otherwise):

@@ -1,15 +1,18 @@
 """GloVe: vectors whose products are the logarithms of how often words stand together (Pennington et al. 2014)."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from cloze.data.cooccurrences import Cooccurrences
 from cloze.errors import ConfigError
-from cloze.objectives.base import Objective, Term, check_packing, check_share, check_unread, padding
+from cloze.objectives.base import OBJECTIVES, Objective, Term
+from cloze.options import option
 
 
+@OBJECTIVES.register("glove")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class GloVe(Objective):
     """Weighted least squares over pairs of words that occur together (equation 8), counted when the corpus is prepared.
@@ -17,40 +20,37 @@ class GloVe(Objective):
     Biases alone, without vectors, explain how frequent either word is, and nothing of how they go together.
 
     Attributes:
-        full_count: pairs with fewer co-occurrences count less (x_max).
-        count_power: how much less (alpha).
+        special: bool [V], ids of which nothing is counted; None: there are none.
     """
 
     architectures = ("word_vectors",)
-    full_count: float
-    count_power: float
+    outputs = ()
+    context_window: int = option(5, "places to either side that a word goes with (published: 10)", least=1)
+    full_count: float = option(
+        100.0, "pairs with fewer co-occurrences count less: (count / full_count) ** count_power", above=0
+    )
+    count_power: float = option(0.75, "how much less they count", least=0, most=1)
+    target_length: int | None = None
+    special: Any = None
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads rows of data.sequence_length pairs."""
-        objective = config.objective
-        check_packing(config, ("windows",))  # counts know of documents, rows do not
-        check_unread(config, data__target_length=None)
-        if objective.context_window < 1:
-            raise ConfigError(f"objective.context_window={objective.context_window} must be at least 1 (published: 10)")
-        if not objective.full_count > 0:
-            raise ConfigError(f"objective.full_count={objective.full_count} must be above 0 (published: 100)")
-        check_share("objective.count_power", objective.count_power, zero=True, one=True)
+    @property
+    def rows(self):
+        """Rows of data.sequence_length pairs of words."""
+        excluded = () if self.special is None else tuple(np.flatnonzero(self.special).tolist())
+        return Cooccurrences(length=self.length, pad=self.pad_id, window=self.context_window, excluded=excluded)
+
+    def check_fit(self, config, tables, model_config):
+        """The model needs biases, and there is nothing for a decoder."""
+        super().check_fit(config, tables, model_config)
+        if self.target_length is not None:
+            raise ConfigError(
+                f"data.target_length={self.target_length} does not go with objective.name=glove, which does not read "
+                "it; leave it unset"
+            )
         if not model_config.use_bias:
             raise ConfigError(
                 "objective.name=glove needs the biases that take up how frequent words are: set model.use_bias=true"
             )
-        return cls(
-            rows=Cooccurrences(
-                length=config.data.sequence_length,
-                pad=padding(tables),
-                window=objective.context_window,
-                excluded=tuple(np.flatnonzero(tables.special).tolist()),
-            ),
-            outputs=(),
-            full_count=objective.full_count,
-            count_power=objective.count_power,
-        )
 
     def corrupt_row(self, key, row):
         """`tokens`, `contexts` int32, `targets` f32 (log counts) and `target_weights` f32, all [T].

@@ -1,11 +1,14 @@
 """Cross-entropy over a vocabulary in few passes over the logits, and the terms that most objectives share."""
 
+import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
-from cloze.objectives.base import Term
+from cloze import options
+from cloze.objectives.base import Objective, Term
 
 
 def _is_target(logits_V, targets):
@@ -128,18 +131,27 @@ def classification_terms(logits_V, targets, weights, names, *, label_smoothing=0
     }
 
 
-def token_terms(outputs, batch, *, label_smoothing, z_loss, names=("loss", "accuracy")):
-    """The terms of predicting tokens: mean cross-entropy over what is scored, and accuracy.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TokenLoss(Objective):
+    """An objective that scores tokens by cross-entropy, and its options; see `cross_entropy`."""
 
-    Args:
-        outputs: has `logits` [B, T or P, V].
-        batch: has `targets` int32 and `target_weights` f32 [B, T or P].
-        label_smoothing, z_loss: see `cross_entropy`.
-        names: names of the loss and of the metric.
-
-    Returns:
-        Dict with two `Term`s.
-    """
-    return classification_terms(
-        outputs.logits, batch["targets"], batch["target_weights"], names, label_smoothing=label_smoothing, z_loss=z_loss
+    label_smoothing: float = options.option(
+        0.0, "share of the target spread evenly over the vocabulary", least=0, below=1
     )
+    z_loss: float = options.option(
+        0.0, "coefficient of log(Z)^2, keeps logits near zero (T5 pretraining: 1e-4)", least=0, below=math.inf
+    )
+
+    def token_terms(self, logits_V, targets, weights, names=("loss", "accuracy")):
+        """As `classification_terms`, with this objective's label smoothing and z-loss."""
+        smooth = dict(label_smoothing=self.label_smoothing, z_loss=self.z_loss)
+        return classification_terms(logits_V, targets, weights, names, **smooth)
+
+    def loss(self, outputs, batch):
+        """Terms "loss" (nats a token that is scored) and "accuracy"."""
+        return self.token_terms(outputs.logits, batch["targets"], batch["target_weights"])
+
+    def for_validation(self):
+        """Without label smoothing and z-loss."""
+        plain = {name: 0.0 for name in ("label_smoothing", "z_loss") if name in options.declared(type(self))}
+        return dataclasses.replace(self, **plain)

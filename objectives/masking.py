@@ -5,13 +5,49 @@ packed segment with no special token between them. Choices that depend on earlie
 turns over whole arrays, which every device runs for its own rows.
 """
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-SENTENCE_END, ENTITY_START, ENTITY = 1, 2, 4  # bits of rows["flags"], as the corpus writes them
+from cloze import options
+from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
+from cloze.errors import ConfigError, DataError
+from cloze.objectives.base import Objective
+
+SEARCHED = 16  # batches that must hold a name, date or number where an objective hides those
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class MaskRate(Objective):
+    """An objective that hides a share of a row's tokens."""
+
+    mask_rate: float = options.option(0.15, "share of a row's tokens that is hidden", above=0, below=1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Replacements(MaskRate):
+    """An objective that puts a mask or a random token in the place of hidden ones."""
+
+    mask_token_share: float = options.option(0.8, "share of the hidden tokens that becomes the mask", least=0, most=1)
+    random_token_share: float = options.option(
+        0.1, "share of the hidden tokens that becomes a random token; the rest is kept", least=0, most=1
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.mask_token_share + self.random_token_share > 1 + 1e-9:  # 0.9 + 0.1 may round above 1
+            raise ConfigError(
+                f"objective.mask_token_share={self.mask_token_share} and objective.random_token_share="
+                f"{self.random_token_share} exceed 1 together: lower one of them"
+            )
+
+
+def marked(table_V, tokens, unset):
+    """bool [...], what a table says of each token; `unset` of all where the table is None."""
+    return jnp.full(tokens.shape, unset) if table_V is None else jnp.asarray(table_V)[tokens]
 
 
 def prediction_counts(length, mask_rate, max_predictions):
@@ -58,12 +94,12 @@ def text_runs(tokens_R, segments_R, special_V):
     Args:
         tokens_R: int32 [R].
         segments_R: int32 [R], 0 on padding, or None where the row is whole.
-        special_V: bool [V], ids that are no text.
+        special_V: bool [V], ids that are no text, or None.
 
     Returns:
         int32 [R]: 1, 2, ... in the runs, 0 on special tokens and padding.
     """
-    text_R = ~jnp.asarray(special_V)[tokens_R]
+    text_R = ~marked(special_V, tokens_R, False)
     segments_R = jnp.ones_like(tokens_R) if segments_R is None else segments_R
     text_R &= segments_R > 0
     begins_R = text_R & (_changes(text_R) | _changes(segments_R))
@@ -209,6 +245,22 @@ def choose_spans(key, word_R, run_R, count, *, shares, capacity):
     hidden_R, last_R, left = jax.lax.fori_loop(0, capacity, add, state)
     kept = jnp.sum(last_R) + jnp.minimum(left, 0)  # tokens of the last span that the budget still had
     return hidden_R & ~(last_R & (jnp.cumsum(last_R) > kept))
+
+
+def check_entities(batches):
+    """Refuses a corpus without names, dates and numbers.
+
+    Args:
+        batches: see `Objective.check_rows`.
+
+    Raises:
+        DataError: none is in the first batches.
+    """
+    if not any((batches(step)["flags"] & ENTITY).any() for step in range(SEARCHED)):
+        raise DataError(
+            f"no name, date or number was found in the first {SEARCHED} batches, so that there is nothing to hide: "
+            "give text with capitals and numbers, or choose another objective.name or objective.masking"
+        )
 
 
 def choose_entities(key, flags_R, run_R, count, *, capacity):

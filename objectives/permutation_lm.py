@@ -24,16 +24,10 @@ import numpy as np
 
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import (
-    Objective,
-    check_length,
-    check_loss_options,
-    check_packing,
-    check_positions,
-    check_share,
-    check_special_tokens,
-)
-from cloze.objectives.losses import token_terms
+from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.losses import TokenLoss
+from cloze.objectives.masking import MaskRate, marked
+from cloze.options import option
 
 
 def choose_targets(key, starts_word_R, candidates_R, budget, *, longest_ngram, context):
@@ -104,93 +98,91 @@ def draw_order(key, length, block):
     return (jnp.arange(length // block)[:, None] * block + order[None, :]).reshape(-1)
 
 
+@OBJECTIVES.register("permutation_lm")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class PermutationLM(Objective):
+class PermutationLM(MaskRate, TokenLoss):
     """Targets of both halves of a segment, each predicted from what its order has before it.
 
     Attributes:
-        memory: tokens at the beginning of a row that are only seen.
-        budgets: targets of the first and of the second half.
-        block: tokens that are permuted among themselves.
-        special: bool [V], ids that are never targets.
-        starts_word: bool [V], pieces that begin a word.
-        longest_ngram, context: see `choose_targets`.
-        label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
+        sep_id, cls_id: ids that end a row.
+        special: bool [V], ids that are never targets; None: there are none.
+        starts_word: bool [V], pieces that begin a word; None: all do.
     """
 
     architectures = ("encoder",)
-    memory: int
-    budgets: tuple[int, int]
-    block: int
-    special: Any
-    starts_word: Any
-    longest_ngram: int
-    context: int
-    label_smoothing: float
-    z_loss: float
+    special_tokens = ("cls", "sep", "pad")
+    advice = "use tokenizer.kind=unigram with tokenizer.mask_token=true, wordpiece, or a tokenizer.path"
+    shortest = 8
+    memory_share: float = option(
+        0.0, "tokens in front of those of data.sequence_length that are only seen, as a share of these", least=0, most=1
+    )
+    permutation_share: float = option(0.5, "share of a row that is permuted in itself: a half, or a part of one")
+    longest_ngram: int = option(3, "most words of a run of targets, n being drawn as 1/n", least=1)
+    ngram_context: int = option(6, "targets of n words stand in about n times as many tokens", least=1)
+    sep_id: int | None = None
+    cls_id: int | None = None
+    special: Any = None
+    starts_word: Any = None
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads windows that end with [SEP] and [CLS]."""
-        objective, length = config.objective, config.data.sequence_length
-        check_loss_options(config)
-        check_share("objective.mask_rate", objective.mask_rate)
-        check_packing(config, ("windows",))
+    @property
+    def memory(self):
+        """Tokens at the beginning of a row that are only seen."""
+        return round(self.memory_share * self.length)
+
+    @property
+    def block(self):
+        """Tokens that are permuted among themselves."""
+        return round(self.permutation_share * self.length)
+
+    @property
+    def budgets(self):
+        """Targets of the first and of the second half."""
+        budget = max(2, round(self.mask_rate * self.length))
+        return budget - budget // 2, budget // 2
+
+    @property
+    def rows(self):
+        """Windows that end with [SEP] and [CLS], and overlap by the memory, so that every token is trained on."""
+        end = (self.sep_id, self.cls_id)
+        return Windows(length=self.memory + self.length, end=end, pad=self.pad_id, overlap=self.memory)
+
+    @property
+    def stack_lengths(self):
+        """The stack sees the memory, too."""
+        return {"data.sequence_length with objective.memory_share": self.memory + self.length}
+
+    def check_fit(self, config, tables, model_config):
+        """The model needs a query stream, and blocks must divide half a row."""
         if model_config.positions != "transformer_xl":
             raise ConfigError(
                 "objective.name=permutation_lm predicts with a second stream of queries, which only "
                 f"model.positions=transformer_xl has; model.family={config.model.family} has "
                 f"{model_config.positions}: set model.family=xlnet"
             )
-        advice = "use tokenizer.kind=unigram with tokenizer.mask_token=true, wordpiece, or a tokenizer.path"
-        check_special_tokens(config, tables, ("cls", "sep", "pad"), advice)
-        check_length(config, 8)
-        check_share("objective.memory_share", objective.memory_share, zero=True, one=True)
-        block, memory = round(objective.permutation_share * length), round(objective.memory_share * length)
-        if length % 2 or block < 1 or (length // 2) % block:
+        super().check_fit(config, tables, model_config)
+        if self.length % 2 or self.block < 1 or (self.length // 2) % self.block:
             raise ConfigError(
-                f"objective.permutation_share={objective.permutation_share} of data.sequence_length={length} is "
-                f"{block} tokens, which must divide the {length / 2:g} of half a row; XLNet: 0.5 of 512"
+                f"objective.permutation_share={self.permutation_share} of data.sequence_length={self.length} is "
+                f"{self.block} tokens, which must divide the {self.length / 2:g} of half a row; XLNet: 0.5 of 512"
             )
-        if objective.longest_ngram < 1 or objective.ngram_context < 1:
-            raise ConfigError(
-                f"objective.longest_ngram={objective.longest_ngram} and objective.ngram_context="
-                f"{objective.ngram_context} must be at least 1"
-            )
-        check_positions(model_config, memory + length, "data.sequence_length with objective.memory_share")
-        budget = max(2, round(objective.mask_rate * length))
-        return cls(
-            # Rows overlap by the memory, so that every token is trained on.
-            rows=Windows(length=memory + length, end=(tables.sep, tables.cls), pad=tables.pad, overlap=memory),
-            outputs=("lm",),
-            memory=memory,
-            budgets=(budget - budget // 2, budget // 2),
-            block=block,
-            special=np.asarray(tables.special, bool),
-            starts_word=np.asarray(tables.starts_word, bool),
-            longest_ngram=objective.longest_ngram,
-            context=objective.ngram_context,
-            label_smoothing=objective.label_smoothing,
-            z_loss=objective.z_loss,
-        )
 
     def corrupt_row(self, key, row):
         """Orders: `tokens`, `ranks`, `token_types` [R], and `prediction_positions`, `targets`, `target_weights` [P]."""
         tokens_R = row["tokens"]
-        half = (self.rows.length - self.memory) // 2
+        half = self.length // 2
         ranks, places, used = [jnp.full(self.memory, -1, jnp.int32)], [], []
         for part, (budget, part_key) in enumerate(zip(self.budgets, jax.random.split(key), strict=True)):
             first = self.memory + part * half
             part_tokens = jax.lax.slice_in_dim(tokens_R, first, first + half)
             target_key, order_key = jax.random.split(part_key)
-            special_H = jnp.asarray(self.special)[part_tokens]
+            special_H = marked(self.special, part_tokens, False)
             targets_H = choose_targets(
                 target_key,
-                jnp.asarray(self.starts_word)[part_tokens] | special_H,
+                marked(self.starts_word, part_tokens, True) | special_H,
                 ~special_H,
                 budget,
                 longest_ngram=self.longest_ngram,
-                context=self.context,
+                context=self.ngram_context,
             )
             order_H = draw_order(order_key, half, self.block)
             # The second half's visible tokens come after all of the first half, but are not seen by it.
@@ -209,7 +201,3 @@ class PermutationLM(Objective):
             "targets": tokens_R[places_P],
             "target_weights": used_P.astype(jnp.float32),
         }
-
-    def loss(self, outputs, batch):
-        """Terms "loss" (nats a target) and "accuracy"."""
-        return token_terms(outputs, batch, label_smoothing=self.label_smoothing, z_loss=self.z_loss)

@@ -1,98 +1,65 @@
 """What objectives with a generator share: its options, the hidden tokens, and scores of telling copies apart."""
 
 import dataclasses
-from typing import Any
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
 from cloze.models.composites import TIES, narrower
-from cloze.objectives.base import Objective, Term, check_share
-from cloze.objectives.losses import classification_terms, cross_entropy
+from cloze.objectives.base import Term
+from cloze.objectives.losses import cross_entropy
 from cloze.objectives.masked_lm import MaskedLM
+from cloze.options import option
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Generated(Objective):
-    """A generator learns masked language modelling; the main model reads a draw from its answers.
+class Generated(MaskedLM):
+    """A generator learns masked language modelling; the main model reads a draw from its answers."""
 
-    Attributes:
-        masked: MaskedLM, which hides tokens.
-        generator_width, generator_layers: shares of the main model's.
-        tie: what both models share, see models.composites.GeneratorPair.
-    """
+    pairs: ClassVar[str] = "none"  # there is no classifier of pairs
+    short_pair_rate: ClassVar[float] = 0.0
+    static_masks: ClassVar[int] = 0  # the generator draws anew each time
+    generator_width: float = option(
+        0.25, "the generator's width as a share of the model's, and that of its feed-forward layer", above=0, most=1
+    )
+    generator_layers: float = option(1.0, "its layers as a share of the model's", above=0, most=1)
+    tie: str = option(
+        "embeddings",
+        "what both share: embeddings (and their norm), all, none, or disentangled: the model's token table is the "
+        "generator's, without a gradient to it, plus a difference of its own (DeBERTa v3)",
+        choices=tuple(TIES),
+    )
+    discriminator_weight: float = option(
+        50.0, "weight of the model's loss (replaced_tokens), of telling copies (corrective_lm)", least=0
+    )
 
-    architectures = ("encoder",)
-    masked: Any
-    generator_width: float
-    generator_layers: float
-    tie: str
-
-    @classmethod
-    def shared(cls, config, tables, model_config):
-        """Checked values of these fields, and of `rows`, which are those of masked_lm without pairs."""
-        masked = _build_masked(config, tables, model_config)
-        options = ("generator_width", "generator_layers", "tie")
-        return dict(masked=masked, rows=masked.rows, **{option: config.objective[option] for option in options})
+    def __post_init__(self):
+        super().__post_init__()
+        if self.tie == "all" and (self.generator_width, self.generator_layers) != (1, 1):
+            raise ConfigError(
+                f"objective.tie=all shares whole layers, so the generator must be as large as the model: set "
+                f"objective.generator_width=1 (now {self.generator_width}) and objective.generator_layers=1 (now "
+                f"{self.generator_layers}), or objective.tie=embeddings"
+            )
 
     def generator(self, model_config):
         """The generator's ModelConfig from that of the main model."""
         return narrower(model_config, self.generator_width, self.generator_layers)
 
-    def hide(self, key, row):
-        """One row of masked language modelling with `sample_key` uint32 [2], from which the generator draws.
+    def corrupt_row(self, key, row):
+        """The batch of `MaskedLM` with `sample_key` uint32 [2], from which the generator draws.
 
         The key is part of the batch, so that draws depend neither on microbatches nor on the mesh.
         """
         mask_key, sample_key = jax.random.split(key)
-        return self.masked.corrupt_row(mask_key, row) | {"sample_key": jax.random.key_data(sample_key)}
+        return super().corrupt_row(mask_key, row) | {"sample_key": jax.random.key_data(sample_key)}
 
-    def generator_terms(self, outputs, batch, **options):
-        """Terms "mlm" and "mlm_accuracy"; options are those of `objectives.losses.cross_entropy`."""
-        targets, used = batch["targets"], batch["target_weights"]
-        return classification_terms(outputs.generator_logits, targets, used, ("mlm", "mlm_accuracy"), **options)
-
-
-def _build_masked(config, tables, model_config):
-    objective = config.objective
-    if objective.pairs != "none":
-        raise ConfigError(
-            f"objective.pairs={objective.pairs} does not go with objective.name={objective.name}, which has no "
-            "classifier of pairs: set objective.pairs=none"
-        )
-    if objective.static_masks:
-        raise ConfigError(
-            f"objective.static_masks={objective.static_masks} does not go with objective.name={objective.name}, whose "
-            "generator draws anew each time: set objective.static_masks=0"
-        )
-    check_share("objective.generator_width", objective.generator_width, one=True)
-    check_share("objective.generator_layers", objective.generator_layers, one=True)
-    if objective.tie not in TIES:
-        raise ConfigError(f"objective.tie={objective.tie!r} is not one of {', '.join(TIES)}")
-    if objective.tie == "all" and (objective.generator_width, objective.generator_layers) != (1, 1):
-        raise ConfigError(
-            f"objective.tie=all shares whole layers, so the generator must be as large as the model: set "
-            f"objective.generator_width=1 (now {objective.generator_width}) and objective.generator_layers=1 (now "
-            f"{objective.generator_layers}), or objective.tie=embeddings"
-        )
-    if not objective.discriminator_weight >= 0:
-        raise ConfigError(f"objective.discriminator_weight={objective.discriminator_weight} must be 0 or more")
-    return MaskedLM.build(config, tables, model_config)
-
-
-def check_likelihood(config, what):
-    """Refuses label smoothing and z-loss for `what`, whose loss is the likelihood of a mixture.
-
-    Raises:
-        ConfigError: names both options.
-    """
-    objective = config.objective
-    if objective.label_smoothing or objective.z_loss:
-        raise ConfigError(
-            f"objective.label_smoothing={objective.label_smoothing} and objective.z_loss={objective.z_loss}: {what} is "
-            "scored by the likelihood of copying or writing a token, which has neither; set both to 0"
-        )
+    def generator_terms(self, outputs, batch):
+        """Terms "mlm" and "mlm_accuracy"."""
+        names = ("mlm", "mlm_accuracy")
+        return self.token_terms(outputs.generator_logits, batch["targets"], batch["target_weights"], names)
 
 
 def real_tokens(batch):

@@ -8,31 +8,25 @@ import dataclasses
 
 from cloze.errors import ConfigError
 from cloze.objectives import frames
-from cloze.objectives.base import Objective, check_loss_options, check_positions, check_unread
-from cloze.objectives.losses import token_terms
-from cloze.objectives.text_to_text import check_decoder
+from cloze.objectives.base import OBJECTIVES, check_positions
+from cloze.objectives.losses import TokenLoss
+from cloze.objectives.text_to_text import Prefixed
 
 
+@OBJECTIVES.register("responses")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Responses(Objective):
-    """The tokens of responses and what ends them. Rows are batches already: nothing is hidden or drawn.
-
-    Attributes:
-        label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
-    """
+class Responses(frames.Examples, TokenLoss, Prefixed):
+    """The tokens of responses and what ends them."""
 
     architectures = ("encoder_decoder", "decoder")
-    label_smoothing: float
-    z_loss: float
+    kinds = ("text",)
+    otherwise = "supervised for labels"
 
     @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads examples of kind text; a decoder's prompts as objective.prefix says."""
-        check_loss_options(config)
-        objective, data = config.objective, config.data
-        frames.check_kind(config, ("text",), "supervised for labels")
-        check_unread(config, task__both_orders=False)
-        decoder, longest = model_config.architecture == "decoder", data.target_length
+    def layout(cls, config, tables, model_config):
+        """Prompts as objective.prefix says, or as encoder-decoders read and write them."""
+        objective, longest = config.objective, config.data.target_length
+        decoder = model_config.architecture == "decoder"
         start = () if decoder else frames.text_start(config, tables)
         if longest is not None and longest < len(start) + 2:
             raise ConfigError(
@@ -40,26 +34,20 @@ class Responses(Objective):
                 f"at least {len(start) + 2}"
             )
         if decoder:
-            check_decoder(config, model_config)
             # What ends a text stands between prompt and response, too: a decoder must see where it is to answer.
-            options = dict(loss_on_inputs=objective.loss_on_inputs, full_prefix=objective.prefix == "full")
-            options["target_length"] = longest or 0
-        else:
-            longest = data.sequence_length if longest is None else longest
-            check_positions(model_config, longest, "data.target_length")
-            options = dict(target_length=longest - len(start), target_start=start)
-        return cls(
-            rows=frames.rows(config, tables, model_config, **options),
-            outputs=("lm",),
-            label_smoothing=objective.label_smoothing,
-            z_loss=objective.z_loss,
-        )
+            full = objective.prefix == "full"
+            return dict(loss_on_inputs=objective.loss_on_inputs, full_prefix=full, target_length=longest or 0)
+        longest = config.data.sequence_length if longest is None else longest
+        check_positions(model_config, longest, "data.target_length")
+        return dict(target_length=longest - len(start), target_start=start)
 
-    def corrupt_row(self, key, row):
-        """The row as it is."""
-        del key  # nothing is drawn
-        return dict(row)
-
-    def loss(self, outputs, batch):
-        """Terms "loss" (nats a token of responses) and "accuracy"."""
-        return token_terms(outputs, batch, label_smoothing=self.label_smoothing, z_loss=self.z_loss)
+    def check_fit(self, config, tables, model_config):
+        """Responses have one order, and decoders must be able to read a full prefix."""
+        super().check_fit(config, tables, model_config)
+        if config.task.both_orders:
+            raise ConfigError(
+                "task.both_orders=True does not go with objective.name=responses, which does not read it; leave it at "
+                "False"
+            )
+        if model_config.architecture == "decoder":
+            self.check_prefix(model_config)

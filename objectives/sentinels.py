@@ -1,10 +1,39 @@
 """Hidden runs of a text replaced by sentinels, and spelled out behind them (Raffel et al. 2020, section 3.1.4)."""
 
+import dataclasses
+from typing import Any
+
 import jax.numpy as jnp
 
-from cloze.objectives.text_to_text import Pair, compact
+from cloze.objectives.text_to_text import Pair, TextToText, compact
+from cloze.options import option
 
 TOKENIZER_ADVICE = "use tokenizer.kind=unigram and tokenizer.sentinels=100"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SentinelTargets(TextToText):
+    """Hidden runs become sentinels, and targets are each run after its sentinel.
+
+    Attributes:
+        sentinels: int32 [n], ids in order of appearance.
+    """
+
+    special_tokens = ("eos", "pad")
+    advice = TOKENIZER_ADVICE
+    final_sentinel: bool = option(False, "end the targets with one more sentinel, as in the T5 paper's figure")
+    sentinels: Any = ()
+
+    def sentinel_pair(self, tokens_R, hidden_R, length, **changes):
+        """The Pair of a row, see the function `sentinel_pair`; `changes` are arguments of it that differ."""
+        arguments = dict(sentinels=self.sentinels, eos=self.eos_id, pad=self.pad_id, final_sentinel=self.final_sentinel)
+        arguments |= dict(inputs_length=self.inputs_length, targets_length=self.targets_length)
+        return sentinel_pair(tokens_R, hidden_R, length, **(arguments | changes))
+
+    def fitting(self, hidden_R):
+        """bool [R], those of the hidden tokens whose sentinels and targets there is room for; see `fitting`."""
+        final = self.final_sentinel
+        return fitting(hidden_R, len(self.sentinels) - final, self.targets_length - 1 - final)
 
 
 def runs(hidden_R):

@@ -4,6 +4,7 @@ A word is to tell its neighbours from words drawn at random.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -11,78 +12,83 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import Objective, Term, check_length, check_packing, check_share, padding
+from cloze.objectives.base import OBJECTIVES, Objective, Term
+from cloze.objectives.masking import marked
+from cloze.options import option
 
 
+@OBJECTIVES.register("skip_gram")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class SkipGram(Objective):
     """Pairs of a word and a neighbour against pairs of the word and noise, each a logistic regression.
 
     Frequent words are left out at random before windows are laid, so that what remains moves together, and each word
-    has a window of its own of 1 to `window` words to either side. Noise that happens to be the neighbour does not
-    count.
+    has a window of its own of 1 to `context_window` words to either side. Noise that happens to be the neighbour does
+    not count.
 
     Vectors of zero lose (negatives + 1) ln 2 a pair. A score that depends on the context alone does better, and best
     with log(p / (k q)), p being the share of the context among neighbours and q among noise.
 
     Attributes:
-        window: words to either side at most.
-        negatives: K, noise words a pair.
-        subsample: see `keep_probabilities`.
-        noise_power: see `noise_table`.
-        special: bool [V], ids that are neither words, neighbours nor noise.
-        keep: f32 [V], see `keep_probabilities`.
-        noise: f32 [V], see `noise_table`.
+        counts: int64 [V], how often each id occurs; the corpus brings them.
+        special: bool [V], ids that are neither words, neighbours nor noise; None: there are none.
+        eos_id: id that ends documents, where they are joined in one window.
     """
 
     architectures = ("word_vectors",)
-    window: int
-    negatives: int
-    subsample: float
-    noise_power: float
-    special: Any
-    keep: Any
-    noise: Any
+    outputs = ()
+    packings = ("windows", "documents")
+    shortest = 2
+    context_window: int = option(
+        5, "most places to either side that a word goes with; a number up to it is drawn for each word", least=1
+    )
+    negatives: int = option(5, "noise words for each pair of a word and a context (published: 5 to 20)", least=1)
+    noise_power: float = option(0.75, "noise words are drawn by their counts to this power", least=0, most=1)
+    subsample: float = option(
+        1e-5, "a word of frequency f is left out with probability 1 - sqrt(subsample / f); 0: never", least=0, below=1
+    )
+    counts: Any
+    special: Any = None
+    eos_id: int | None = None
 
     @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads windows over the text, or documents side by side; counts of words come with the corpus."""
-        del model_config
-        objective = config.objective
-        check_length(config, 2)
-        check_context_window(config)
-        if objective.negatives < 1:
-            raise ConfigError(f"objective.negatives={objective.negatives} must be at least 1 (published: 5 to 20)")
-        check_share("objective.noise_power", objective.noise_power, zero=True, one=True)
-        check_share("objective.subsample", objective.subsample, zero=True)
-        special = np.asarray(tables.special, bool)
-        made = cls(
-            rows=check_packing(config, ("windows", "documents"))(
-                length=config.data.sequence_length,
-                document_end=tables.eos,
-                pad=padding(tables),
-            ),
-            outputs=(),
-            window=objective.context_window,
-            negatives=objective.negatives,
-            subsample=objective.subsample,
-            noise_power=objective.noise_power,
-            special=special,
-            keep=None,
-            noise=None,
-        )
-        return made.with_counts(np.ones(len(special), np.int64))
+    def plain_fields(cls, config, tables, model_config):
+        """Until the corpus brings counts, all words are alike."""
+        return super().plain_fields(config, tables, model_config) | dict(counts=np.ones(tables.vocab_size, np.int64))
+
+    @property
+    def rows(self):
+        """Windows over the text, or documents side by side."""
+        return self.packed(length=self.length, document_end=self.eos_id)
+
+    def check_fit(self, config, tables, model_config):
+        """Windows must be shorter than rows."""
+        super().check_fit(config, tables, model_config)
+        if self.context_window >= self.length:
+            raise ConfigError(
+                f"objective.context_window={self.context_window} must be below data.sequence_length={self.length}"
+            )
 
     def with_counts(self, counts):
-        """What is left out and what is noise, by the counts of the training text."""
-        counts = np.where(self.special, 0, counts)
-        if not counts.any():
+        """By the counts of the training text."""
+        made = dataclasses.replace(self, counts=np.asarray(counts))
+        if not made._word_counts.any():
             raise ConfigError("objective.name=skip_gram: the training text has no word that is not a special token")
-        return dataclasses.replace(
-            self,
-            keep=keep_probabilities(counts, self.subsample),
-            noise=noise_table(counts, self.noise_power),
-        )
+        return made
+
+    @property
+    def _word_counts(self):
+        return self.counts if self.special is None else np.where(self.special, 0, self.counts)
+
+    @functools.cached_property
+    def keep(self):
+        """f32 [V], see `keep_probabilities`."""
+        return keep_probabilities(self._word_counts, self.subsample)
+
+    @functools.cached_property
+    def noise(self):
+        """f32 [V], see `noise_table`."""
+        return noise_table(self._word_counts, self.noise_power)
 
     def corrupt_row(self, key, row):
         """Pairs of one row.
@@ -97,15 +103,16 @@ class SkipGram(Objective):
         tokens_R = row["tokens"]
         length = tokens_R.shape[0]
         # Before words are left out: a document's end is what tells it from the next one in a window.
-        segments_R = row["segments"] if "segments" in row else 1 + jnp.cumsum(tokens_R == self._document_end)
+        document_end = -1 if self.eos_id is None else self.eos_id
+        segments_R = row["segments"] if "segments" in row else 1 + jnp.cumsum(tokens_R == document_end)
         kept_R = jax.random.uniform(keep_key, (length,)) < jnp.asarray(self.keep)[tokens_R]
-        kept_R &= ~jnp.asarray(self.special)[tokens_R] & (segments_R > 0)
+        kept_R &= ~marked(self.special, tokens_R, False) & (segments_R > 0)
         order_R = jnp.argsort(~kept_R, stable=True)
         tokens_R = tokens_R[order_R]
         segments_R = jnp.where(kept_R[order_R], segments_R[order_R], 0)
 
-        reach_R = jax.random.randint(window_key, (length,), 1, self.window + 1)
-        offsets_C = np.concatenate([np.arange(-self.window, 0), np.arange(1, self.window + 1)])
+        reach_R = jax.random.randint(window_key, (length,), 1, self.context_window + 1)
+        offsets_C = np.concatenate([np.arange(-self.context_window, 0), np.arange(1, self.context_window + 1)])
         places_RC = jnp.arange(length)[:, None] + offsets_C
         inside_RC = (places_RC >= 0) & (places_RC < length) & (abs(offsets_C) <= reach_R[:, None])
         places_RC = jnp.clip(places_RC, 0, length - 1)
@@ -131,10 +138,6 @@ class SkipGram(Objective):
             "loss": Term(_total(losses * weights), _total(weights[..., 0]), 1.0),
             "accuracy": Term(_total(right * weights), _total(weights), 0.0),
         }
-
-    @property
-    def _document_end(self):
-        return -1 if self.rows.document_end is None else self.rows.document_end
 
 
 def _total(array):
@@ -163,16 +166,3 @@ def noise_table(counts, power):
     table = (cumulative / cumulative[-1]).astype(np.float32)
     table[np.flatnonzero(shares)[-1] :] = 1.0
     return table
-
-
-def check_context_window(config):
-    """Refuses windows that hold no neighbour or are longer than the row.
-
-    Raises:
-        ConfigError: names objective.context_window and its bounds.
-    """
-    window, length = config.objective.context_window, config.data.sequence_length
-    if not 1 <= window < length:
-        raise ConfigError(
-            f"objective.context_window={window} must be at least 1 and below data.sequence_length={length}"
-        )

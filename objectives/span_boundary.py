@@ -1,17 +1,19 @@
 """Masked spans, each of whose tokens is also predicted from the two tokens beside the span (Joshi et al. 2020, 3.2)."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from cloze.errors import ConfigError
 from cloze.models.heads.sbo import BOUNDARY_POSITIONS
-from cloze.objectives import masking
-from cloze.objectives.losses import classification_terms
+from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.masked_lm import MaskedLM
+from cloze.objectives.masking import text_runs
+from cloze.options import option
 
 
+@OBJECTIVES.register("span_boundary")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class SpanBoundary(MaskedLM):
     """SpanBERT: `MaskedLM` with spans, and a second loss over the same tokens from the ends of their span.
@@ -20,43 +22,24 @@ class SpanBoundary(MaskedLM):
     text does, at a special token, at padding, at another packed segment or at the row's edge, has no two such tokens
     and counts in the first loss only, and so do tokens far from a span's beginning: the released code scores the first
     15 of a span.
-
-    Attributes:
-        boundary_weight: coefficient of the second loss.
-        boundary_targets: tokens of a span that the second loss scores, from its beginning.
     """
 
-    boundary_weight: float
-    boundary_targets: int
+    masking: ClassVar[str] = "spans"
+    longest_ngram: ClassVar[int] = 1
+    boundary_weight: float = option(1.0, "coefficient of predicting spans from the tokens beside them", least=0)
+    boundary_targets: int = option(
+        15, "tokens of a span that are predicted so, from its beginning", least=1, most=BOUNDARY_POSITIONS
+    )
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """As `MaskedLM.build`, with the head "sbo"."""
-        objective = super().build(config, tables, model_config)
-        return dataclasses.replace(objective, outputs=(*objective.outputs, "sbo"))
-
-    @classmethod
-    def unit_of(cls, objective):
-        """Spans, whatever objective.masking says."""
-        return "spans"
-
-    @classmethod
-    def more(cls, config):
-        """The weight and the reach of the second loss."""
-        weight, targets = config.objective.boundary_weight, config.objective.boundary_targets
-        if not weight >= 0:
-            raise ConfigError(f"objective.boundary_weight={weight} must be 0 or more (SpanBERT: 1)")
-        if not 1 <= targets <= BOUNDARY_POSITIONS:
-            raise ConfigError(
-                f"objective.boundary_targets={targets} must lie between 1 and the {BOUNDARY_POSITIONS} places that the "
-                "head knows"
-            )
-        return dict(boundary_weight=weight, boundary_targets=targets)
+    @property
+    def outputs(self):
+        """Those of `MaskedLM`, and the head "sbo"."""
+        return (*super().outputs, "sbo")
 
     def corrupt_row(self, key, row):
         """The batch of `MaskedLM`, and `span_left`, `span_right`, `span_offsets` int32, `boundary_weights` f32 [P]."""
         batch = super().corrupt_row(key, row)
-        run_R = masking.text_runs(row["tokens"], row.get("segments"), self.special)
+        run_R = text_runs(row["tokens"], row.get("segments"), self.special)
         positions_P, used_P = batch["prediction_positions"], batch["target_weights"] > 0
         length = run_R.shape[0]
         hidden_R = jnp.zeros(length, bool).at[jnp.where(used_P, positions_P, length)].set(True, mode="drop")
@@ -78,13 +61,7 @@ class SpanBoundary(MaskedLM):
 
     def loss(self, outputs, batch):
         """The terms of `MaskedLM`, and "sbo" and "sbo_accuracy" over hidden tokens whose span has two neighbours."""
-        terms = classification_terms(
-            outputs.heads["sbo"],
-            batch["targets"],
-            batch["boundary_weights"],
-            ("sbo", "sbo_accuracy"),
-            label_smoothing=self.label_smoothing,
-            z_loss=self.z_loss,
-        )
+        names = ("sbo", "sbo_accuracy")
+        terms = self.token_terms(outputs.heads["sbo"], batch["targets"], batch["boundary_weights"], names)
         terms["sbo"] = terms["sbo"]._replace(coefficient=self.boundary_weight)
         return super().loss(outputs, batch) | terms

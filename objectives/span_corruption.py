@@ -1,17 +1,17 @@
 """T5's span corruption: spans are replaced by sentinels and spelled out in the targets (Raffel et al. 2020, 3.1.4)."""
 
 import dataclasses
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import check_length, check_packing, check_share, check_special_tokens
-from cloze.objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
-from cloze.objectives.text_to_text import TextToText, layout, room_for_targets
+from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.masking import MaskRate
+from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
+from cloze.options import option
 
 
 def noise_counts(tokens_length, density, mean_span):
@@ -89,62 +89,64 @@ def alternate(kept_M, noise_M, length):
     return run_R % 2 == 1, run_R // 2
 
 
+@OBJECTIVES.register("span_corruption")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class SpanCorruption(TextToText):
+class SpanCorruption(MaskRate, SentinelTargets):
     """A fixed number of tokens in a fixed number of spans, at random places; a row always begins with a kept token.
 
-    Attributes:
-        noise, spans: hidden tokens and spans of a row.
-        eos: id that ends inputs and targets.
-        sentinels: int32 [at least spans], ids in order of appearance.
-        final_sentinel: one more sentinel closes the targets.
+    Rows are just long enough to fill the inputs.
     """
 
-    noise: int
-    spans: int
-    eos: int
-    sentinels: Any
-    final_sentinel: bool
+    shortest = 4  # a kept token, a sentinel, the end, and one token more to hide
+    mean_span: float = option(3.0, "mean length of a hidden span, in tokens", least=1)
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads windows that are just long enough to fill the inputs, data.sequence_length."""
-        objective, inputs_length = config.objective, config.data.sequence_length
-        _check_spans(config)
-        check_special_tokens(config, tables, ("eos", "pad"), TOKENIZER_ADVICE)
-        tokens_length, needed = lengths(inputs_length, objective.mask_rate, objective.mean_span)
-        noise, spans = noise_counts(tokens_length, objective.mask_rate, objective.mean_span)
-        if spans > tokens_length - noise:
+    @property
+    def rows(self):
+        """Windows."""
+        return Windows(length=self._sizes[0], pad=self.pad_id)
+
+    @functools.cached_property
+    def _sizes(self):
+        """(tokens of a row, targets without a final sentinel)."""
+        return lengths(self.length, self.mask_rate, self.mean_span)
+
+    @property
+    def noise(self):
+        """Hidden tokens of a row."""
+        return noise_counts(self._sizes[0], self.mask_rate, self.mean_span)[0]
+
+    @property
+    def spans(self):
+        """Hidden spans of a row."""
+        return noise_counts(self._sizes[0], self.mask_rate, self.mean_span)[1]
+
+    @property
+    def targets_needed(self):
+        """What is hidden, its sentinels and the end."""
+        return self._sizes[1] + self.final_sentinel
+
+    @property
+    def joint_length(self):
+        """All rows have the same numbers of tokens."""
+        return self.inputs_length + self.targets_needed
+
+    def check_fit(self, config, tables, model_config):
+        """There must be tokens between the spans, and a sentinel for each."""
+        if self.mean_span >= self.length >= self.shortest:
+            raise ConfigError(f"objective.mean_span={self.mean_span} must be below data.sequence_length={self.length}")
+        super().check_fit(config, tables, model_config)
+        kept = self.rows.length - self.noise
+        if self.spans > kept:
             raise ConfigError(
-                f"objective.mask_rate={objective.mask_rate} and objective.mean_span={objective.mean_span} ask for "
-                f"{spans} spans with only {tokens_length - noise} tokens kept between them: lower mask_rate or raise "
-                "mean_span"
+                f"objective.mask_rate={self.mask_rate} and objective.mean_span={self.mean_span} ask for {self.spans} "
+                f"spans with only {kept} tokens kept between them: lower mask_rate or raise mean_span"
             )
-        if len(tables.sentinels) < spans + objective.final_sentinel:
+        if len(self.sentinels) < self.spans + self.final_sentinel:
             raise ConfigError(
-                f"rows of data.sequence_length={inputs_length} need {spans + objective.final_sentinel} sentinels, the "
-                f"tokenizer has {len(tables.sentinels)}: {TOKENIZER_ADVICE} (or as many as needed), or raise "
+                f"rows of data.sequence_length={self.length} need {self.spans + self.final_sentinel} sentinels, the "
+                f"tokenizer has {len(self.sentinels)}: {TOKENIZER_ADVICE} (or as many as needed), or raise "
                 "objective.mean_span"
             )
-        needed += objective.final_sentinel
-        check_packing(config, ("windows",))
-        targets_length = room_for_targets(config, needed)
-        return cls(
-            rows=Windows(length=tokens_length, pad=tables.pad),
-            noise=noise,
-            spans=spans,
-            eos=tables.eos,
-            sentinels=np.asarray(tables.sentinels, np.int32),
-            final_sentinel=objective.final_sentinel,
-            **layout(
-                config,
-                tables,
-                model_config,
-                inputs_length=inputs_length,
-                targets_length=targets_length,
-                joint_length=inputs_length + needed,
-            ),
-        )
 
     def noise_mask(self, key):
         """Draws which tokens are hidden.
@@ -163,27 +165,6 @@ class SpanCorruption(TextToText):
 
     def pair_row(self, key, row):
         """Replaces spans; all rows have the same numbers of tokens."""
-        hidden_R, _ = self.noise_mask(key)
-        pair = sentinel_pair(
-            row["tokens"],
-            hidden_R,
-            self.rows.length,
-            sentinels=self.sentinels,
-            eos=self.eos,
-            pad=self.rows.pad,
-            final_sentinel=self.final_sentinel,
-            inputs_length=self.inputs_length,
-            targets_length=self.targets_length,
-        )
+        pair = self.sentinel_pair(row["tokens"], self.noise_mask(key)[0], self.rows.length)
         count = self.noise + self.spans + 1 + self.final_sentinel
         return pair._replace(inputs_count=self.inputs_length, targets_count=count)
-
-
-def _check_spans(config):
-    objective, length = config.objective, config.data.sequence_length
-    check_share("objective.mask_rate", objective.mask_rate)
-    check_length(config, 4)  # a kept token, a sentinel, the end, and one token more to hide
-    if not 1 <= objective.mean_span < length:
-        raise ConfigError(
-            f"objective.mean_span={objective.mean_span} must be at least 1 and below data.sequence_length={length}"
-        )

@@ -5,15 +5,15 @@ of arrays: E examples of a packed row, C choices.
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
 from cloze.objectives import frames
-from cloze.objectives.base import Objective, Term, check_loss_options, check_unread
-from cloze.objectives.losses import classification_terms, is_top, masked_cross_entropy
+from cloze.objectives.base import OBJECTIVES, Term
+from cloze.objectives.losses import TokenLoss, classification_terms, is_top, masked_cross_entropy
+from cloze.options import option
 
 HEADS = {  # task.kind: the head that answers it
     "class": "class",
@@ -25,48 +25,47 @@ HEADS = {  # task.kind: the head that answers it
 FEWEST_LABELS = {"class": 2, "tag": 2}
 
 
+@OBJECTIVES.register("supervised")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Supervised(Objective):
-    """The labels of a task's examples. Rows are batches already: nothing is hidden or drawn.
+class Supervised(frames.Examples, TokenLoss):
+    """The labels of a task's examples. Label smoothing and z-loss are of these.
 
     Attributes:
         kind: one of HEADS.
-        num_labels: labels that the model tells apart, to hold against those of the task.
-        lm_weight: coefficient of the next-token loss; 0: the model has no vocabulary head.
-        label_smoothing: of the labels.
-        z_loss: of the labels, see `objectives.losses.cross_entropy`.
     """
 
     architectures = ("encoder", "decoder", "encoder_decoder", "recurrent", "bidirectional_recurrent")
+    kinds = tuple(HEADS)
+    otherwise = "responses for text"
+    lm_weight: float = option(0.0, "coefficient of the next-token loss beside a classifier's (GPT-1: 0.5)", least=0)
     kind: str
-    num_labels: Any
-    lm_weight: float
-    label_smoothing: float
-    z_loss: float
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kind == "regression" and (self.label_smoothing or self.z_loss):
+            raise ConfigError(
+                f"objective.label_smoothing={self.label_smoothing} and objective.z_loss={self.z_loss} do not go with "
+                "task.kind=regression, which does not read them; leave both at 0.0"
+            )
 
     @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads examples of task.kind, which must be set; see `objectives.frames`."""
-        check_loss_options(config)
-        kind, weight = config.task.kind, config.objective.lm_weight
-        frames.check_kind(config, tuple(HEADS), "responses for text")
+    def plain_fields(cls, config, tables, model_config):
+        """Those of examples, and `kind`."""
+        return super().plain_fields(config, tables, model_config) | dict(kind=config.task.kind)
+
+    @property
+    def outputs(self):
+        """The head of the kind, and that over the vocabulary where it is scored."""
+        return (HEADS[self.kind], "lm") if self.lm_weight else (HEADS[self.kind],)
+
+    def check_fit(self, config, tables, model_config):
+        """The model must have the heads, the direction and the number of labels that the examples need."""
+        super().check_fit(config, tables, model_config)
         _check_model(config, model_config)
-        if kind == "regression":
-            check_unread(config, "task.kind=regression", objective__label_smoothing=0.0, objective__z_loss=0.0)
-        return cls(
-            rows=frames.rows(config, tables, model_config),
-            outputs=(HEADS[kind], "lm") if weight else (HEADS[kind],),
-            kind=kind,
-            num_labels=model_config.num_labels,
-            lm_weight=weight,
-            label_smoothing=config.objective.label_smoothing,
-            z_loss=config.objective.z_loss,
-        )
 
     def corrupt_row(self, key, row):
         """The row as it is, and with a language model `targets` and `target_weights` [T]: the next token of a text."""
-        del key  # nothing is drawn
-        batch = dict(row)
+        batch = super().corrupt_row(key, row)
         if "lm" in self.outputs:
             after = [(0, 0)] * (row["tokens"].ndim - 1) + [(0, 1)]
             ahead = {name: jnp.pad(row[name][..., 1:], after) for name in ("tokens", "segments")}
@@ -103,8 +102,6 @@ def _check_model(config, model_config):
         raise ConfigError(
             f"task.kind={task.kind} needs a transformer, but {found}: set model.family to one, or task.kind=class"
         )
-    if not weight >= 0:
-        raise ConfigError(f"objective.lm_weight={weight} must be 0 or more (GPT-1: 0.5)")
     if weight and architecture not in frames.LEFT_TO_RIGHT:
         raise ConfigError(
             f"objective.lm_weight={weight} needs a model that reads from left to right, but {found}: set "

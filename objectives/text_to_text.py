@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
-from cloze.objectives.base import Objective, check_loss_options, check_positions
-from cloze.objectives.losses import token_terms
+from cloze.objectives.base import Objective
+from cloze.objectives.losses import TokenLoss
+from cloze.options import option
 
 PREFIXES = ("full", "causal")
 
@@ -36,32 +37,95 @@ class Pair(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class TextToText(Objective):
+class Prefixed(Objective):
+    """An objective of which a decoder alone reads inputs and targets as one text."""
+
+    prefix: str = option(
+        "full",
+        "a decoder's inputs see each other in both directions (full) or backwards only (causal)",
+        choices=PREFIXES,
+    )
+    loss_on_inputs: bool = option(False, "a decoder predicts the inputs too", needs={"prefix": ("causal",)})
+
+    def check_prefix(self, model_config) -> None:
+        """Refuses a decoder that cannot read a full prefix.
+
+        Raises:
+            ConfigError: what to set.
+        """
+        relative = model_config.positions.endswith("relative_bias")
+        if self.prefix == "full" and relative and not model_config.relative_bidirectional:
+            raise ConfigError(
+                "objective.prefix=full: this decoder's relative bias does not tell apart the tokens after a query; set "
+                "model.relative_bidirectional=True (preset prefix_lm_base) or objective.prefix=causal"
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TextToText(TokenLoss, Prefixed):
     """What objectives over pairs share: how a pair is laid out for a model, and the loss.
 
     A decoder's rows carry no segments: padding stands at the end, where nothing before it sees it.
 
     Attributes:
         architecture: of the model.
-        inputs_length, targets_length: tokens of the two buffers, I and O.
-        joint_length: most tokens that inputs and targets have together; a decoder reads one less, the last being only
-            ever a target.
-        decoder_start: id that an encoder-decoder's decoder reads first.
-        prefix: "full" or "causal", of decoders.
-        loss_on_inputs: a decoder also predicts the inputs.
-        label_smoothing, z_loss: see `objectives.losses.cross_entropy`.
+        target_length: tokens of the buffer of targets; None: as many as are needed.
+        eos_id: id that ends inputs and targets.
     """
 
     architectures = ("encoder_decoder", "decoder")
-    architecture: str
-    inputs_length: int
-    targets_length: int
-    joint_length: int
-    decoder_start: int
-    prefix: str
-    loss_on_inputs: bool
-    label_smoothing: float
-    z_loss: float
+    architecture: str = "encoder_decoder"
+    target_length: int | None = None
+    eos_id: int | None = None
+
+    @property
+    def decoder_start(self):
+        """Id that an encoder-decoder's decoder reads first: that of padding, as T5."""
+        return self.pad_id
+
+    @property
+    def inputs_length(self):
+        """Tokens of the buffer of inputs, I."""
+        return self.length
+
+    @property
+    @abc.abstractmethod
+    def targets_needed(self):
+        """Tokens of the buffer of targets where `target_length` does not say."""
+
+    @property
+    def fewest_targets(self):
+        """The least that `target_length` may be."""
+        return self.targets_needed
+
+    @property
+    def targets_length(self):
+        """Tokens of the buffer of targets, O."""
+        return self.targets_needed if self.target_length is None else self.target_length
+
+    @property
+    def joint_length(self):
+        """Most tokens of inputs and targets together; a decoder reads one less, as the last is only ever a target."""
+        return self.inputs_length + self.targets_length
+
+    @property
+    def stack_lengths(self):
+        """Those of encoder and decoder, or of a decoder that reads both."""
+        if self.architecture == "encoder_decoder":
+            return {"data.sequence_length": self.inputs_length, "data.target_length": self.targets_length}
+        return {"data.sequence_length (inputs and targets together)": self.joint_length - 1}
+
+    def check_fit(self, config, tables, model_config):
+        """Refuses too short a buffer of targets, and a decoder that cannot read its prefix."""
+        super().check_fit(config, tables, model_config)
+        if self.target_length is not None and self.target_length < self.fewest_targets:
+            raise ConfigError(
+                f"data.target_length={self.target_length} is too short: rows of data.sequence_length={self.length} "
+                f"make targets of {self.fewest_targets} tokens; leave data.target_length unset or set it to "
+                f"{self.fewest_targets} or more"
+            )
+        if self.architecture == "decoder":
+            self.check_prefix(model_config)
 
     @abc.abstractmethod
     def pair_row(self, key, row):
@@ -97,7 +161,7 @@ class TextToText(Objective):
 
     def _one_stream(self, pair):
         # The targets overwrite whatever follows the inputs, so that there is no gap.
-        room = jnp.concatenate([pair.inputs, jnp.full(self.targets_length, self.rows.pad, pair.inputs.dtype)])
+        room = jnp.concatenate([pair.inputs, jnp.full(self.targets_length, self.pad_id, pair.inputs.dtype)])
         whole = jax.lax.dynamic_update_slice(room, pair.targets, (pair.inputs_count,))[: self.joint_length]
         place_T = jnp.arange(self.joint_length - 1)
         scored_T = place_T + 1 < pair.inputs_count + pair.targets_count
@@ -108,10 +172,6 @@ class TextToText(Objective):
         if self.prefix == "full":
             batch["ranks"] = jnp.where(place_T < pair.inputs_count, 0, place_T).astype(jnp.int32)
         return batch
-
-    def loss(self, outputs, batch):
-        """Terms "loss" (nats a target token) and "accuracy"."""
-        return token_terms(outputs, batch, label_smoothing=self.label_smoothing, z_loss=self.z_loss)
 
 
 def text_length(row):
@@ -170,83 +230,3 @@ def split_row(tokens_R, length, split, end, pad, inputs_length, targets_length):
     """
     inputs = cut(tokens_R, 0, split, end, pad, inputs_length)
     return Pair(*inputs, *cut(tokens_R, split, length - split, end, pad, targets_length))
-
-
-def layout(config, tables, model_config, *, inputs_length, targets_length, joint_length=None, decoder_start=None):
-    """Checks what all objectives over pairs are built from.
-
-    Args:
-        config: the whole configuration; reads `objective.prefix`, `loss_on_inputs`, `label_smoothing`, `z_loss`.
-        tables: the tokenizer's tables.
-        model_config: models.ModelConfig.
-        inputs_length, targets_length: tokens of the two buffers.
-        joint_length: most tokens that both have together; None: both buffers full.
-        decoder_start: see `TextToText`; None: the padding token, as T5.
-
-    Returns:
-        The fields of `TextToText`, by name.
-
-    Raises:
-        ConfigError: an option outside its range, or rows that the model has no positions for.
-    """
-    objective = config.objective
-    check_loss_options(config)
-    joint_length = inputs_length + targets_length if joint_length is None else joint_length
-    if model_config.architecture == "encoder_decoder":
-        check_positions(model_config, inputs_length, "data.sequence_length")
-        check_positions(model_config, targets_length, "data.target_length")
-    else:
-        check_decoder(config, model_config)
-        check_positions(model_config, joint_length - 1, "data.sequence_length (inputs and targets together)")
-    return dict(
-        architecture=model_config.architecture,
-        outputs=("lm",),
-        inputs_length=inputs_length,
-        targets_length=targets_length,
-        joint_length=joint_length,
-        decoder_start=tables.pad if decoder_start is None else decoder_start,
-        prefix=objective.prefix,
-        loss_on_inputs=objective.loss_on_inputs,
-        label_smoothing=objective.label_smoothing,
-        z_loss=objective.z_loss,
-    )
-
-
-def check_decoder(config, model_config):
-    """Refuses options of a decoder's inputs that contradict each other or the model.
-
-    Raises:
-        ConfigError: which, and what to set.
-    """
-    objective = config.objective
-    if objective.prefix not in PREFIXES:
-        raise ConfigError(f"objective.prefix={objective.prefix!r} is not one of {', '.join(PREFIXES)}")
-    if objective.prefix == "full" and objective.loss_on_inputs:
-        raise ConfigError(
-            "objective.loss_on_inputs: with objective.prefix=full the inputs see what they would have to predict; set "
-            "objective.prefix=causal or objective.loss_on_inputs=False"
-        )
-    if (
-        objective.prefix == "full"
-        and model_config.positions.endswith("relative_bias")
-        and not model_config.relative_bidirectional
-    ):
-        raise ConfigError(
-            "objective.prefix=full: this decoder's relative bias does not tell apart the tokens after a query; set "
-            "model.relative_bidirectional=True (preset prefix_lm_base) or objective.prefix=causal"
-        )
-
-
-def room_for_targets(config, needed):
-    """Tokens of the buffer of targets: data.target_length, or what is needed where that is unset.
-
-    Raises:
-        ConfigError: data.target_length is too short.
-    """
-    length = config.data.target_length
-    if length is not None and length < needed:
-        raise ConfigError(
-            f"data.target_length={length} is too short: rows of data.sequence_length={config.data.sequence_length} "
-            f"make targets of {needed} tokens; leave data.target_length unset or set it to {needed} or more"
-        )
-    return needed if length is None else length

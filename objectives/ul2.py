@@ -1,7 +1,7 @@
 """UL2's mixture of denoisers: short spans, long or many spans, a prefix to continue (Tay et al. 2022, section 3.1)."""
 
 import dataclasses
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,17 @@ import numpy as np
 
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError
-from cloze.objectives.base import check_length, check_packing, check_share, check_special_tokens
-from cloze.objectives.sentinels import TOKENIZER_ADVICE, sentinel_pair
+from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.span_corruption import alternate, noise_counts
-from cloze.objectives.text_to_text import Pair, TextToText, layout, room_for_targets, split_row
+from cloze.objectives.text_to_text import Pair, split_row
+from cloze.options import option
 
 MODES = ("R", "S", "X")
+PUBLISHED = (
+    ("R", 3.0, 0.15), ("R", 8.0, 0.15), ("S", 0.0, 0.25), ("X", 3.0, 0.5), ("X", 8.0, 0.5), ("X", 64.0, 0.15),
+    ("X", 64.0, 0.5),
+)  # fmt: skip
 
 
 def counts(length, denoisers):
@@ -22,7 +27,7 @@ def counts(length, denoisers):
 
     Args:
         length: tokens of the row, at least 2.
-        denoisers: (mode, mean span, share hidden), ...; see `configs.base`.
+        denoisers: (mode, mean span, share hidden), ...; see `UL2`.
 
     Returns:
         [(tokens, spans)], Python ints; 0 spans in mode S, which has no sentinels.
@@ -62,81 +67,82 @@ def random_lengths(key, total, parts, longest, most):
     return jnp.zeros(most, jnp.int32).at[jnp.cumsum(cuts)].add(items, mode="drop")
 
 
+@OBJECTIVES.register("ul2")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class UL2(TextToText):
+class UL2(SentinelTargets):
     """Each row is hidden in one of several ways, drawn anew each time, and begins with a token that says which kind.
 
     All ways but S are span corruption: a row begins kept and ends hidden, and where a mean span is longer than what
     is hidden, that is one span. In mode S the end of a row is hidden, without a sentinel. The paper's mode tokens
     [NLU], [S2S] and [NLG], of R, S and X, are the last three sentinels of the tokenizer. One buffer serves all ways,
     so that most rows are padded.
-
-    Attributes:
-        noise, spans: int32 [D], hidden tokens and spans of a row by denoiser; 0 spans in mode S.
-        modes: int32 [D], mode tokens.
-        eos: id that ends inputs and targets.
-        sentinels: int32 [at least the most spans], ids in order of appearance, without the mode tokens.
-        final_sentinel: one more sentinel closes the targets, save in mode S.
     """
 
-    noise: Any
-    spans: Any
-    modes: Any
-    eos: int
-    sentinels: Any
-    final_sentinel: bool
+    shortest = 6
+    denoisers: tuple = option(
+        PUBLISHED,
+        "ways of hiding, one of which is drawn for each row: (mode, mean span, share hidden); in mode S the end of the "
+        "row is hidden, in one piece whatever the mean",
+    )
 
-    @classmethod
-    def build(cls, config, tables, model_config):
-        """Reads windows that are as long as every denoiser can put into data.sequence_length inputs."""
-        objective, inputs_length = config.objective, config.data.sequence_length
-        _check_denoisers(objective.denoisers)
-        check_length(config, 6)
-        check_special_tokens(config, tables, ("eos", "pad"), TOKENIZER_ADVICE)
-        check_packing(config, ("windows",))
-        length = row_length(inputs_length, objective.denoisers)
-        hidden = counts(length, objective.denoisers)
-        for (mode, mean_span, share), (noise, spans) in zip(objective.denoisers, hidden, strict=True):
-            if spans > length - noise:
+    def __post_init__(self):
+        super().__post_init__()
+        _check_denoisers(self.denoisers)
+
+    @functools.cached_property
+    def hidden(self):
+        """[(tokens, spans)] that each denoiser hides; 0 spans in mode S."""
+        return counts(self.rows.length, self.denoisers)
+
+    @property
+    def modes(self):
+        """int32 [D], mode tokens by denoiser."""
+        tokens = dict(zip(MODES, self.sentinels[-len(MODES) :], strict=True))
+        return np.array([tokens[mode] for mode, _, _ in self.denoisers], np.int32)
+
+    @functools.cached_property
+    def rows(self):
+        """Windows that are as long as every denoiser can put into the inputs."""
+        return Windows(length=row_length(self.length, self.denoisers), pad=self.pad_id)
+
+    @property
+    def _targets(self):
+        return [noise + spans + 1 + (self.final_sentinel and spans > 0) for noise, spans in self.hidden]
+
+    @property
+    def targets_needed(self):
+        """The most that any denoiser needs."""
+        return max(self._targets)
+
+    @property
+    def joint_length(self):
+        """The same of inputs and targets together."""
+        length = self.rows.length
+        both = zip(self.hidden, self._targets, strict=True)
+        return max(length - noise + spans + 2 + targets for (noise, spans), targets in both)
+
+    def check_fit(self, config, tables, model_config):
+        """There must be tokens between the spans, and a sentinel for each span and each mode."""
+        super().check_fit(config, tables, model_config)
+        for (mode, mean_span, share), (noise, spans) in zip(self.denoisers, self.hidden, strict=True):
+            if spans > self.rows.length - noise:
                 raise ConfigError(
                     f"objective.denoisers: {mode} with a mean span of {mean_span} and a share of {share} asks for "
-                    f"{spans} spans with only {length - noise} tokens kept between them: lower the share or raise the "
-                    "mean"
+                    f"{spans} spans with only {self.rows.length - noise} tokens kept between them: lower the share or "
+                    "raise the mean"
                 )
-        final, most = objective.final_sentinel, max(spans for _, spans in hidden)
-        if len(tables.sentinels) < most + final + len(MODES):
+        needed = max(spans for _, spans in self.hidden) + self.final_sentinel
+        if len(self.sentinels) < needed + len(MODES):
             raise ConfigError(
-                f"rows of data.sequence_length={inputs_length} need {most + final} sentinels and three more for the "
-                f"modes, the tokenizer has {len(tables.sentinels)}: {TOKENIZER_ADVICE} (or as many as needed), or "
-                "lower data.sequence_length"
+                f"rows of data.sequence_length={self.length} need {needed} sentinels and three more for the modes, the "
+                f"tokenizer has {len(self.sentinels)}: {TOKENIZER_ADVICE} (or as many as needed), or lower "
+                "data.sequence_length"
             )
-        needed = [noise + spans + 1 + (final and spans > 0) for noise, spans in hidden]
-        joint = [
-            length - noise + spans + 2 + targets for (noise, spans), targets in zip(hidden, needed, strict=True)
-        ]  # fmt: skip
-        mode_tokens = dict(zip(MODES, tables.sentinels[-len(MODES) :], strict=True))
-        return cls(
-            rows=Windows(length=length, pad=tables.pad),
-            noise=np.array([noise for noise, _ in hidden], np.int32),
-            spans=np.array([spans for _, spans in hidden], np.int32),
-            modes=np.array([mode_tokens[mode] for mode, _, _ in objective.denoisers], np.int32),
-            eos=tables.eos,
-            sentinels=np.asarray(tables.sentinels[: -len(MODES)], np.int32),
-            final_sentinel=final,
-            **layout(
-                config,
-                tables,
-                model_config,
-                inputs_length=inputs_length,
-                targets_length=room_for_targets(config, max(needed)),
-                joint_length=max(joint),
-            ),
-        )
 
     def noise_mask(self, key, noise, spans):
         """bool [R], which tokens are hidden: `noise` tokens in `spans` spans, a row begins kept and ends hidden."""
         noise_key, kept_key = jax.random.split(key)
-        length, most = self.rows.length, max(1, int(self.spans.max()))
+        length, most = self.rows.length, max(1, *(spans for _, spans in self.hidden))
         noise_M = random_lengths(noise_key, noise, spans, length, most)
         kept_M = random_lengths(kept_key, length - noise, spans, length, most)
         return alternate(kept_M, noise_M, length)[0]
@@ -144,22 +150,18 @@ class UL2(TextToText):
     def pair_row(self, key, row):
         """Draws a denoiser and hides what it asks for."""
         which_key, mask_key = jax.random.split(key)
-        which = jax.random.randint(which_key, (), 0, len(self.noise))
-        noise, spans, mode = (jnp.asarray(table)[which] for table in (self.noise, self.spans, self.modes))
+        which = jax.random.randint(which_key, (), 0, len(self.denoisers))
+        (noise, spans), mode = jnp.asarray(self.hidden)[which], jnp.asarray(self.modes)[which]
         tokens_R, length = row["tokens"], self.rows.length
-        corrupted = sentinel_pair(
+        corrupted = self.sentinel_pair(
             tokens_R,
             self.noise_mask(mask_key, noise, jnp.maximum(spans, 1)),
             length,
-            sentinels=self.sentinels,
-            eos=self.eos,
-            pad=self.rows.pad,
-            final_sentinel=self.final_sentinel,
+            sentinels=self.sentinels[: -len(MODES)],
             inputs_length=self.inputs_length - 1,
-            targets_length=self.targets_length,
         )
         sizes = (self.inputs_length - 1, self.targets_length)
-        continued = split_row(tokens_R, length, length - noise, self.eos, self.rows.pad, *sizes)
+        continued = split_row(tokens_R, length, length - noise, self.eos_id, self.pad_id, *sizes)
         pair = Pair(*(jnp.where(spans > 0, *both) for both in zip(corrupted, continued, strict=True)))
         inputs = jnp.concatenate([mode.astype(tokens_R.dtype)[None], pair.inputs])
         return pair._replace(inputs=inputs, inputs_count=pair.inputs_count + 1)
@@ -177,6 +179,7 @@ def _check_denoisers(denoisers):
         mode, mean_span, share = entry
         if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in (mean_span, share)):
             raise ConfigError(f"objective.denoisers: the mean span and the share of {entry!r} must be numbers")
-        check_share(f"objective.denoisers: the share of {entry!r}", share)
+        if not 0 < share < 1:
+            raise ConfigError(f"objective.denoisers: the share of {entry!r} must be more than 0 and less than 1")
         if mode != "S" and not mean_span >= 1:
             raise ConfigError(f"objective.denoisers: the mean span of {entry!r} must be at least 1")

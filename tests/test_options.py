@@ -81,7 +81,7 @@ def test_copies_are_choices_of_their_own(copied):
         (Mask, {"rate": 0.0}, r"objective.rate=0.0 must be more than 0 and at most 1"),
         (Mask, {"rate": float("nan")}, r"objective.rate=nan must be"),
         (Mask, {"cap": 0}, r"objective.cap=0 must be at least 1"),
-        (Span, {"unit": "word"}, r"objective.unit='word'; did you mean 'words'\? is not one of words, tokens, rows"),
+        (Span, {"unit": "word"}, r"objective.unit='word' is not one of words, tokens, rows; did you mean 'words'\?"),
         (
             Span,
             {"unit": "rows", "mean": 2.0},

@@ -30,7 +30,7 @@ def parameter_table(program):
 def differences_from_base(config, log):
     """What the configuration changes in configs/base.py."""
     log("Configuration, where it differs from configs/base.py:")
-    for key, _, value in differences(base.to_dict(base.get_base()), base.to_dict(config)):
+    for key, _, value in differences(base.to_dict(base.like(config)), base.to_dict(config)):
         log(f"  {key} = {value!r}")
 
 

@@ -20,9 +20,6 @@ from cloze.parallel import mesh as meshes
 from cloze.tasks import AsText, baselines, encoding, metrics, predict, shots
 from cloze.training import resolve
 
-# Objectives that train decoders to go on from a prompt, which they read as objective.prefix says
-PAIRS = ("span_corruption", "denoising", "prefix_lm", "bart", "ul2", "salient_spans")
-
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -118,7 +115,6 @@ def _config(config, name, files):
     config.model.num_labels = None
     config.init.inherit = False  # it is resolved
     config.data.update(packing="windows", validation_source="")
-    config.objective.update(pairs="none", lm_weight=0.0)
     config.finetune.dp_clip_norm = 0.0
     return config
 
@@ -149,7 +145,7 @@ def _answers_with(model, task):
 def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
     order = _order(trained.config.task.labels, trained.model.config, task)
-    config.objective.name = "supervised"
+    config.objective.update(name="supervised", lm_weight=0.0)
     config = resolve.resolve(config)
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
     layout = objective.rows.layout
@@ -224,7 +220,7 @@ def writer(trained, config=None, batch_size=1, report=print):
     config = _config(trained.config, "", "") if config is None else config
     name = config.objective.name
     decoder = trained.model.config.architecture == "decoder"
-    prefix = config.objective.prefix if decoder and name in ("responses", *PAIRS) else PREFIXES[-1]
+    prefix = config.objective.prefix if decoder and "prefix" in config.objective else PREFIXES[-1]
     config.objective.update(name="responses", prefix=prefix, loss_on_inputs=False)
     config.task.update(kind="text", markers=False, both_orders=False)
     if decoder:

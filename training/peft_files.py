@@ -135,7 +135,7 @@ def _set_objective(config, origin, made):
     labelled = [name for name in made.heads_out if HEADS[name].labels]
     if labelled:
         (kind,) = labelled
-        config.objective.update(name="supervised", pairs="none")
+        config.objective.name = "supervised"
         config.task.kind = "regression" if kind == "class" and made.num_labels == 1 else kind
         return (kind,)
     if not initial.is_hugging_face(origin):

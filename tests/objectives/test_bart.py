@@ -315,8 +315,8 @@ def test_declares_what_it_reads(build, tables, made):
     "options, message",
     [
         (OFF, "nothing to undo"),
-        ({"objective__permute_sentences": 1.5}, r"objective.permute_sentences=1.5 must lie in \[0, 1\]"),
-        ({"objective__infill_rate": 1.0}, r"objective.infill_rate=1.0 must lie in \[0, 1\)"),
+        ({"objective__permute_sentences": 1.5}, r"objective.permute_sentences=1.5 must be at least 0 and at most 1"),
+        ({"objective__infill_rate": 1.0}, r"objective.infill_rate=1.0 must be at least 0 and less than 1"),
         ({"objective__token_mask_rate": -0.1}, "objective.token_mask_rate=-0.1"),
         ({"objective__delete_rate": 1.0}, "objective.delete_rate=1.0"),
         ({"objective__rotate_share": 2.0}, "objective.rotate_share=2.0"),

@@ -222,15 +222,13 @@ def test_without_weight_there_is_no_second_view_and_rows_are_apart(build, object
 
 
 BAD = [
-    ({"objective__contrastive_weight": -1.0}, "objective.contrastive_weight=-1.0 must be 0 or more"),
-    ({"objective__contrastive_temperature": 0.0}, "objective.contrastive_temperature=0.0 must be above 0"),
-    ({"objective__crop_share": 0.0}, r"objective.crop_share=0.0 must lie in \(0, 1\]"),
-    ({"objective__discriminator_weight": -2.0}, "objective.discriminator_weight=-2.0 must be 0 or more"),
+    ({"objective__contrastive_weight": -1.0}, "objective.contrastive_weight=-1.0 must be at least 0"),
+    ({"objective__contrastive_temperature": 0.0}, "objective.contrastive_temperature=0.0 must be more than 0"),
+    ({"objective__crop_share": 0.0}, r"objective.crop_share=0.0 must be more than 0 and at most 1"),
+    ({"objective__discriminator_weight": -2.0}, "objective.discriminator_weight=-2.0 must be at least 0"),
     ({"data__packing": "documents"}, "leave it at windows"),
     ({"train__batch_size": 1}, "set train.batch_size=2 or more"),
     ({"objective__tie": "tables"}, "objective.tie='tables' is not one of embeddings"),
-    ({"objective__label_smoothing": 0.1}, "objective.label_smoothing=0.1 and objective.z_loss=0.0: .* set both to 0"),
-    ({"objective__z_loss": 1e-4}, "objective.name=corrective_lm is scored by the likelihood"),
     ({"model": dict(enhanced_decoder=2)}, "views would be those of two networks: set model.enhanced_decoder=0"),
 ]
 

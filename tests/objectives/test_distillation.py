@@ -157,11 +157,10 @@ def test_shared_layers_are_counted_as_stored(build):
 BAD = [
     ({"objective__teacher": ""}, "no objective.teacher.*configs/bert_base.py:tiny --workdir=runs/bert_base-tiny"),
     ({"objective__teacher": "/no/run"}, "objective.teacher=/no/run holds no run.*--workdir=/no/run"),
-    ({"objective__soft_weight": -1.0}, "objective.soft_weight=-1.0 must be 0 or more"),
+    ({"objective__soft_weight": -1.0}, "objective.soft_weight=-1.0 must be at least 0"),
     (dict.fromkeys(("objective__soft_weight", "objective__hard_weight", "objective__cosine_weight"), 0.0), "all 0"),
-    ({"objective__temperature": 0.0}, "objective.temperature=0.0 must be above 0"),
+    ({"objective__temperature": 0.0}, "objective.temperature=0.0 must be more than 0"),
     ({"objective__soft_targets": "some"}, "objective.soft_targets='some' is not one of all, hidden"),
-    ({"objective__pairs": "next_sentence"}, "set objective.pairs=none"),
     ({"objective__teacher_layers": (0,)}, "must name 2 layers.*out of 0 to 2"),
     ({"objective__teacher_layers": (0, 3)}, "must name 2 layers.*out of 0 to 2"),
     ({"model": dict(width=16)}, "model.width=16, but .* is 32: set model.width=32, or objective.cosine_weight=0"),

@@ -54,10 +54,10 @@ def test_declares_what_it_reads(build):
 
 @pytest.mark.parametrize("options, message", [
     (dict(objective__context_window=0), "objective.context_window=0"),
-    (dict(objective__full_count=0.0), "objective.full_count=0.0 must be above 0"),
+    (dict(objective__full_count=0.0), "objective.full_count=0.0 must be more than 0"),
     (dict(objective__count_power=1.5), "objective.count_power=1.5"),
     (dict(data__packing="documents"), "leave it at windows"),
-    (dict(data__target_length=3), "data.target_length=3 does not go with objective.name=glove.*leave it at None"),
+    (dict(data__target_length=3), "data.target_length=3 does not go with objective.name=glove.*leave it unset"),
     (dict(model={"use_bias": False}), "set model.use_bias=true"),
     (dict(model={"architecture": "recurrent"}), "one of glove, skip_gram"),
 ])  # fmt: skip

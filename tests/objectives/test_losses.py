@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jax.test_util import check_grads
 
-from cloze.objectives.losses import cross_entropy, is_top, token_terms
+from cloze.objectives.causal_lm import CausalLM
+from cloze.objectives.losses import cross_entropy, is_top
 
 OPTIONS = [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-2), (0.2, 3e-2)]
 
@@ -100,7 +101,7 @@ def test_terms_equal_a_loop_over_tokens():
     logits, targets = example()
     weights = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]], np.float32)
     batch = {"targets": targets, "target_weights": jnp.asarray(weights)}
-    terms = token_terms(types.SimpleNamespace(logits=logits), batch, label_smoothing=0.0, z_loss=0.0)
+    terms = CausalLM().loss(types.SimpleNamespace(logits=logits), batch)
     loss, right = 0.0, 0
     for b, t in np.argwhere(weights):
         p = np.exp(np.float64(logits[b, t]))
@@ -117,7 +118,7 @@ def test_weights_depend_on_the_batch_alone_and_microbatches_add_up():
 
     def terms(logits, rows=slice(None)):
         batch = {"targets": targets[rows], "target_weights": weights[rows]}
-        return token_terms(types.SimpleNamespace(logits=logits[rows]), batch, label_smoothing=0.1, z_loss=1e-3)
+        return CausalLM(label_smoothing=0.1, z_loss=1e-3).loss(types.SimpleNamespace(logits=logits[rows]), batch)
 
     whole, zero, parts = (
         terms(logits),

@@ -225,7 +225,7 @@ BAD = [
     ({"objective__mask_rate": 1.0}, "objective.mask_rate"),
     ({"objective__permutation_share": 0.3}, "is 19 tokens, which must divide the 32 of half a row"),
     ({"objective__permutation_share": 0.0}, "is 0 tokens, which must divide"),
-    ({"objective__memory_share": -0.5}, r"objective.memory_share=-0.5 must lie in \[0, 1\]"),
+    ({"objective__memory_share": -0.5}, r"objective.memory_share=-0.5 must be at least 0 and at most 1"),
     ({"objective__longest_ngram": 0}, "at least 1"),
     ({"data__sequence_length": 4}, "at least 8"),
     ({"data__packing": "documents"}, "data.packing=documents"),

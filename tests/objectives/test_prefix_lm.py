@@ -51,7 +51,7 @@ def test_bits_depend_on_key_and_place_only(objective):
 
 def test_a_decoder_reads_as_a_language_model_and_documents_end(build, tables):
     objective = build("prefix_lm", data__sequence_length=LENGTH, model={"architecture": "decoder"})
-    assert (objective.rows.length, objective.rows.document_end, objective.eos) == (LENGTH + 1, EOS, None)
+    assert (objective.rows.length, objective.rows.document_end) == (LENGTH + 1, EOS)
     batch = jax.jit(objective.corrupt)(jax.random.key(0), window_rows(2, LENGTH + 1))
     assert {name: array.shape for name, array in batch.items()} == dict.fromkeys(
         ("tokens", "targets", "target_weights", "ranks"), (2, LENGTH)

@@ -47,7 +47,7 @@ def test_only_responses_are_scored(build):
 
 @pytest.mark.parametrize("options, message", [
     (dict(task__kind="class", task__name="package"), "does not learn task.kind='class'.*objective.name=supervised"),
-    (dict(model=DECODER, objective__loss_on_inputs=True), "objective.prefix=causal or"),
+    (dict(model=DECODER, objective__loss_on_inputs=True), "needs objective.prefix=causal"),
     (dict(model=DECODER, objective__prefix="none"), "objective.prefix='none' is not one of"),
     (dict(model=DECODER, data__target_length=1), "data.target_length=1 is too short.*at least 2"),
     (dict(data__target_length=2, model__family="bart"), "data.target_length=2 is too short.*at least 3"),

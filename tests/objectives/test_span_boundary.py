@@ -172,11 +172,11 @@ def test_each_loss_trains_its_head_and_both_the_body(corrupt, objective):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"objective__boundary_weight": -1.0}, "objective.boundary_weight=-1.0 must be 0 or more"),
-        ({"objective__boundary_targets": 21}, "objective.boundary_targets=21 must lie between 1 and the 20 places"),
-        ({"objective__boundary_targets": 0}, "objective.boundary_targets=0 must lie between"),
-        ({"objective__longest_span": 600}, "objective.longest_span=600 must lie between 1 word and the row"),
-        ({"objective__mask_rate": 1.0}, r"objective.mask_rate=1.0 must lie in \(0, 1\)"),
+        ({"objective__boundary_weight": -1.0}, "objective.boundary_weight=-1.0 must be at least 0"),
+        ({"objective__boundary_targets": 21}, "objective.boundary_targets=21 must be at least 1 and at most 20"),
+        ({"objective__boundary_targets": 0}, "objective.boundary_targets=0 must be at least 1"),
+        ({"objective__longest_span": 600}, "objective.longest_span=600 is longer than the row"),
+        ({"objective__mask_rate": 1.0}, r"objective.mask_rate=1.0 must be more than 0 and less than 1"),
     ],
 )
 def test_bad_options_are_refused(build, options, message):

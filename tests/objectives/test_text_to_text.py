@@ -95,7 +95,7 @@ def test_longer_inputs_than_buffers_of_pairs_stay_whole(objectives):
     objective, _ = objectives["full"]
     pair = Pair(jnp.array([7, 8, 0, 0]), 2, jnp.array([9, 10, 11, 0]), 3)
     parts = types.SimpleNamespace(
-        joint_length=8, targets_length=4, rows=objective.rows, loss_on_inputs=False, prefix="full"
+        joint_length=8, targets_length=4, pad_id=PAD, loss_on_inputs=False, prefix="full"
     )  # fmt: skip
     batch = type(objective)._one_stream(parts, pair)
     assert batch["tokens"].tolist() == [7, 8, 9, 10, 11, 0, 0] and batch["targets"].tolist() == [8, 9, 10, 11, 0, 0, 0]
@@ -194,7 +194,7 @@ def test_smoothing_and_z_loss_are_left_out_of_validation(build):
     "options, message",
     [
         ({"objective__prefix": "none"}, "objective.prefix='none' is not one of full, causal"),
-        ({"objective__loss_on_inputs": True}, "set objective.prefix=causal"),
+        ({"objective__loss_on_inputs": True}, "needs objective.prefix=causal"),
         ({"model": {"positions": "relative_bias", "relative_bidirectional": False}}, "relative_bidirectional=True"),
         (
             {"model": {"positions": "learned_relative_bias", "relative_bidirectional": False}},
