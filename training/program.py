@@ -10,9 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.core import meta
 
-from cloze import models
 from cloze.models import names
 from cloze.models.adapted import prompt_from_vocabulary
 from cloze.parallel import cost
@@ -43,33 +41,25 @@ class Program:
     optimizer: Any
 
     @functools.cached_property
-    def abstract_state(self) -> TrainState:
-        """The state as jax.ShapeDtypeStruct with the shardings of its parts."""
-        shapes = {**self.run.shapes, **self.split.trainable_shapes()}
-        return self._placed(jax.eval_shape(self._initialised), shapes)
-
-    @functools.cached_property
     def abstract_parameters(self) -> dict:
         """The full parameter tree as jax.ShapeDtypeStruct with shardings."""
         tree = names.unflatten({n: jax.ShapeDtypeStruct(s, jnp.float32) for n, s in self.run.shapes.items()})
         return self._placed(tree, self.run.shapes)
 
+    @functools.cached_property
+    def abstract_state(self) -> TrainState:
+        """The state as jax.ShapeDtypeStruct with the shardings of its parts."""
+        shapes = {**self.run.shapes, **self.split.trainable_shapes()}
+        return self._placed(jax.eval_shape(self._begin, self.abstract_parameters), shapes)
+
     def _placed(self, tree, shapes):
         shardings = meshes.placement(tree, self.run.axis_names, shapes, self.run.mesh)
         return jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), tree, shardings)
 
-    def _initialised(self):
-        key = jax.random.key(self.run.config.seed, impl="threefry2x32")
-        return self._begun(meta.unbox(self.model.init(key, models.example_batch()))["params"])
-
-    def _begun(self, params):
-        """The state at step 0 of a full parameter tree."""
+    def _begin(self, params):
+        """The state at step 0 with a full parameter tree."""
         trainable_half, frozen_half = self.split(params)
         return TrainState(jnp.zeros((), jnp.int32), trainable_half, frozen_half, self.optimizer.init(trainable_half))
-
-    @functools.cached_property
-    def _shardings(self):
-        return jax.tree.map(lambda leaf: leaf.sharding, self.abstract_state)
 
     def new_state(self, report: Callable[[str], None] = print, sources: list | None = None) -> TrainState:
         """The state at step 0, every parameter born on its devices; then what comes from elsewhere is put in.
@@ -82,32 +72,36 @@ class Program:
         sources = run.sources if sources is None else sources
         if not methods.saves_all(run.config):
             initial.describe_base(sources)  # checkpoints shall name what is read now, whatever becomes of it
+        shardings = _shardings(self.abstract_parameters)
         with run.context():
-            state = jax.jit(self._initialised, out_shardings=self._shardings)()
+            params = jax.jit(lambda: initial.draw(run.config.seed, self.model), out_shardings=shardings)()
 
-        def put(state, params, source):
-            merged = names.flatten(self.split.merge(state.trainable, state.frozen))
-            trainable_half, frozen_half = self.split(names.unflatten(source.put(merged, params, run.axis_names)))
-            return state.replace(trainable=trainable_half, frozen=frozen_half)
+        def put(params, offered, source):
+            return names.unflatten(source.put(names.flatten(params), offered, run.axis_names))
 
-        put = jax.jit(put, static_argnames="source", out_shardings=self._shardings, donate_argnums=0)
+        put = jax.jit(put, static_argnames="source", out_shardings=shardings, donate_argnums=0)
         for source in sources:  # one after the other: a later one may bring some layers of what an earlier one did
-            params = source.read(run.shapes, run.axis_names, run.mesh, report)
+            offered = source.read(run.shapes, run.axis_names, run.mesh, report)
             with run.context():
-                state = put(state, params, source=source)
-        return self._with_prompt(state)
+                params = put(params, offered, source=source)
+        return self._state(self._begin, self._with_prompt(params))
 
-    def _with_prompt(self, state):
-        """The state whose prompt, if it has one that trains, begins as the vectors of the most frequent tokens."""
+    def _state(self, function, given):
+        """The state that a function makes of something, which is donated."""
+        with self.run.context(), warnings.catch_warnings():
+            # Halves are cut anew: what changes its shape is copied.
+            warnings.filterwarnings("ignore", "Some donated buffers were not usable")
+            return jax.jit(function, out_shardings=_shardings(self.abstract_state), donate_argnums=0)(given)
+
+    def _with_prompt(self, params):
+        """Parameters whose prompt, if they have one that trains, begins as the vectors of the most frequent tokens."""
         f = self.run.config.finetune
         if f.method != "prompt" or f.prompt_init != "vocabulary":
-            return state
+            return params
         tables, counts = self.run.tokenizer.tables, self.run.data["train"].counts
         text = np.flatnonzero(~tables.special[: len(counts)])
         ids = text[np.argsort(-counts[text], kind="stable")][: f.prompt_length]
-        params = prompt_from_vocabulary(self.full_parameters(state), ids)
-        trainable_half, frozen_half = self.split(params)
-        return state.replace(trainable=trainable_half, frozen=frozen_half)
+        return prompt_from_vocabulary(params, ids)
 
     def restore(self, checkpoints: Any, step: int, report: Callable[[str], None] = print) -> TrainState:
         """The state that a checkpoint of this stage holds, each array on its devices.
@@ -123,20 +117,19 @@ class Program:
         wanted = {"params": self.abstract_parameters if whole else self.abstract_state.trainable}
         if checkpoints.has_optimizer(step):
             wanted["optimizer"] = self.abstract_state.opt_state
-        frozen = None
+        parts = {}
         if not whole:
             workdir, seal = checkpoints.directory.parent, checkpoints.read_seal(step)
             sources = initial.base_of(workdir, seal, run.config, run.objective, run.tokenizer)
-            frozen = self.new_state(report, sources).frozen
-        parts = checkpoints.restore(step, **wanted)
+            parts["frozen"] = self.new_state(report, sources).frozen
+        parts |= checkpoints.restore(step, **wanted)
 
-        def assemble(params, frozen, opt_state):
-            trainable_half, frozen_half = self.split(params) if whole else (params, frozen)
-            opt_state = self.optimizer.init(trainable_half) if opt_state is None else opt_state
-            return TrainState(jnp.asarray(step, jnp.int32), trainable_half, frozen_half, opt_state)
+        def assemble(parts):
+            params = parts["params"] if whole else self.split.merge(parts["params"], parts["frozen"])
+            state = self._begin(params).replace(step=jnp.asarray(step, jnp.int32))
+            return state.replace(opt_state=parts.get("optimizer", state.opt_state))
 
-        with run.context():
-            return jax.jit(assemble, out_shardings=self._shardings)(parts["params"], frozen, parts.get("optimizer"))
+        return self._state(assemble, parts)
 
     def enter(self, stage: int, state: TrainState) -> tuple["Program", TrainState]:
         """The program of a later stage, and the state in it: what has trained so far goes on (see Stage.fresh).
@@ -149,13 +142,10 @@ class Program:
         self.compiled_steps.clear()  # a stage does not come again
 
         def move(state):
-            begun = new._begun(self.split.merge(state.trainable, state.frozen))
+            begun = new._begin(self.split.merge(state.trainable, state.frozen))
             return begun.replace(step=state.step, opt_state=updates.carry(begun.opt_state, state.opt_state, fresh))
 
-        with self.run.context(), warnings.catch_warnings():
-            # The two halves are cut anew: what changes its shape is copied.
-            warnings.filterwarnings("ignore", "Some donated buffers were not usable")
-            return new, jax.jit(move, out_shardings=new._shardings, donate_argnums=0)(state)
+        return new, new._state(move, state)
 
     def full_parameters(self, state: TrainState) -> dict:
         """The full parameter tree of a state; whole parameters are not copied."""
@@ -189,7 +179,7 @@ class Program:
             optimizer=self.optimizer,
             schedule=run.schedule,
         )
-        shardings = (self._shardings, meshes.replicated(run.mesh))
+        shardings = (_shardings(self.abstract_state), meshes.replicated(run.mesh))
         with run.context():
             return jax.jit(step, donate_argnums=0, out_shardings=shardings).trace(
                 self.abstract_state, abstract, run.keys
@@ -228,6 +218,10 @@ class Program:
         objective, kind = self.run.objective.for_validation(), scored_kind(self.run)
         step = functools.partial(eval_step, model=self.model, objective=objective, split=self.split, kind=kind)
         return jax.jit(step, out_shardings=meshes.replicated(self.run.mesh))
+
+
+def _shardings(abstract):
+    return jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
 
 def scored_kind(run) -> str | None:

@@ -183,7 +183,7 @@ def test_every_optimizer_descends(name):
     "values, message",
     [
         (dict(name="adma"), "unknown optimizer.name='adma'; did you mean 'adamw'"),
-        (dict(schedule="cosin"), "optimizer.schedule='cosin'; did you mean 'cosine'"),
+        (dict(schedule="cosin"), "optimizer.schedule='cosin' is not one of .*; did you mean 'cosine'"),
         (dict(beta1=1.0), r"optimizer.beta1=1.0 must be at least 0 and less than 1"),
         (dict(layer_decay=0.0), r"optimizer.layer_decay=0.0 must be more than 0 and at most 1"),
         (dict(layer_decay=1.1), r"optimizer.layer_decay=1.1 must be more than 0 and at most 1"),
