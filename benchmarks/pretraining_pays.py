@@ -71,10 +71,10 @@ def finetune(family, base_run, labels, seed, method, pretrained):
     c.optimizer.learning_rate = RATES.get(family, {}).get(method, c.optimizer.learning_rate)
     c.checkpoint.every = steps
     c.init.update(checkpoint=str(base_run), parameters=pretrained)
-    if method == "lp_ft":
+    if "probe_steps" in c.finetune:
         c.finetune.probe_steps = max(steps // 3, 1)
-        c.train.steps = c.optimizer.decay_steps = steps - max(steps // 3, 1)
-    if method == "gradual":
+        c.train.steps = c.optimizer.decay_steps = steps - c.finetune.probe_steps
+    if "unfreeze_every" in c.finetune:
         c.finetune.unfreeze_every = max(steps // 6, 1)
     workdir = base_run.parent / f"{family}-{labels}-{seed}-{method}-{'pretrained' if pretrained else 'scratch'}"
     began = time.perf_counter()

@@ -12,7 +12,6 @@ Two kinds of value need a word:
 
 import json
 
-import ml_collections
 from ml_collections import config_dict
 
 from cloze import options
@@ -24,13 +23,9 @@ from cloze.objectives import OBJECTIVES
 from cloze.options import suggest
 from cloze.parallel.mesh import MeshOptions
 from cloze.tasks.base import TaskOptions
+from cloze.training.methods import METHODS
 from cloze.training.optimizers.base import OPTIMIZERS
 from cloze.training.settings import CheckpointOptions, InitOptions, RunOptions, TrainOptions
-
-METHODS = (  # strategies of finetuning, see training/methods.py
-    "full", "linear_probe", "freeze", "last_layers", "gradual", "lp_ft", "bitfit", "lora", "adapters", "prefix",
-    "prompt", "p_tuning",
-)  # fmt: skip
 
 
 def duration(default):
@@ -38,56 +33,9 @@ def duration(default):
     return config_dict.FieldReference(default, field_type=object)
 
 
-def optional(kind):
-    """A field of type `kind` that is None until set."""
-    return config_dict.placeholder(kind)
-
-
 def _model():
     """All options of a model are None, "as the preset says", but for its name and how it runs."""
     return options.overrides(ModelConfig, family="bert", preset="base", **options.defaults(Execution))
-
-
-def _finetune():
-    c = ml_collections.ConfigDict()
-    # What trains of a model that comes from elsewhere (training/methods.py): full (what `trainable` says), linear_probe
-    # (the head), freeze (all but the bottom `layers`), last_layers (the head and the top `layers`), gradual (from the
-    # top, one layer more at a time), lp_ft (the head, then everything), bitfit (biases), lora, adapters, prefix, prompt
-    # or p_tuning (small new parts). Heads train always, but of these last ones heads over the vocabulary
-    c.method = "full"
-    c.also = ()  # patterns over names of parameters that train besides
-    c.layers = 0  # layers of freeze and last_layers
-    c.save = "auto"  # what checkpoints hold: all, trainable (and the name of the base), auto: that for small new parts
-
-    c.unfreeze = "epochs"  # gradual: the next layer thaws after `unfreeze_every`; or on a plateau of validation's loss
-    c.unfreeze_every = optional(object)  # None: evenly, so that in the second half of the run everything trains
-    c.patience = 2  # validations without improvement that are a plateau
-    c.least_improvement = 0.0  # of the validation loss, to count as one
-    c.probe_steps = duration("3 epochs")  # lp_ft: the head alone trains so long, then train.steps count for everything
-    c.probe_learning_rate = 1e-3  # lp_ft: constant rate of that
-
-    # linear_probe: a frozen body runs once over each example, and its states are kept
-    c.cache_features = True
-    c.feature_norm = "none"  # of these states: none, standard (mean 0 and deviation 1 over the training examples), unit
-    c.feature_size = 0  # principal components of them that are kept; 0: all
-
-    c.lora_rank = 8
-    c.lora_alpha = 16.0  # the product of the two factors is scaled by alpha / rank
-    # Ordered rules (pattern over names of kernels, adapted or not)
-    c.lora_targets = ((r".*/attention/(query|value)/kernel", True), (r".*", False))
-    c.adapter_size = 64  # width of the bottlenecks of adapters (Houlsby: 8, 64, 256)
-    c.prefix_length = 10  # keys and values in front of each layer's own (prefix)
-    c.prefix_hidden = 512  # width of the network that they are computed with while they train; 0: they train directly
-    c.prefix_gate = True  # weigh the prefix with a gate that opens from 0, so that training begins at the base model
-    c.prompt_length = 20  # vectors in front of the text (prompt, p_tuning)
-    c.prompt_init = "vocabulary"  # they begin as vectors of frequent tokens (vocabulary) or at random (random)
-    c.prompt_hidden = 0  # width of the LSTM and the network of p_tuning; 0: the model's
-
-    # Differentially private training (training/private.py), of whatever trains
-    c.dp_clip_norm = 0.0  # the gradient of each example is scaled to this norm at most; 0: training is not private
-    c.dp_noise_multiplier = 1.0  # deviation of the noise on their sum, in units of dp_clip_norm
-    c.dp_delta = 1e-5  # chance at which the guarantee may fail; the log gives epsilon for it
-    return c
 
 
 SECTIONS = {  # {section: the class that declares its options}
@@ -99,6 +47,11 @@ SECTIONS = {  # {section: the class that declares its options}
     "checkpoint": CheckpointOptions,
     "mesh": MeshOptions,
 }
+CHOICES = {  # {section: (its key that chooses the class, the classes, the one chosen)}
+    "objective": ("name", OBJECTIVES, "masked_lm"),
+    "optimizer": ("name", OPTIMIZERS, "adamw"),
+    "finetune": ("method", METHODS, "full"),
+}
 
 
 def get_base():
@@ -106,9 +59,8 @@ def get_base():
     c = options.section(RunOptions)
     with c.unlocked():
         c.model = _model()
-        c.objective = options.Choice("name", "objective", OBJECTIVES, "masked_lm")
-        c.finetune = _finetune()
-        c.optimizer = options.Choice("name", "optimizer", OPTIMIZERS, "adamw")
+        for name, (key, classes, chosen) in CHOICES.items():
+            c[name] = options.Choice(key, name, classes, chosen)
         for name, cls in SECTIONS.items():
             c[name] = options.section(cls)
     return c

@@ -20,7 +20,7 @@ from cloze.errors import ConfigError, DataError
 from cloze.interop import files, formats
 from cloze.interop import plan as plans
 from cloze.models import names
-from cloze.models.adapted import Lora, adapted_kernels, factors_of
+from cloze.models.low_rank import Lora, adapted_kernels, factors_of
 
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."

@@ -16,6 +16,9 @@ ACTIVATIONS = {
 }
 
 
+CHANGE = "change"  # name, beside a kernel, of what changes it
+
+
 class Linear(nn.Module):
     """y = x @ kernel + bias, with the kernel [in, out] named by logical axes.
 
@@ -37,14 +40,29 @@ class Linear(nn.Module):
     def __call__(self, x):
         kernel_init = nn.with_logical_partitioning(self.init, self.names)
         kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
-        y = _product(x.astype(self.dtype), kernel.astype(self.dtype))
+        x = x.astype(self.dtype)
+        y = changed(self, x, product(x, kernel.astype(self.dtype)), kernel)
         if self.use_bias:
             bias_init = nn.with_logical_partitioning(nn.initializers.zeros, self.names[1:])
             y += self.param("bias", bias_init, (self.features,), jnp.float32).astype(self.dtype)
         return y
 
 
-def _product(x, kernel):
+def changed(module, x, y, kernel):
+    """y = x @ kernel, or what it is with the change that lies beside the kernel (models.low_rank).
+
+    Args:
+        module: that owns the kernel.
+        x: [..., in].
+        y: [..., out].
+        kernel: f32 [in, out], as it is stored.
+    """
+    if not module.has_variable("params", CHANGE):
+        return y
+    return module.get_variable("params", CHANGE)(x, y, kernel)
+
+
+def product(x, kernel):
     """x @ kernel. XLA's CPU backend differentiates a product of matrices a third faster than one of [B, T, D]."""
     if jax.default_backend() != "cpu":
         return x @ kernel

@@ -212,13 +212,13 @@ def with_features(program, state, fresh, report):
         ConfigError: features are to be fitted but not kept.
     """
     run = program.run
-    f = run.config.finetune
+    method = methods.of(run.config)
     if len(run.stages) > 1:
         return program, state
     reason = _hindrance(program)
-    if reason and (f.feature_norm == "standard" or f.feature_size):
+    if reason and (method.feature_norm == "standard" or method.feature_size):
         raise ConfigError(f"finetune.feature_norm and feature_size are fitted on kept features, but {reason}")
-    if reason and f.method == "linear_probe":
+    if reason and "cache_features" in run.config.finetune:
         report(f"Features are not kept: {reason}")
     if reason:
         return program, state
@@ -237,7 +237,7 @@ def _hindrance(program):
         for name, depth in methods.depths(run.shapes).items()
         if np.any(program.split.mask[name] & (np.atleast_1d(depth) > 0))
     ]
-    if not config.finetune.cache_features:
+    if not methods.of(config).cache_features:
         return "finetune.cache_features=False"
     if below:
         return f"{below[0]} trains (finetune.also)"
@@ -305,11 +305,11 @@ def _name(params, model_config, data):
 
 def _fitted(run, state, source):
     """The state with the transform of features that is fitted on those of the training examples."""
-    f, width = run.config.finetune, source.features.shape[-1]
+    method, width = methods.of(run.config), source.features.shape[-1]
     weights = source.choice_weights
     wide = np.asarray(source.features if weights is None else source.features[weights > 0]).reshape(-1, width)
     flat = names.flatten(state.frozen)
-    for name, array in fit(wide, f.feature_norm, f.feature_size).items():
+    for name, array in fit(wide, method.feature_norm, method.feature_size).items():
         name = f"feature_transform/{name}"
         flat[name] = jax.device_put(array, flat[name].sharding)
     return state.replace(frozen=names.unflatten(flat))

@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 from cloze.data.batches import Prefetcher
 from cloze.errors import DivergedError, Preempted
 from cloze.parallel.cost import human
+from cloze.training import methods
 from cloze.training.validation import Validator
 
 
@@ -137,7 +138,8 @@ def fit(program, state, *, start, checkpoints, writer, progress, facts, report, 
     """
     run = program.run
     loop = _Loop(program, state, start, checkpoints, writer, progress, facts, report)
-    loop.plateau = Plateau(run.config.finetune.patience, run.config.finetune.least_improvement, plateau)
+    method = methods.of(run.config)
+    loop.plateau = Plateau(method.patience, method.least_improvement, plateau)
     read = functools.partial(run.rows, run.data["train"])
     prefetcher = Prefetcher(read, start, run.config.data.prefetch)
     with prefetcher as batches, StopSignal() as stop, run.context():

@@ -12,6 +12,7 @@ from cloze.interop import peft
 from cloze.models import names
 from cloze.models.composite import Composite
 from cloze.models.heads import HEADS, head_modules, label_pattern
+from cloze.models.low_rank import Lora
 from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
 
 
@@ -29,7 +30,8 @@ def to_peft(workdir, target, class_name=None, report=print):
         CheckpointError: no checkpoint is whole.
     """
     config = runs.load_config(workdir)
-    if config.finetune.method != "lora":
+    lora = next((p for p in methods.of(config).parts(methods.model_config(config)) if isinstance(p, Lora)), None)
+    if lora is None:
         raise ConfigError(
             f"{workdir} has finetune.method={config.finetune.method}, to_peft writes lora: merge it instead, and to_hf "
             "writes the whole model"
@@ -38,7 +40,6 @@ def to_peft(workdir, target, class_name=None, report=print):
     model = runs.make_model(workdir, config, tokenizer.tables)
     heads = _heads_learned(workdir, config, model, tokenizer)
     params, step = initial.load_parameters(workdir, config, model, tokenizer, report)
-    (lora,) = model.parts
     base = pathlib.Path(config.init.checkpoint).expanduser().absolute()
     if not initial.is_hugging_face(base):
         report(f"{base}, which is adapted, is a run: convert.py to_hf writes it for users of peft")

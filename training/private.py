@@ -20,6 +20,7 @@ from dp_accounting import pld
 from cloze.errors import ConfigError
 from cloze.models import axes
 from cloze.parallel.mesh import ROW_AXES
+from cloze.training import methods
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,8 @@ def settings(config, batches, report):
     report(f"Note: the noise follows from seed={config.seed}: epsilon holds for who does not know it")
     if config.task.kind == "span":
         report("Note: the guarantee is for each window of a long context, not for each example (task.kind=span)")
-    if f.feature_norm == "standard" or f.feature_size:
+    method = methods.of(config)
+    if method.feature_norm == "standard" or method.feature_size:
         report("Note: epsilon does not cover finetune.feature_norm=standard and feature_size, fitted on the examples")
     probability = config.train.batch_size / len(batches.features.used)
     return Settings(f.dp_clip_norm, f.dp_noise_multiplier, config.train.batch_size, probability, f.dp_delta)

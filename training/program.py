@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.models import names
-from cloze.models.adapted import prompt_from_vocabulary
 from cloze.parallel import cost
 from cloze.parallel import mesh as meshes
 from cloze.tasks import predict
@@ -84,7 +83,7 @@ class Program:
             offered = source.read(run.shapes, run.axis_names, run.mesh, report)
             with run.context():
                 params = put(params, offered, source=source)
-        return self._state(self._begin, self._with_prompt(params))
+        return self._state(self._begin, methods.of(run.config).begin(params, self._frequent_tokens))
 
     def _state(self, function, given):
         """The state that a function makes of something, which is donated."""
@@ -93,15 +92,11 @@ class Program:
             warnings.filterwarnings("ignore", "Some donated buffers were not usable")
             return jax.jit(function, out_shardings=_shardings(self.abstract_state), donate_argnums=0)(given)
 
-    def _with_prompt(self, params):
-        """Parameters whose prompt, if they have one that trains, begins as the vectors of the most frequent tokens."""
-        f = self.run.config.finetune
-        if f.method != "prompt" or f.prompt_init != "vocabulary":
-            return params
+    def _frequent_tokens(self, count):
+        """The most frequent tokens of the training text, special ones apart."""
         tables, counts = self.run.tokenizer.tables, self.run.data["train"].counts
         text = np.flatnonzero(~tables.special[: len(counts)])
-        ids = text[np.argsort(-counts[text], kind="stable")][: f.prompt_length]
-        return prompt_from_vocabulary(params, ids)
+        return text[np.argsort(-counts[text], kind="stable")][:count]
 
     def restore(self, checkpoints: Any, step: int, report: Callable[[str], None] = print) -> TrainState:
         """The state that a checkpoint of this stage holds, each array on its devices.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from cloze.models import names
 from cloze.models.build import build, parameters
 from cloze.models.composite import Composite
+from cloze.models.primitives import CHANGE
 
 TIES = ("embeddings", "all", "none", "disentangled")
 EMBEDDINGS = re.compile(r"(token|encoder_embeddings/(position|token_type|norm))/.*")
@@ -90,7 +91,8 @@ class GeneratorPair(Composite):
             tree = {**tree, "token": {"embedding": table}}
         elif name == "generator" and self.borrowed:
             main = names.flatten(params[self.main])
-            tree = names.unflatten(names.flatten(tree) | {shared: main[shared] for shared in self.borrowed})
+            shared = {n: leaf for n, leaf in main.items() if re.sub(f"{CHANGE}$", "kernel", n) in self.borrowed}
+            tree = names.unflatten(names.flatten(tree) | shared)
         return module, tree
 
     def fill(self, params, batch, deterministic, rngs):

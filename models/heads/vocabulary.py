@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from cloze.errors import ConfigError
 from cloze.models import axes
 from cloze.models.initializers import initializer, padded_rows
+from cloze.models.primitives import changed
 
 FIELDS = ("tie_embeddings", "scale_tied_logits", "logit_cap")
 
@@ -47,6 +48,7 @@ class VocabularyHead(nn.Module):
                 kernel.astype(c.dtype),
                 preferred_element_type=jnp.float32,
             )
+            logits = changed(self, hidden_BTD.astype(c.dtype), logits, kernel)
         if self.use_bias:
             init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))
             logits += self.param("bias", init, (c.padded_vocab,), jnp.float32)

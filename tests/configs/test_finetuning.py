@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cloze import tasks
-from cloze.configs import base, finetuning
+from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.training import methods, resolve
 from cloze.training.durations import to_steps
@@ -22,7 +22,7 @@ KINDS = {  # what each is for: task.kind
     "choose": "choice", "classify": "class", "private": "class", "respond": "text", "span": "span", "tag": "tag",
     "text_to_text": "text",
 }  # fmt: skip
-CASES = [(stem, method) for stem in STEMS for method in base.METHODS]
+CASES = [(stem, method) for stem in STEMS for method in methods.METHODS]
 EPOCH = 100
 
 
@@ -41,7 +41,6 @@ def steps(config, option):
 def test_every_file_is_here_and_is_no_pretraining():
     assert STEMS == sorted(KINDS)
     assert not set(STEMS) & set(test_configs.STEMS) and "finetuning" not in test_configs.STEMS
-    assert set(finetuning.RATES) == set(finetuning.TINY_RATES) == set(base.METHODS)
 
 
 @pytest.mark.parametrize("stem, method", CASES)
@@ -63,19 +62,19 @@ def test_every_method_loads_and_is_the_same_after_json(stem, method, tiny, tmp_p
     assert config.checkpoint.keep >= 1 and steps(config, "train.eval_every") <= length
 
 
-@pytest.mark.parametrize("method", base.METHODS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_the_rate_is_that_of_the_method(method):
     """Small new parts need larger rates than a whole model."""
     full, tiny = load("classify", f"method={method}"), load("classify", f"tiny,method={method}")
-    assert full.optimizer.learning_rate == finetuning.RATES[method]
-    assert tiny.optimizer.learning_rate == finetuning.TINY_RATES[method]
+    assert full.optimizer.learning_rate == methods.METHODS[method].rate
+    assert tiny.optimizer.learning_rate == methods.METHODS[method].tiny_rate
     if method in ("lora", "adapters", "prefix", "prompt", "p_tuning", "bitfit", "linear_probe"):
         assert full.optimizer.learning_rate > load("classify").optimizer.learning_rate
 
 
 @pytest.mark.parametrize("stem", ["tag", "respond"])
 def test_rows_are_packed_except_behind_a_prompt(stem):
-    found = {method: load(stem, f"method={method}").task.batching for method in base.METHODS}
+    found = {method: load(stem, f"method={method}").task.batching for method in methods.METHODS}
     assert {method for method, batching in found.items() if batching == "buckets"} == {"prompt", "p_tuning"}
     assert found["full"] == "pack"
 

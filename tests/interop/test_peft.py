@@ -11,7 +11,8 @@ from cloze import models
 from cloze.errors import ConfigError, DataError
 from cloze.interop import formats, peft
 from cloze.models import names
-from cloze.models.adapted import Adapted, Lora
+from cloze.models.adapted import Adapted
+from cloze.models.low_rank import Lora
 from tests.interop import fakes
 
 TARGETS = ((r".*/layers/1/attention/value/kernel", False), (r".*/(query|value|up)/kernel", True), (r".*", False))

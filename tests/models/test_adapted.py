@@ -11,18 +11,24 @@ import pytest
 from flax.core import meta
 
 from cloze import models
-from cloze.configs.base import get_base
+from cloze.configs.base import check, get_base
 from cloze.errors import ConfigError
-from cloze.models import adapted, names, recurrent
-from cloze.models.adapted import Adapted, Lora, PrefixNetwork, PromptNetwork
+from cloze.models import names, recurrent
+from cloze.models.adapted import Adapted
+from cloze.models.heads import label_pattern
 from cloze.models.inputs import Visibility
 from cloze.models.layers import Attention
+from cloze.models.low_rank import Lora
 from cloze.parallel import mesh as meshes
+from cloze.training import methods
+from cloze.training.methods.p_tuning import PromptNetwork
+from cloze.training.methods.prefix import PrefixNetwork
+from cloze.training.methods.prompt import prompt_from_vocabulary
 from cloze.training.trainable import Split
 from tests.models import tiny
 
 FAMILIES = list(tiny.FAMILIES)
-METHODS = tuple(adapted.PATTERNS)
+METHODS = ("lora", "adapters", "prefix", "prompt", "p_tuning")
 TARGETS = (
     (r".*/layers/1/.*", False),
     (r".*/(attention|cross_attention)/(query|value)/kernel", True),
@@ -35,10 +41,14 @@ SIZES = dict(
 )  # fmt: skip
 
 
-def settings(method, **changes):
-    found = get_base().finetune
-    found.update(method=method, **SIZES | changes)
-    return found
+def method_of(method, **changes):
+    """The method with SIZES, as far as they are its options, and changes."""
+    config = get_base()
+    config.finetune.method = method
+    config.finetune.update({k: value for k, value in SIZES.items() if k in config.finetune} | changes)
+    check(config)
+    methods.check(config)
+    return methods.of(config)
 
 
 def drawn(model, seed=0):
@@ -51,9 +61,14 @@ def drawn(model, seed=0):
 @functools.cache
 def make(family, method, **changes):
     """(the adapted model, or the model with parts inside; its stored parameters)."""
-    config, parts = adapted.adapt(tiny.config(family), settings(method, **changes))
-    model = Adapted(models.build(config), parts) if parts else models.build(config)
+    model = with_parts(tiny.config(family), method_of(method, **changes))
     return model, drawn(model)
+
+
+def with_parts(config, method):
+    config = method.model_config(config)
+    parts = method.parts(config)
+    return Adapted(models.build(config), parts) if parts else models.build(config)
 
 
 def run(model, flat, data):
@@ -123,10 +138,6 @@ def test_lora_adds_the_scaled_product_and_merges_into_an_ordinary_model(family):
     assert changed == {"query", "value", "up"}
     expected = run(model.model, merged, tiny.batch(family)).logits
     np.testing.assert_allclose(apply(flat), expected, rtol=1e-5, atol=1e-5)
-    again = names.flatten(model.unmerge(names.unflatten(merged), names.unflatten(flat)))
-    assert set(again) == set(flat)
-    for name, leaf in again.items():
-        np.testing.assert_allclose(leaf, flat[name], atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["prefix", "p_tuning"])
@@ -135,8 +146,6 @@ def test_networks_are_dropped_when_merged(method):
     merged = model.merge(names.unflatten(flat))
     shapes = {name: leaf.shape for name, leaf in names.flatten(merged).items()}
     assert shapes == models.parameters(model.model).shapes
-    again = names.flatten(model.unmerge(merged, names.unflatten(flat)))
-    assert set(again) == set(flat) and all(np.array_equal(leaf, flat[name]) for name, leaf in again.items())
 
 
 def sigmoid(x):
@@ -253,7 +262,7 @@ def test_a_prompt_of_token_vectors_is_those_tokens_in_front(family, described, c
     model = models.build(config)
     rng = np.random.default_rng(0)
     flat = {name: jnp.asarray(leaf) for name, leaf in drawn(model).items()}
-    flat = names.flatten(adapted.prompt_from_vocabulary(names.unflatten(flat), IDS))
+    flat = names.flatten(prompt_from_vocabulary(names.unflatten(flat), IDS))
     data = tiny.batch(family, rows=3)
     if described:
         length = data["tokens"].shape[1]
@@ -278,18 +287,14 @@ def test_a_prompt_of_token_vectors_is_those_tokens_in_front(family, described, c
 def test_the_vocabulary_fills_a_prompt_again_and_again():
     _, flat = make("gpt2", "prompt")
     params = jax.tree.map(jnp.asarray, names.unflatten(flat))
-    made = adapted.prompt_from_vocabulary(params, [9, 5])["decoder_prompt"]["embedding"]
+    made = prompt_from_vocabulary(params, [9, 5])["decoder_prompt"]["embedding"]
     np.testing.assert_array_equal(made, flat["token/embedding"][[9, 5, 9, 5]])
-    _, flat = make("gpt2", "p_tuning")
-    with pytest.raises(ConfigError, match="finetune.prompt_init=random"):
-        adapted.prompt_from_vocabulary(names.unflatten(flat), [9, 5])
 
 
 def split_of(model, method, **changes):
     shapes = models.parameters(model).shapes
-    frozen = adapted.frozen_rules(settings(method, **changes), shapes) if method == "lora" else ()
-    patterns = adapted.trainable_patterns(method)
-    return Split((*frozen, *((pattern, True) for pattern in patterns), (r".*", False)), shapes)
+    (stage,) = method_of(method, **changes).stages(None, shapes, None)
+    return Split([(pattern, value) for pattern, value in stage.rules if pattern != label_pattern()], shapes)
 
 
 def expected_names(method, base):
@@ -398,8 +403,7 @@ def test_eight_devices_compute_what_one_does():
 )
 def test_sizes_and_rules_that_make_no_sense(method, changes, word):
     with pytest.raises(ConfigError, match=word):
-        config, parts = adapted.adapt(tiny.config("bert"), settings(method, **changes))
-        Adapted(models.build(config), parts)
+        with_parts(tiny.config("bert"), method_of(method, **changes))
 
 
 @pytest.mark.parametrize(
@@ -407,7 +411,7 @@ def test_sizes_and_rules_that_make_no_sense(method, changes, word):
     [
         (("xlnet", "base"), dict(prefix_length=3), "positions=transformer_xl scores distances"),
         (("deberta", "base"), dict(prompt_length=3), "positions=disentangled scores distances"),
-        (("lstm", None), dict(adapter_size=3), "model.architecture=recurrent is not"),
+        (("lstm", None), dict(adapter_size=3), "needs model.architecture=encoder"),
         (("bert", "base"), dict(prefix_gated=True), "needs model.prefix_length"),
     ],
 )

@@ -9,7 +9,8 @@ import torch
 from cloze import interop, models
 from cloze.interop import peft as ours
 from cloze.models import names
-from cloze.models.adapted import Adapted, Lora
+from cloze.models.adapted import Adapted
+from cloze.models.low_rank import Lora
 from tests.parity import harness
 from tests.parity.cases_decoders import CASES as DECODERS
 from tests.parity.cases_encoders import CASES as ENCODERS

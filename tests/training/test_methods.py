@@ -38,7 +38,7 @@ UNFELT = r"(.*attention/key|prefix/encoder/layers/key)/bias"
 
 
 def test_every_method_is_here():
-    assert set(TRAINS) == set(base.METHODS)
+    assert set(TRAINS) == set(methods.METHODS)
 
 
 @pytest.mark.parametrize("method", TRAINS)
@@ -71,11 +71,9 @@ def model(family, method, heads, **changes):
     config.model.update(**sizes, attention_dropout=0.0, heads_out=heads)
     if "decoder_layers" in sizes:
         config.model.decoder_layers = 2
-    config.finetune.update(
-        method=method, layers=1 if method in ("freeze", "last_layers") else 0, lora_rank=2, adapter_size=4,
-        prefix_length=3, prefix_hidden=6, prompt_length=4,
-    )  # fmt: skip
-    config.finetune.update(changes)
+    config.finetune.method = method
+    small = dict(lora_rank=2, adapter_size=4, prefix_length=3, prefix_hidden=6, prompt_length=4)
+    config.finetune.update({k: value for k, value in small.items() if k in config.finetune} | changes)
     objective = types.SimpleNamespace(model=models.build)
     return config, models.parameters(methods.make_model(config, objective, methods.model_config(config))).shapes
 
@@ -221,20 +219,21 @@ def test_more_layers_than_there_are_are_refused(family, heads, method, message):
 
 
 @pytest.mark.parametrize("changes, message", [
-    (dict(method="lorra"), "finetune.method='lorra' is unknown; did you mean 'lora'"),
-    (dict(method="freeze"), "finetune.method=freeze needs the number of layers"),
-    (dict(method="lora", layers=2), "finetune.layers=2 is of freeze and last_layers"),
-    (dict(method="gradual", unfreeze="epoch"), "finetune.unfreeze='epoch' is not one of epochs, plateau"),
+    (dict(method="lorra"), "finetune.method='lorra'; did you mean 'lora'"),
+    (dict(method="freeze", layers=0), "finetune.layers=0 must be at least 1"),
+    (dict(method="lora", layers=2), "finetune.layers is an option of freeze, last_layers, and finetune.method=lora"),
+    (dict(method="gradual", unfreeze="epoch"), "finetune.unfreeze='epoch'; did you mean 'epochs'"),
+    (dict(method="gradual", unfreeze="plateau", unfreeze_every=3), "finetune.unfreeze_every=3 needs .*=epochs"),
     (dict(method="gradual", patience=0), "finetune.patience=0 must be at least 1"),
-    (dict(save="some"), "finetune.save='some' is not one of auto, all, trainable"),
-    (dict(feature_norm="unit"), "set finetune.method=linear_probe, not full"),
-    (dict(method="lp_ft", probe_learning_rate=0.0), "finetune.probe_learning_rate=0.0 must be greater than 0"),
+    (dict(save="some"), "finetune.save='some', is not one of auto, all, trainable"),
+    (dict(feature_norm="unit"), "finetune.feature_norm is an option of linear_probe, and finetune.method=full"),
+    (dict(method="lp_ft", probe_learning_rate=0.0), "finetune.probe_learning_rate=0.0 must be more than 0"),
 ])  # fmt: skip
 def test_options_that_contradict_each_other_are_refused(changes, message):
     config = base.get_base()
-    config.finetune.update(changes)
     with pytest.raises(ConfigError, match=message):
-        methods.check(config)
+        config.finetune.update(changes)
+        base.check(config)
 
 
 def test_a_method_and_rules_of_ones_own_are_refused():

@@ -24,9 +24,10 @@ ADDED = [HEAD, r"encoder/layers/1/.*", r"encoder/layers/0/.*", r"(token|encoder_
 def build(root, method, steps, **changes):
     """A gradual or two-stage run of a BERT of two layers, that saves every step."""
     settings = dict(
-        train__steps=steps, checkpoint__every=1, checkpoint__keep=20, finetune__unfreeze_every=2,
-        model__dropout=0.1, train__eval_batches=1,
+        train__steps=steps, checkpoint__every=1, checkpoint__keep=20, model__dropout=0.1, train__eval_batches=1,
     )  # fmt: skip
+    if method == "gradual":
+        settings["finetune__unfreeze_every"] = 2
     return tiny_run.build(tiny_task.config("bert", root, method, **settings | changes))
 
 

@@ -5,7 +5,9 @@ import json
 import jax
 import numpy as np
 
+from cloze import options
 from cloze.models import names
+from cloze.training.methods import METHODS
 from cloze.training.step import TrainState
 from tests.training import tiny_run
 
@@ -41,14 +43,14 @@ def config(family, root, method, **changes):
     """A configuration of finetuning on the task in `root`/task; `changes` are dotted keys with __ for dots."""
     settings = dict(
         objective__name="supervised", objective__pairs="none", task__name="jsonl:class", task__batching="pad",
-        task__files=str(root / "task"), finetune__method=method, data__sequence_length=16, train__batch_size=8,
+        task__files=str(root / "task"), data__sequence_length=16, train__batch_size=8,
         model__head_dropout=0.0, model__pooler_dropout=0.0, optimizer__warmup_steps=0, optimizer__schedule="constant",
         optimizer__learning_rate=1e-2, optimizer__epsilon=1e-8,
     )  # fmt: skip
-    if method in ("freeze", "last_layers"):
-        settings["finetune__layers"] = 1
+    settings = {"finetune__method": method} | settings
     small = dict(lora_rank=2, adapter_size=4, prefix_length=3, prefix_hidden=6, prompt_length=4, prompt_hidden=8)
-    settings |= {f"finetune__{key}": value for key, value in small.items()}
+    has = options.declared(METHODS[method])
+    settings |= {f"finetune__{key}": value for key, value in small.items() if key in has}
     return tiny_run.config(family, root, **settings | changes)
 
 

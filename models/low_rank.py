@@ -1,0 +1,138 @@
+"""Low-rank changes of kernels, which train in their place (LoRA, Hu et al. 2022, arXiv:2106.09685).
+
+A change lies beside its kernel in the tree that a model is run with, and the module that owns the kernel adds it to its
+output: no changed kernel is formed, and no gradient of one. Stored are the two factors of each, "lora/.../a" and "b".
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from cloze.errors import ConfigError
+from cloze.models import axes, names
+from cloze.models.adapted import New, Part, uniform
+from cloze.models.primitives import CHANGE, product
+
+
+@struct.dataclass
+class Change:
+    """scale * a @ b, to be added to a kernel [in, out].
+
+    Attributes:
+        a: f32 [in, R], behind the layers' axis of a stacked kernel.
+        b: f32 [R, out], likewise.
+        scale: a number.
+    """
+
+    a: Any
+    b: Any
+    scale: float = struct.field(pytree_node=False)
+
+    def __call__(self, x, y, kernel):
+        """x @ (kernel + change) [..., out] in the dtype of y, of x [..., in] and y = x @ kernel."""
+        del kernel
+        return y + product(product(x, self.a.astype(x.dtype)), (self.scale * self.b).astype(x.dtype)).astype(y.dtype)
+
+    def merged(self, kernel):
+        """The changed kernel."""
+        return kernel + self.scale * jnp.matmul(self.a, self.b, precision="highest")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora(Part):
+    """kernel + alpha / rank * a @ b, with a [in, rank] and b [rank, out] (section 4.1).
+
+    `a` begins uniform as in the `peft` package, `b` at zero. In a stacked kernel of which some layers are not adapted,
+    these have factors too, which stay as they are: see `frozen_rules`.
+
+    Attributes:
+        rank, alpha: see above.
+        targets: ordered rules (pattern over names of kernels, adapted or not).
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[tuple[str, bool], ...]
+
+    @property
+    def scale(self) -> float:
+        """Factor of the product."""
+        return self.alpha / self.rank
+
+    def new(self, config, base):
+        made = {}
+        for kernel, chosen in adapted_kernels(self.targets, base.shapes).items():
+            if not chosen.any():
+                continue
+            (*layers, wide, out), (*stacked, from_axis, to_axis) = base.shapes[kernel], base.axis_names[kernel]
+            a, b = factors_of(kernel)
+            rank_axis = None if axes.SMALL in (from_axis, to_axis) else axes.SMALL  # a name stands once in an array
+            made[a] = New((*layers, wide, self.rank), (*stacked, from_axis, rank_axis), uniform(wide))
+            made[b] = New((*layers, self.rank, out), (*stacked, rank_axis, to_axis), nn.initializers.zeros)
+        if not made:
+            raise ConfigError(f"finetune.lora_targets={self.targets} adapt no kernel: name some, such as the default")
+        return made
+
+    def merged(self, flat):
+        return {f"{path}/kernel": change.merged(flat[f"{path}/kernel"]) for path, change in self.changes(flat)}
+
+    def applied(self, flat):
+        return {f"{path}/{CHANGE}": change for path, change in self.changes(flat)}
+
+    def changes(self, flat: Mapping[str, Any]) -> Iterable[tuple[str, Change]]:
+        """(path of a module, the change of its kernel) of all that a flat tree holds factors of."""
+        for name in (name for name in flat if name.startswith("lora/") and name.endswith("/a")):
+            path = name.removesuffix("/a")
+            yield path.removeprefix("lora/"), Change(flat[name], flat[f"{path}/b"], self.scale)
+
+
+def factors_of(kernel: str) -> tuple[str, str]:
+    """Names of the two factors of a kernel."""
+    path = kernel.removesuffix("/kernel")
+    return f"lora/{path}/a", f"lora/{path}/b"
+
+
+def adapted_kernels(targets, shapes):
+    """{name of a kernel of the model: bool array, for each layer or one, whether LoRA adapts it}.
+
+    Args:
+        targets: ordered rules (pattern, bool); patterns are held against one name a layer.
+        shapes: {name: shape} of all parameters; those of new parts are skipped.
+
+    Raises:
+        ConfigError: rules that match nothing, do not cover all kernels, or have other values than True and False.
+    """
+    kernels = {
+        name: shape
+        for name, shape in shapes.items()
+        if name.endswith("/kernel")
+        and len(shape) == 2 + names.is_stacked(name)
+        and not name.startswith(("lora/", "prefix/", "prompt/"))
+    }
+    for pattern, value in targets:
+        if not isinstance(value, bool):
+            raise ConfigError(f"finetune.lora_targets: the rule for {pattern!r} must be True or False, got {value!r}")
+    chosen = names.match(targets, kernels, "finetune.lora_targets")
+    return {name: np.atleast_1d(value).astype(bool) for name, value in chosen.items()}
+
+
+def frozen_rules(targets, shapes):
+    """Rules (pattern, False) for changes of layers that are not adapted, in kernels of which others are.
+
+    Args:
+        targets, shapes: see `adapted_kernels`.
+    """
+    rules = []
+    for kernel, chosen in adapted_kernels(targets, shapes).items():
+        if not chosen.any() or chosen.all():
+            continue
+        stack, _, rest = kernel.removesuffix("/kernel").partition("/layers/")
+        layers = "|".join(map(str, np.flatnonzero(~chosen)))
+        rules.append((rf"lora/{re.escape(stack)}/layers/({layers})/{re.escape(rest)}/[a-z]+", False))
+    return tuple(rules)

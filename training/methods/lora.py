@@ -1,0 +1,28 @@
+"""Low-rank changes of kernels train (Hu et al. 2022, arXiv:2106.09685)."""
+
+import dataclasses
+
+from cloze.models.low_rank import Lora, frozen_rules
+from cloze.options import option
+from cloze.training.methods.base import METHODS, SmallParts
+
+
+@METHODS.register("lora")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowRank(SmallParts):
+    lora_rank: int = option(8, "width between the two factors of a change", least=1)
+    lora_alpha: float = option(16.0, "the product of the two factors is scaled by alpha / rank", above=0)
+    lora_targets: tuple = option(
+        ((r".*/attention/(query|value)/kernel", True), (r".*", False)),
+        "ordered rules (pattern over names of kernels, adapted or not)",
+    )
+
+    rate = 4e-4  # table 11
+    tiny_rate = 3e-3
+    patterns = (r"lora/.*",)
+
+    def parts(self, config):
+        return (Lora(self.lora_rank, self.lora_alpha, tuple(self.lora_targets)),)
+
+    def frozen(self, shapes):
+        return frozen_rules(self.lora_targets, shapes)
