@@ -18,7 +18,7 @@ from cloze.training.checkpoint import Checkpoints
 from tests.training import tiny_run
 
 LAYERS = 4
-ELECTRA = dict(objective__name="replaced_tokens", objective__pairs="none", objective__discriminator_weight=5.0)
+ELECTRA = dict(objective__name="replaced_tokens", objective__discriminator_weight=5.0)
 
 
 def save(program, state, workdir):
@@ -63,7 +63,7 @@ def electra(root):
 
 def student(root, teacher, **changes):
     distil = dict(
-        objective__name="distillation", objective__pairs="none", objective__teacher=teacher, seed=1,
+        objective__name="distillation", objective__teacher=teacher, seed=1,
         tokenizer__path=f"{teacher}/tokenizer", model__token_types=0,
     )  # fmt: skip
     return tiny_run.build(tiny_run.config("bert", root, **distil | changes))
@@ -217,7 +217,7 @@ def test_a_composite_is_loaded_by_the_part_that_has_the_head(electra):
 
 
 def test_rows_that_are_compared_are_not_cut_into_microbatches(root):
-    changes = dict(objective__name="corrective_lm", objective__pairs="none", train__microbatches=2)
+    changes = dict(objective__name="corrective_lm", train__microbatches=2)
     with pytest.raises(ConfigError, match="compares the rows.*set train.microbatches=1"):
         tiny_run.build(tiny_run.config("bert", root, **changes))
 

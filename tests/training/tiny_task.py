@@ -42,7 +42,7 @@ def _example(kind, words, which):
 def config(family, root, method, **changes):
     """A configuration of finetuning on the task in `root`/task; `changes` are dotted keys with __ for dots."""
     settings = dict(
-        objective__name="supervised", objective__pairs="none", task__name="jsonl:class", task__batching="pad",
+        objective__name="supervised", task__name="jsonl:class", task__batching="pad",
         task__files=str(root / "task"), data__sequence_length=16, train__batch_size=8,
         model__head_dropout=0.0, model__pooler_dropout=0.0, optimizer__warmup_steps=0, optimizer__schedule="constant",
         optimizer__learning_rate=1e-2, optimizer__epsilon=1e-8,
