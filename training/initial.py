@@ -8,6 +8,7 @@ grown: then its first rows are taken.
 """
 
 import collections
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -288,7 +289,7 @@ def _is_same(parts, theirs):
     return all(name == theirs and layer == their_layer for layer, name, their_layer in parts)
 
 
-def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None):
+def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None, ema=False):
     """The parameters in the newest whole checkpoint of a run, and the step they are from.
 
     A checkpoint may hold only what trained; the rest is made again as the run made it: initialised by its seed, then
@@ -301,28 +302,35 @@ def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None):
         tokenizer: its tokenizer.
         report: called with messages.
         mesh: a mesh to cut the parameters over, where their sizes divide; None: the first device.
+        ema: take the moving averages of those that trained.
 
     Raises:
-        ConfigError: nothing is saved yet, or what the rest comes from has changed.
+        ConfigError: nothing is saved yet, no averages are kept, or what the rest comes from has changed.
         CheckpointError: no checkpoint is whole.
     """
     checkpoints, step = runs.newest(workdir, report)
-    parameters = models.parameters(model)
-    shapes, axis_names = parameters.shapes, parameters.axis_names
-    seal = checkpoints.read_seal(step)
-    if "base" not in seal:
-        tree = runs.abstract(shapes, axis_names, mesh)
-        params = checkpoints.restore(step, params=tree)["params"]
-        checkpoints.close()
-        return params, step
-    objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
-    origins = base_of(workdir, seal, config, objective, tokenizer)
-    split = trainable.of_stage(config, objective, methods.stages(config, shapes)[seal["stage"]], shapes)
-    held = checkpoints.restore(step, params=runs.abstract(split.trainable_shapes(), axis_names, mesh))["params"]
-    checkpoints.close()
-    frozen = {name for name, mask in split.mask.items() if not mask.all()}
-    flat = beginning(config, model, origins, frozen, report, mesh)
-    return split.merge(held, split(names.unflatten(flat))[1]), step
+    with contextlib.closing(checkpoints):
+        parameters = models.parameters(model)
+        shapes, axis_names = parameters.shapes, parameters.axis_names
+        seal = checkpoints.read_seal(step)
+        if ema and not checkpoints.has("ema", step):
+            raise ConfigError(
+                f"{workdir} keeps no moving averages: train with train.ema_decay above 0, or leave --ema out"
+            )
+        whole = "base" not in seal
+        if whole:
+            params = checkpoints.restore(step, params=runs.abstract(shapes, axis_names, mesh))["params"]
+        if whole and not ema:
+            return params, step
+        objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
+        split = trainable.of_stage(config, objective, methods.stages(config, shapes)[seal["stage"]], shapes)
+        part, tree = "ema" if ema else "params", runs.abstract(split.trainable_shapes(), axis_names, mesh)
+        trained = checkpoints.restore(step, **{part: tree})[part]
+        if not whole:
+            origins = base_of(workdir, seal, config, objective, tokenizer)
+            frozen = {name for name, mask in split.mask.items() if not mask.all()}
+            params = names.unflatten(beginning(config, model, origins, frozen, report, mesh))
+        return split.merge(trained, split(params)[1]), step
 
 
 def beginning(config, model, origins, wanted, report=print, mesh=None):

@@ -229,7 +229,7 @@ class _Loop:
     def _save(self, step):
         facts = {**self._facts, "stage": self.program.stage, "plateau": self.plateau.state}
         saved = self.program.saved_parameters(self.state)
-        self._checkpoints.save(step, saved, self.state.opt_state, facts)
+        self._checkpoints.save(step, saved, self.state.opt_state, facts, self.state.ema)
 
 
 def stage_after(program, step):

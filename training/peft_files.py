@@ -16,7 +16,7 @@ from cloze.models.low_rank import Lora
 from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
 
 
-def to_peft(workdir, target, class_name=None, report=print):
+def to_peft(workdir, target, class_name=None, report=print, ema=False):
     """Writes the newest whole checkpoint of a run with LoRA for `peft`: factors, heads, and the name of its base.
 
     Args:
@@ -24,6 +24,7 @@ def to_peft(workdir, target, class_name=None, report=print):
         target: the directory to write; it must not exist, or be empty.
         class_name: class of transformers that the adapter goes with; None: the one that fits the heads.
         report: called with messages.
+        ema: take the moving averages of the parameters that trained.
 
     Raises:
         ConfigError: a run that is not LoRA on top of another model, or has learned what peft has no place for.
@@ -39,7 +40,7 @@ def to_peft(workdir, target, class_name=None, report=print):
     tokenizer = tokenizers.load(workdir / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
     heads = _heads_learned(workdir, config, model, tokenizer)
-    params, step = initial.load_parameters(workdir, config, model, tokenizer, report)
+    params, step = initial.load_parameters(workdir, config, model, tokenizer, report, ema=ema)
     base = pathlib.Path(config.init.checkpoint).expanduser().absolute()
     if not initial.is_hugging_face(base):
         report(f"{base}, which is adapted, is a run: convert.py to_hf writes it for users of peft")

@@ -58,7 +58,9 @@ class Program:
     def _begin(self, params):
         """The state at step 0 with a full parameter tree."""
         trainable_half, frozen_half = self.split(params)
-        return TrainState(jnp.zeros((), jnp.int32), trainable_half, frozen_half, self.optimizer.init(trainable_half))
+        ema = trainable_half if self.run.config.train.ema_decay else None
+        opt_state = self.optimizer.init(trainable_half)
+        return TrainState(jnp.zeros((), jnp.int32), trainable_half, frozen_half, opt_state, ema)
 
     def new_state(self, report: Callable[[str], None] = print, sources: list | None = None) -> TrainState:
         """The state at step 0, every parameter born on its devices; then what comes from elsewhere is put in.
@@ -101,7 +103,8 @@ class Program:
     def restore(self, checkpoints: Any, step: int, report: Callable[[str], None] = print) -> TrainState:
         """The state that a checkpoint of this stage holds, each array on its devices.
 
-        Without an optimizer's state in it, a fresh one; what it lacks of the parameters is made again.
+        Without an optimizer's state in it, a fresh one; what it lacks of the parameters is made again; an average
+        that it lacks begins as they are.
 
         Args:
             checkpoints: training.checkpoint.Checkpoints.
@@ -110,8 +113,10 @@ class Program:
         """
         run, whole = self.run, methods.saves_all(self.run.config)
         wanted = {"params": self.abstract_parameters if whole else self.abstract_state.trainable}
-        if checkpoints.has_optimizer(step):
+        if checkpoints.has("optimizer", step):
             wanted["optimizer"] = self.abstract_state.opt_state
+        if run.config.train.ema_decay and checkpoints.has("ema", step):
+            wanted["ema"] = self.abstract_state.ema
         parts = {}
         if not whole:
             workdir, seal = checkpoints.directory.parent, checkpoints.read_seal(step)
@@ -122,7 +127,7 @@ class Program:
         def assemble(parts):
             params = parts["params"] if whole else self.split.merge(parts["params"], parts["frozen"])
             state = self._begin(params).replace(step=jnp.asarray(step, jnp.int32))
-            return state.replace(opt_state=parts.get("optimizer", state.opt_state))
+            return state.replace(opt_state=parts.get("optimizer", state.opt_state), ema=parts.get("ema", state.ema))
 
         return self._state(assemble, parts)
 
@@ -138,7 +143,9 @@ class Program:
 
         def move(state):
             begun = new._begin(self.split.merge(state.trainable, state.frozen))
-            return begun.replace(step=state.step, opt_state=updates.carry(begun.opt_state, state.opt_state, fresh))
+            ema = state.ema if state.ema is None else new.split(self.split.merge(state.ema, state.frozen))[0]
+            opt_state = updates.carry(begun.opt_state, state.opt_state, fresh)
+            return begun.replace(step=state.step, opt_state=opt_state, ema=ema)
 
         return new, new._state(move, state)
 
@@ -173,6 +180,7 @@ class Program:
             objective=run.objective,
             optimizer=self.optimizer,
             schedule=run.schedule,
+            ema_decay=run.config.train.ema_decay,
         )
         shardings = (_shardings(self.abstract_state), meshes.replicated(run.mesh))
         with run.context():

@@ -20,12 +20,14 @@ class TrainState:
         trainable: nested tree of the parameters that train.
         frozen: nested tree of those that do not; it has no gradient and no optimizer state.
         opt_state: the optimizer's state for `trainable`.
+        ema: tree like `trainable`, its exponential moving average; None: none is kept.
     """
 
     step: Any
     trainable: Any
     frozen: Any
     opt_state: Any
+    ema: Any = None
 
 
 @struct.dataclass
@@ -55,7 +57,7 @@ def make_keys(seed: int, dropout_generator: str) -> Keys:
     return Keys(corrupt, dropout, noise)
 
 
-def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule):
+def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule, ema_decay=0.0):
     """Corrupts the rows, takes the gradient of the trainable half, and updates it.
 
     Args:
@@ -66,6 +68,7 @@ def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule):
         objective: objectives.base.Objective.
         optimizer: optax transformation.
         schedule: step -> learning rate.
+        ema_decay: of the average in the state, where it has one.
 
     Returns:
         (new state, {metric: f32 scalar}).
@@ -84,7 +87,8 @@ def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule):
         "tokens": _count_tokens(batch),
         **besides,
     }
-    return state.replace(step=state.step + 1, trainable=trainable, opt_state=opt_state), metrics
+    ema = state.ema if state.ema is None else optax.incremental_update(trainable, state.ema, 1 - ema_decay)
+    return state.replace(step=state.step + 1, trainable=trainable, opt_state=opt_state, ema=ema), metrics
 
 
 def eval_step(state, rows, key, *, model, objective, split, kind=None):

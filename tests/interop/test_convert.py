@@ -110,7 +110,7 @@ def test_training_goes_on_from_it_with_a_fresh_optimizer(converted, root):
     config = tiny_config(path / "run", root)
     program = tiny_run.build(config, tokenizer=path / "run" / "tokenizer")
     checkpoints = Checkpoints(path / "run" / "checkpoints")
-    assert checkpoints.latest_whole() == 0 and not checkpoints.has_optimizer(0)
+    assert checkpoints.latest_whole() == 0 and not checkpoints.has("optimizer", 0)
     state = program.restore(checkpoints, 0)
     checkpoints.close()
     expected = names.flatten(restore.load(path / "run").params)

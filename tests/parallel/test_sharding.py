@@ -124,7 +124,7 @@ def test_what_a_model_has_not_need_not_divide(family):
 
 def test_a_part_whose_size_does_not_divide_is_named(root):
     changes = dict(
-        objective__name="replaced_tokens", objective__pairs="none", model__width=36, model__head_dim=9,
+        objective__name="replaced_tokens", model__width=36, model__head_dim=9,
         objective__generator_width=0.25, mesh__data=1, mesh__fsdp=2,
     )  # fmt: skip
     with pytest.raises(

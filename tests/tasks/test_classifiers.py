@@ -9,7 +9,7 @@ from cloze.errors import ConfigError
 from tests.training import tiny_run
 
 SETTINGS = dict(
-    objective__name="supervised", objective__pairs="none", task__name="package", model__num_labels=10,
+    objective__name="supervised", task__name="package", model__num_labels=10,
     data__sequence_length=16, tokenizer__kind="word", model__preset="base",
 )  # fmt: skip
 RECURRENT = dict(SETTINGS, model__ffn=32, model__heads=1)
