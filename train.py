@@ -2,10 +2,11 @@
 
     python train.py --config=configs/bert_base.py:tiny --workdir=runs/bert_tiny
     python train.py --config=configs/gpt2.py --config.train.batch_size=8 --config.data.sequence_length=128
+    python train.py --config=configs/gpt2.py --describe
 
 The same command again resumes where the run stopped. In --workdir: config.json, metrics.jsonl, tensorboard/,
-checkpoints/, tokenizer/, log.txt. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint
-corrupt, 75 stopped by a signal after saving.
+checkpoints/, tokenizer/, log.txt. --describe prints every option with its value and what it means. Exit codes: 0 done,
+2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 75 stopped by a signal after saving.
 """
 
 import pathlib
@@ -18,11 +19,17 @@ from cloze import cli
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; default: runs/<config name>-<arguments>.")
+DESCRIBE = flags.DEFINE_bool("describe", False, "Print every option with its value and what it means, and end.")
 cli.define_process_flags()
 
 
 def main():
     """Builds the run, restores or makes its state, compiles the step, and runs the loop."""
+    if DESCRIBE.value:
+        from cloze.configs import base
+
+        print("\n".join(base.describe(CONFIG.value)))
+        return
     began = time.perf_counter()
     cli.start_jax(CONFIG.value.train.compile_cache)
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from cloze.configs import base
 from tests.training import tiny_run, tiny_task
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -63,6 +64,23 @@ def check_refused(done, code, *words):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+def test_describe_prints_every_option_and_runs_nothing(tmp_path):
+    done = run(
+        "train", "--config=configs/gpt2.py:tiny", "--describe", f"--workdir={tmp_path}/run", optimizer__name="lion"
+    )
+    assert done.returncode == 0 and not workdir.exists(), done.stderr
+    lines = done.stdout.splitlines()
+    described = {line.partition(" = ")[0] for line in lines if not line.startswith(" ")}
+    config = base.get_base()
+    config.objective.name, config.optimizer.name = "causal_lm", "lion"
+    sections = {name: section for name, section in config.items() if hasattr(section, "items")}
+    options = {f"{name}.{key}" for name, section in sections.items() for key in section}
+    assert described == options | (set(config) - set(sections))
+    place = lines.index("optimizer.schedule = 'cosine'  (default 'linear')")
+    assert lines[place + 1].startswith("    after warm-up: ") and lines[place + 1].endswith("slanted_triangular]")
+    assert "model.activation = 'gelu_tanh'" in done.stdout  # as the preset says
 
 
 def test_train_then_fill_blanks_then_everything_that_meets_the_workdir(root, pretrained):
