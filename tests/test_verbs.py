@@ -67,9 +67,8 @@ def check_refused(done, code, *words):
 
 
 def test_describe_prints_every_option_and_runs_nothing(tmp_path):
-    done = run(
-        "train", "--config=configs/gpt2.py:tiny", "--describe", f"--workdir={tmp_path}/run", optimizer__name="lion"
-    )
+    workdir = tmp_path / "run"
+    done = run("train", "--config=configs/gpt2.py:tiny", "--describe", f"--workdir={workdir}", optimizer__name="lion")
     assert done.returncode == 0 and not workdir.exists(), done.stderr
     lines = done.stdout.splitlines()
     described = {line.partition(" = ")[0] for line in lines if not line.startswith(" ")}
