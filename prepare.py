@@ -26,8 +26,8 @@ def main():
     objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
     for split, opened in open_data(config, tokenizer, objective, meshes.make_mesh(config.mesh), print).items():
         print(f"{split}: {opened.description}")
-        for corpus in opened.corpora:
-            print(f"  in {corpus.directory}")
+        for source in opened.sources:
+            print(f"  in {source.directory}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ PACKAGES = [
     "cloze.configs",
     "cloze.configs.finetune",
     "cloze.data",
+    "cloze.data.encoding",
     "cloze.decoding",
     "cloze.interop",
     "cloze.interop.formats",
@@ -20,7 +21,6 @@ PACKAGES = [
     "cloze.objectives",
     "cloze.parallel",
     "cloze.tasks",
-    "cloze.tasks.encoding",
     "cloze.training",
 ]
 MODULES = [
@@ -28,6 +28,7 @@ MODULES = [
     "errors",
     "options",
     "registry",
+    "storage",
     "train",
     "prepare",
     "eval",

@@ -55,7 +55,7 @@ def reference_step():
 def transform(name):
     """() -> seconds of one transform of 8 rows."""
     program = build(load(name))
-    rows = jax.device_put({k: np.asarray(v) for k, v in program.run.data["train"](0).items()})
+    rows = jax.device_put({k: np.asarray(v) for k, v in program.run.data["train"].batches(0).items()})
     key = jax.random.key(0, impl="threefry2x32")
     corrupt = jax.jit(program.run.objective.corrupt)
     jax.block_until_ready(corrupt(key, rows))

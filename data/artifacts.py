@@ -2,10 +2,10 @@
 
 import json
 import pathlib
-import shutil
 
 import numpy as np
 
+from cloze import storage
 from cloze.data import corpus_files
 from cloze.errors import DataError
 
@@ -25,18 +25,15 @@ def prepare(directory, make, report):
         DataError: a file is missing or has changed.
     """
     directory = pathlib.Path(directory)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with corpus_files.lock(directory.with_name(f"{directory.name}.lock"), report):
+    with corpus_files.preparing(directory, report):
         if not directory.is_dir():
-            partial = directory.with_name(f"{directory.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
             arrays, facts = make()
-            partial.mkdir()
-            for name, array in arrays.items():
-                np.save(partial / f"{name}.npy", array)
-            files = {f"{name}.npy": corpus_files.describe(partial / f"{name}.npy") for name in arrays}
-            corpus_files.write_json(partial / "manifest.json", {"files": files, "facts": facts})
-            partial.rename(directory)
+            with storage.whole(directory) as partial:
+                partial.mkdir()
+                for name, array in arrays.items():
+                    np.save(partial / f"{name}.npy", array)
+                files = {f"{name}.npy": corpus_files.describe(partial / f"{name}.npy") for name in arrays}
+                corpus_files.write_json(partial / "manifest.json", {"files": files, "facts": facts})
     return _open(directory)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse
 
 from cloze.data import artifacts
-from cloze.data.rows import TextRows
+from cloze.data.rows import RowSource, TextRows
 from cloze.errors import DataError
 
 FORMAT = 2  # counted up when the same corpus comes to give other counts
@@ -44,11 +44,11 @@ class Cooccurrences(TextRows):
         return CooccurrenceRows(self, split, report)
 
 
-class CooccurrenceRows:
+class CooccurrenceRows(RowSource):
     """The row source of `Cooccurrences`."""
 
     def __init__(self, spec, split, report):
-        self.split, self._length = split, spec.length
+        super().__init__(spec, split)
         window, excluded = spec.window, spec.excluded
         name = [FORMAT, split.directory.name, split.name, window, list(excluded)]
         digest = hashlib.sha256(json.dumps(name).encode()).hexdigest()[:32]
@@ -67,7 +67,7 @@ class CooccurrenceRows:
         self.num_rows = -(-pairs // spec.length)
 
     def rows(self, indices, epochs):
-        numbers = np.asarray(indices, np.int64)[:, None] * self._length + np.arange(self._length)
+        numbers = np.asarray(indices, np.int64)[:, None] * self.spec.length + np.arange(self.spec.length)
         present = numbers < len(self._pairs["counts"])
         numbers = np.where(present, numbers, 0)
         pairs = {name: np.where(present, array[numbers], 0).astype(array.dtype) for name, array in self._pairs.items()}
@@ -78,7 +78,7 @@ def count(split, window, excluded=()):
     """Counts pairs of one document: two words d <= window tokens apart add 1/d to either order of the two.
 
     Args:
-        split: a `data.corpus.Split`.
+        split: a `data.corpus.TokenStream`.
         window: tokens to either side.
         excluded: ids that are no words: they are not counted, but keep their positions between words.
 

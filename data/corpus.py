@@ -76,9 +76,8 @@ def prepare(
     options = {"document_end": document_end, "validation_share": validation_share, "entities": bool(entities)}
     name = fingerprint(source, tokenizer, **options)
     directory = pathlib.Path(directory).expanduser() / "corpora" / name
-    directory.parent.mkdir(parents=True, exist_ok=True)
     report = progress or (lambda line: None)
-    with corpus_files.lock(directory.with_suffix(".lock"), report):
+    with corpus_files.preparing(directory, report):
         if not (directory / "manifest.json").exists():
             directory.mkdir(exist_ok=True)
             _Preparation(source, tokenizer, directory, options, part_tokens, report).run()
@@ -123,7 +122,7 @@ class Corpus:
         self._splits = {}
 
     def split(self, name):
-        """The Split "train" or "validation".
+        """The TokenStream of "train" or "validation".
 
         Raises:
             DataError: no document fell into this split.
@@ -138,11 +137,11 @@ class Corpus:
                 "data.validation_source, or give more documents."
             )
         if name not in self._splits:
-            self._splits[name] = Split(self, name)
+            self._splits[name] = TokenStream(self, name)
         return self._splits[name]
 
 
-class Split:
+class TokenStream:
     """The token stream of one split; every method may be called from any thread.
 
     Attributes:
@@ -156,7 +155,7 @@ class Split:
     def __init__(self, corpus, name):
         self.name = name
         self.source = corpus.manifest["source"]
-        self.directory = self._directory = corpus.directory
+        self.directory = corpus.directory
         self.num_tokens = corpus.manifest["splits"][name]["tokens"]
         self.num_documents = corpus.manifest["splits"][name]["documents"]
         self.document_offsets = np.load(corpus.directory / f"{name}-documents.npy", mmap_mode="r")
@@ -172,7 +171,7 @@ class Split:
     def counts(self):
         """int64 [vocab_size]: how often each id occurs in this split."""
         if self.name == "train":
-            return np.load(self._directory / "counts.npy")
+            return np.load(self.directory / "counts.npy")
         total = np.zeros(self._vocab_size, np.int64)
         for ids, _ in self._chunks():
             total += np.bincount(ids, minlength=self._vocab_size)
@@ -183,21 +182,14 @@ class Split:
         ends = [offset + np.flatnonzero(flags & SENTENCE_END) + 1 for offset, flags in self._flag_chunks()]
         return np.concatenate(ends).astype(np.int64)
 
-    def read(self, starts, stops):
+    def gather(self, starts, stops):
         """Reads many ranges of the stream at once, with one bulk read per file.
 
         Args:
             starts, stops: int [n], ranges [start, stop) within [0, num_tokens].
 
         Returns:
-            list of n pairs (ids int32 [stop - start], flags uint8 [stop - start]).
-        """
-        ids, flags = self.gather(starts, stops)
-        cuts = np.cumsum(np.asarray(stops) - np.asarray(starts))[:-1]
-        return list(zip(np.split(ids, cuts), np.split(flags, cuts), strict=True))
-
-    def gather(self, starts, stops):
-        """As `read`, but the ranges are laid end to end: ids int32 [total], flags uint8 [total].
+            (ids int32 [total], flags uint8 [total]), the ranges laid end to end.
 
         Raises:
             DataError: a record is damaged.
@@ -206,7 +198,7 @@ class Split:
         if starts.size == 0:
             return np.zeros(0, np.int32), np.zeros(0, np.uint8)
         if starts.min() < 0 or stops.max() > self.num_tokens or (starts > stops).any():
-            raise IndexError(f"a range lies outside the {self.num_tokens} tokens of {self._directory}")
+            raise IndexError(f"a range lies outside the {self.num_tokens} tokens of {self.directory}")
         part, starts, stops = self._cut_at_parts(starts, stops)
         position = np.empty_like(starts)  # where each range begins in the blocks that are read
         ids, flags, filled = [], [], 0
@@ -254,7 +246,7 @@ class Split:
             self._readers[number] = None
             raise DataError(
                 f"{path} is damaged: record {_first_unreadable(path, indices)} cannot be read "
-                f"({str(error).splitlines()[0]}); {corpus_files.remedy(self._directory)}"
+                f"({str(error).splitlines()[0]}); {corpus_files.remedy(self.directory)}"
             ) from error
         width = BLOCK * self._dtype.itemsize
         return np.ascontiguousarray(table[:, :width]).view(self._dtype).ravel(), table[:, width:].ravel()
@@ -333,7 +325,7 @@ class _Preparation:
         limit = self.part_tokens << (number // _PARTS_PER_SIZE)
         vocab_size = self.tokenizer.vocab_size
         streams = {
-            name: _Stream(self.directory / corpus_files.record_file(name, number), vocab_size) for name in SPLITS
+            name: _StreamWriter(self.directory / corpus_files.record_file(name, number), vocab_size) for name in SPLITS
         }
         consumed = tokens = 0
         for name, ids, flags in documents:
@@ -366,10 +358,9 @@ class _Preparation:
         }
         if not sum(split["tokens"] for split in totals.values()):
             shutil.rmtree(self.directory)
-            found = (
-                f"{sum(part['consumed'] for part in parts)} documents without any token" if parts else "no documents"
-            )
-            raise DataError(f"the source {self.source.name} holds {found}: check data.source and data.text_field")
+            documents = sum(part["consumed"] for part in parts)
+            holds = f"{documents} documents without any token" if parts else "no documents"
+            raise DataError(f"the source {self.source.name} holds {holds}: check data.source and data.text_field")
         np.save(self.directory / "counts.npy", counts)
         for name in SPLITS:
             self._join_documents(name, parts, totals[name]["documents"])
@@ -387,9 +378,8 @@ class _Preparation:
             | {file: corpus_files.describe(self.directory / file) for file in tables},
         }
         corpus_files.write_json(self.directory / "manifest.json", manifest)
-        kept = {"manifest.json", *manifest["files"]}
         for path in self.directory.iterdir():
-            if path.name not in kept:
+            if path.name not in ("manifest.json", *manifest["files"]):
                 path.unlink()
 
     def _join_documents(self, name, parts, documents):
@@ -404,7 +394,7 @@ class _Preparation:
         offsets.flush()
 
 
-class _Stream:
+class _StreamWriter:
     """Writes the token stream of one split in one part; a stream without tokens leaves no file."""
 
     def __init__(self, path, vocab_size):

@@ -1,13 +1,12 @@
 """The files of a prepared corpus: their names, their types, and whether they are whole."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 
 import numpy as np
 
+from cloze import storage
 from cloze.errors import DataError
 
 FORMAT = 1  # counted up when the meaning of the files or the ends of sentences change; old corpora are left alone
@@ -19,14 +18,11 @@ SPLITS = ("train", "validation")
 
 
 @contextlib.contextmanager
-def lock(path, report):
-    """Holds an exclusive lock that ends with the process, however that ends."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"waiting for another process to prepare {path.with_suffix('')}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+def preparing(directory, report):
+    """Holds the lock of one who prepares a folder of the cache; who comes later waits and then finds it prepared."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    path = directory.with_name(f"{directory.name}.lock")
+    with storage.lock(path, lambda: report(f"waiting for another process to prepare {directory}")):
         yield
 
 
@@ -59,9 +55,9 @@ def describe(path):
 
 def check_file(path, expected, *, checksum):
     """Raises DataError unless a file is as `describe` found it, by size or by checksum too."""
-    found = path.stat().st_size if path.exists() else None
-    if found != expected["bytes"]:
-        state = "is missing" if found is None else f"holds {found} bytes"
+    size = path.stat().st_size if path.exists() else None
+    if size != expected["bytes"]:
+        state = "is missing" if size is None else f"holds {size} bytes"
         raise DataError(f"{path} {state}, expected {expected['bytes']} bytes; {remedy(path.parent)}")
     if checksum and describe(path)["sha256"] != expected["sha256"]:
         raise DataError(f"{path} has changed since it was written (its checksum differs); {remedy(path.parent)}")
@@ -74,9 +70,5 @@ def remedy(directory):
 
 def write_json(path, value):
     """Writes a file that is either whole or not there."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with storage.whole(path) as partial:
+        partial.write_text(json.dumps(value, indent=1))

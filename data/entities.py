@@ -106,10 +106,10 @@ def spans(text):
         if first := _FIRST_WORD.search(sentence):
             firsts.add(offset + first.start())
         offset += len(sentence)
-    found, capitalised = [], set()  # capitalised: words that are so inside of a sentence
+    spans, capitalised = [], set()  # capitalised: words that are so inside of a sentence
     for match in _matches(text):
         if match.lastgroup != "name":
-            found.append((match.span(), None))
+            spans.append((match.span(), None))
             continue
         words = [(match.start() + word.start(), word.group()) for word in _WORD.finditer(match.group())]
         while words and words[0][1].lower() in _FUNCTION_WORDS:
@@ -120,15 +120,15 @@ def spans(text):
         if len(words) > 1 or (words and len(words[0][1]) > 1):
             start, (last, word) = words[0][0], words[-1]
             doubtful = len(words) == 1 and start in firsts and sum(map(str.isupper, word)) < 2
-            found.append(((start, last + len(word)), word if doubtful else None))
-    return [span for span, doubtful in found if doubtful is None or doubtful in capitalised]
+            spans.append(((start, last + len(word)), word if doubtful else None))
+    return [span for span, doubtful in spans if doubtful is None or doubtful in capitalised]
 
 
 def _matches(text):
     """The matches of _SALIENT in order, as `finditer` gives them."""
-    place = 0
-    while beginning := _BEGINNING.search(text, place):
+    position = 0
+    while beginning := _BEGINNING.search(text, position):
         match = _SALIENT.match(text, beginning.start())
-        place = (match or beginning).end()
+        position = (match or beginning).end()
         if match:
             yield match

@@ -13,8 +13,10 @@ import math
 
 import numpy as np
 
-from cloze.data.batches import Order
+from cloze.data.batches import check_places
 from cloze.data.example_rows import fill
+from cloze.data.order import Once
+from cloze.data.packing import pack
 from cloze.errors import ConfigError
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # of the longest row, that buckets have: each is a program to compile
@@ -29,7 +31,7 @@ class Plan:
         sources: int64 [N], which Features each is of.
         features: int64 [N], its number in these; -1 where the split has ended.
         rows: int64 [N], its row.
-        starts: int64 [N], its first place in the row.
+        starts: int64 [N], its first position in the row.
         slots: int64 [N], how many examples lie before it in the row.
         num_rows: rows of the batch.
         length: tokens of a row.
@@ -51,53 +53,38 @@ class ExampleBatches:
 
     Args:
         sources: data.examples.Features of each task, all of one layout.
-        weights: shares of the examples that come from each task.
+        order: see data.order; over the features of each source that are used.
         batching: "pad", "buckets" or "pack".
         length: tokens of a row at most.
         pad: id that fills rows up.
-        seed: decides the order.
-        batch_size: examples per step over all processes.
         multiple: the number of rows is a multiple of this where they are packed, so that they can be cut.
-        drawing: data.poisson.Drawing among the examples of the only source, which decides what a step holds; or None.
-        shuffle: examples come epoch after epoch, each in a new order, without end. False: once, each source in order,
-            and the sources mixed by their numbers of examples, so that the first batches hold something of each; the
-            last batch is filled up with rows without an example.
 
     Attributes:
-        steps_per_epoch: float, steps until the source with the largest weight has been read once; an int without
-            `shuffle`, steps until all have been read.
         slots: examples that a packed row may hold: as many of the shortest as fit. 1 where rows are not packed.
 
     Raises:
         ConfigError: packing of examples that have several texts.
     """
 
-    def __init__(self, sources, weights, *, batching, length, pad, seed, batch_size, multiple, shuffle, drawing=None):
+    def __init__(self, sources, order, *, batching, length, pad, multiple=1):
         self.layout, self.texts = sources[0].layout, max(source.texts for source in sources)
         if batching == "pack" and self.texts > 1:
             raise ConfigError(
                 f"task.batching=pack does not go with examples of {self.texts} texts (task.kind=choice, "
                 "task.both_orders), which are rows of their own: set task.batching=buckets"
             )
-        self.sources, self._batching, self._length, self._pad = sources, batching, length, pad
-        self._batch_size, self.multiple = batch_size, multiple
+        self.sources, self.order, self._batching = sources, order, batching
+        self._length, self._pad, self._multiple = length, pad, multiple
         self._target_length = self.layout.target_length + len(self.layout.target_start)
-        used = [len(source.used) for source in sources]
-        self._firsts = np.concatenate([[0], np.cumsum(used)])
-        self._order = Order(used, weights, seed=seed, shuffle=True) if shuffle else None
-        self._once = None if shuffle else _mixed(used)
-        self._drawing = drawing
-        self.steps_per_epoch = self._order.epoch / batch_size if shuffle else math.ceil(self._firsts[-1] / batch_size)
         shortest = min(int(source.sizes[source.used].min()) for source in sources)
-        self.slots = max(1, min(batch_size, length // max(1, shortest))) if batching == "pack" else 1
+        self.slots = max(1, min(order.size, length // max(1, shortest))) if batching == "pack" else 1
         self.plan = functools.lru_cache(maxsize=8)(self._plan)  # asked for sizes, for rows, by a thread that is ahead
 
-    def once(self):
-        """The same examples once, in order, as without `shuffle`."""
-        return ExampleBatches(
-            self.sources, [1.0] * len(self.sources), batching=self._batching, length=self._length, pad=self._pad,
-            seed=0, batch_size=self._batch_size, multiple=self.multiple, shuffle=False,
-        )  # fmt: skip
+    def once(self, size):
+        """The same examples once, `size` in a step."""
+        order = Once([len(source.used) for source in self.sources], size)
+        options = {"batching": self._batching, "length": self._length, "pad": self._pad, "multiple": self._multiple}
+        return ExampleBatches(self.sources, order, **options)
 
     def size(self, step):
         """Rows of a step over all processes."""
@@ -115,18 +102,10 @@ class ExampleBatches:
             `row` int32 [n], the places themselves.
         """
         plan = self.plan(int(step))
-        places = np.arange(plan.num_rows) if places is None else np.asarray(places, np.int64)
-        if places.size and (places.min() < 0 or places.max() >= plan.num_rows):
-            raise ValueError(f"places must lie in [0, {plan.num_rows}), got {places.min()} to {places.max()}")
+        places = check_places(places, plan.num_rows)
         packed = self._batching == "pack"
         batch = fill(self.sources, plan, places, self._pad, self.texts, self.slots if packed else None)
         return batch | {"row": places.astype(np.int32)}
-
-    @property
-    def counts(self):
-        """int64 [V]: how often each id occurs in the texts of all sources together."""
-        counts = [source.counts for source in self.sources]
-        return sum(np.pad(count, (0, max(map(len, counts)) - len(count))) for count in counts)
 
     def _plan(self, step):
         sources, features = self._examples(step)
@@ -135,63 +114,43 @@ class ExampleBatches:
             mine = (sources == number) & (features >= 0)
             sizes[mine], targets[mine] = source.sizes[features[mine]], source.target_lengths[features[mine]]
         if self._batching == "pack":
-            rows, starts, slots = pack(np.where(features >= 0, np.maximum(sizes, 1), 0), self._length)
-            num_rows = _rounded(rows.max() + 1, self._batch_size, self.multiple)
+            rows, starts, slots = lay_out(np.where(features >= 0, np.maximum(sizes, 1), 0), self._length)
+            num_rows = _rounded(rows.max() + 1, self.order.size, self._multiple)
             return Plan(sources, features, rows, starts, slots, num_rows, self._length, self._target_length)
         lengths = self._length, self._target_length
         if self._batching == "buckets":
             needs = int(sizes.max()), int(targets.max())
-            lengths = next(found for share in SHARES if _holds(found := _bucket(lengths, share), needs))
+            lengths = next(bucket for share in SHARES if _holds(bucket := _bucket(lengths, share), needs))
         zeros = np.zeros_like(features)
         return Plan(sources, features, np.arange(len(features)), zeros, zeros, len(features), *lengths)
 
     def _examples(self, step):
         """Sources int64 [N] and features int64 [N] of a step."""
-        if self._drawing is not None:
-            features = np.full(self._drawing.capacity, -1)
-            drawn = self._drawing(step)
-            features[: len(drawn)] = self.sources[0].used[drawn]
-            return np.zeros_like(features), features
-        elements = step * self._batch_size + np.arange(self._batch_size)
-        if self._order is not None:
-            sources, rows, _ = self._order(elements)
-            there = np.ones(len(elements), bool)
-        else:
-            there = elements < self._firsts[-1]
-            numbers = self._once[np.where(there, elements, 0)]
-            sources = np.searchsorted(self._firsts, numbers, side="right") - 1
-            rows = numbers - self._firsts[sources]
-        features = np.full(len(elements), -1)
+        sources, numbers, _ = self.order(step, np.arange(self.order.size))
+        features = np.full(len(numbers), -1)
         for number, source in enumerate(self.sources):
-            mine = there & (sources == number)
-            features[mine] = source.used[rows[mine]]
+            mine = (numbers >= 0) & (sources == number)
+            features[mine] = source.used[numbers[mine]]
         return sources, features
 
 
-def _mixed(counts):
-    """The numbers of all examples, counted through the sources, in an order that has equal shares of each all along."""
-    return np.argsort(np.concatenate([(np.arange(count) + 0.5) / count for count in counts]), kind="stable")
-
-
-def pack(sizes, length):
-    """First fit, the longest first (Johnson 1973): at most 11/9 of the rows that are needed, and 1.
+def lay_out(sizes, length):
+    """Packs examples into rows, each behind the ones before it.
 
     Args:
-        sizes: int [N], tokens of each example, `length` at most; 0: it takes no room and lies in row 0.
+        sizes: int64 [N], tokens of each example, `length` at most; 0: it takes no room and lies in row 0.
         length: tokens of a row.
 
     Returns:
-        Of each example int64 [N]: its row, its first place there, and how many lie before it in the row.
+        Of each example int64 [N]: its row, its first position there, and how many lie before it in the row.
     """
-    rows, starts, slots = (np.zeros(len(sizes), np.int64) for _ in range(3))
-    filled, held = np.zeros(len(sizes), np.int64), np.zeros(len(sizes), np.int64)
-    for k in np.argsort(-np.asarray(sizes), kind="stable").tolist():
-        if not sizes[k]:
-            break
-        row = int(np.argmax(filled + sizes[k] <= length))
-        rows[k], starts[k], slots[k] = row, filled[row], held[row]
-        filled[row] += sizes[k]
-        held[row] += 1
+    rows, starts, slots = np.zeros((3, len(sizes)), np.int64)
+    present = np.flatnonzero(sizes)
+    rows[present] = pack(sizes[present], length)
+    present = present[np.argsort(rows[present], kind="stable")]
+    first = np.searchsorted(rows[present], rows[present])  # example of each one's row
+    before = np.cumsum(sizes[present]) - sizes[present]
+    starts[present], slots[present] = before - before[first], np.arange(len(present)) - first
     return rows, starts, slots
 
 

@@ -1,4 +1,4 @@
-"""The arrays of rows of labelled examples, from token features and the places where they go."""
+"""The arrays of rows of labelled examples, from token features and where they go."""
 
 import numpy as np
 
@@ -26,20 +26,20 @@ def fill(sources, plan, places, pad, texts, slots):
             class, regression, choice  `labels` int32 or f32 [n], `label_weights` f32 [n], 0 where no label is known,
                 `pool_positions` int32 [n] or [n, C], and of choices `choice_weights` f32 [n, C], 0 where there is none
             tag   `labels` int32, `label_weights` f32 [n, T]
-            span  `labels` int32 [n, 2], the places of the first and the last token, `label_weights` f32 [n]
+            span  `labels` int32 [n, 2], the positions of the first and the last token, `label_weights` f32 [n]
             text  of decoders `targets`, `target_weights` [n, T], and `ranks` if prompts are read in both directions,
                 without `segments` if rows are not packed; of encoder-decoders `decoder_tokens`, `targets`,
                 `target_weights` [n, O]
         `row_id` int32 [n]: the number of the feature in its split, -1 where there is none.
     """
-    made = _Arrays(sources[0].layout, len(places), plan, pad, texts, slots)
+    arrays = _Arrays(sources[0].layout, len(places), plan, pad, texts, slots)
     row_of = np.full(plan.num_rows, -1)
     row_of[places] = np.arange(len(places))
     for number, source in enumerate(sources):
         mine = np.flatnonzero((plan.sources == number) & (plan.features >= 0))
         mine = mine[row_of[plan.rows[mine]] >= 0]
-        made.put(source, plan.features[mine], row_of[plan.rows[mine]], plan.starts[mine], plan.slots[mine])
-    return made.batch()
+        arrays.put(source, plan.features[mine], row_of[plan.rows[mine]], plan.starts[mine], plan.slots[mine])
+    return arrays.batch()
 
 
 class _Arrays:
@@ -74,7 +74,7 @@ class _Arrays:
         elif kind == "text":
             self.flat |= {"targets": np.full(size, pad, np.int32), "target_weights": np.zeros(size, np.float32)}
             if layout.full_prefix:
-                # That of padding behind the text is as high as its place: nothing before it sees it.
+                # That of padding behind the text is as high as its position: nothing before it sees it.
                 self.flat["ranks"] = np.tile(np.arange(plan.length, dtype=np.int32), num_rows * texts)
 
     def put(self, source, features, rows, starts, slots):
@@ -87,7 +87,7 @@ class _Arrays:
         arrays = source.arrays
         first, stop = arrays["first_text"][features], arrays["first_text"][features + 1]
         texts = ranges(first, stop - first)
-        choices = ranges(np.zeros_like(first), stop - first)  # place of each text in its example
+        choices = ranges(np.zeros_like(first), stop - first)  # number of each text in its example
         owner = np.repeat(np.arange(len(features)), stop - first)
         lines = rows[owner] * self.texts + choices
         self._put_tokens(source, texts, lines * self.length + starts[owner], slots[owner] + 1)
@@ -99,16 +99,16 @@ class _Arrays:
             self.each["choice_weights"][where[owner], choices] = 1.0
         if "labels" in self.each:
             labels = arrays["labels"][features]
-            known = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
+            labelled = ~np.isnan(labels) if labels.dtype.kind == "f" else labels >= 0
             if labels.ndim == 2:
-                labels, known = labels + starts[:, None], known.all(axis=1)
-            self.each["labels"][where[known]] = labels[known]
-            self.each["label_weights"][where[known]] = 1.0
+                labels, labelled = labels + starts[:, None], labelled.all(axis=1)
+            self.each["labels"][where[labelled]] = labels[labelled]
+            self.each["label_weights"][where[labelled]] = 1.0
         if self.answers:
             self._put_answers(arrays, features, rows)
 
     def _put_tokens(self, source, texts, bases, segments):
-        """Puts texts [m] at places `bases` [m] of the flat arrays, as segments [m]."""
+        """Puts texts [m] from `bases` [m] of the flat arrays on, as segments [m]."""
         arrays, lengths = source.arrays, source.lengths[texts]
         read, write = ranges(arrays["offsets"][texts], lengths), ranges(bases, lengths)
         within = ranges(np.zeros_like(lengths), lengths)
@@ -122,7 +122,7 @@ class _Arrays:
             labels = arrays["token_labels"][read]
             self.flat["labels"][write] = np.maximum(labels, 0)
             self.flat["label_weights"][write] = labels >= 0
-        if "targets" in self.flat:  # each token is predicted at the place before it
+        if "targets" in self.flat:  # each token is predicted at the position before it
             later = within > 0
             self.flat["targets"][write[later] - 1] = arrays["tokens"][read[later]]
             self.flat["target_weights"][write[later] - 1] = arrays["scored"][read[later]]
@@ -134,9 +134,9 @@ class _Arrays:
         start, offsets = self.layout.target_start, arrays["target_offsets"]
         firsts, lengths = offsets[features], offsets[features + 1] - offsets[features]
         targets, weights = self.answers["targets"], self.answers["target_weights"]
-        known = rows[lengths > 0]
-        targets[known, : len(start)] = start
-        weights[known, : len(start)] = 1.0
+        answered = rows[lengths > 0]
+        targets[answered, : len(start)] = start
+        weights[answered, : len(start)] = 1.0
         write = ranges(rows * targets.shape[1] + len(start), lengths)
         targets.reshape(-1)[write] = arrays["target_tokens"][ranges(firsts, lengths)]
         weights.reshape(-1)[write] = 1.0
@@ -164,7 +164,7 @@ class _Arrays:
 
 
 def _shifted(array, start):
-    """`array` moved one place to the right, `start` being first."""
+    """`array` moved one position to the right, `start` being first."""
     moved = np.roll(array, 1, axis=-1)
     moved[..., 0] = start
     return moved

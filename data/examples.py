@@ -1,6 +1,6 @@
 """Labelled examples: those of a task, turned into features once and kept in the cache like corpora.
 
-A feature is what a model reads at once: an example, or of long contexts a window over one (`tasks.encoding`).
+A feature is what a model reads at once: an example, or of long contexts a window over one (`data.encoding`).
 """
 
 import dataclasses
@@ -10,55 +10,14 @@ import pathlib
 
 import numpy as np
 
-from cloze.data import artifacts
+from cloze.data import artifacts, encoding
+from cloze.data.example_batches import ExampleBatches
+from cloze.data.order import Epochs, Once
+from cloze.data.poisson import Drawing
 from cloze.data.rows import Rows
-from cloze.errors import DataError
-from cloze.tasks import encoding
+from cloze.errors import ConfigError, DataError
 
 FORMAT = 2  # counted up when the same task, tokenizer and layout come to give other arrays
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How a labelled example becomes tokens; what it is made of is in tasks.base.
-
-    Attributes:
-        kind: class, regression, tag, span, choice or text.
-        architecture: of the model.
-        length: tokens of a text at most, these special ones included.
-        start: ids before the first text.
-        separator: ids between two texts.
-        end: ids behind the last; of targets, too.
-        pool: place that classifiers of whole texts read: "first" or "last" token; "all": they read every place.
-        types: whether tokens of a second text have type 1.
-        both_orders: pairs are read in both orders.
-        stride, max_question: of windows over long contexts, in tokens (span).
-        target_length: tokens of an answer at most (text); of decoders 0: as many as the row has room for.
-        loss_on_inputs: decoders predict prompts, too (text).
-        target_start: ids before an answer, which count to neither its tokens nor `target_length` (text,
-            encoder-decoders).
-        decoder_start: id that the decoder of an encoder-decoder reads first.
-        full_prefix: the tokens of a decoder's prompt see each other in both directions (text).
-        cut_left: prompts that are too long lose their beginning, not their end, as what is continued is that (text).
-    """
-
-    kind: str
-    architecture: str
-    length: int
-    start: tuple[int, ...] = ()
-    separator: tuple[int, ...] = ()
-    end: tuple[int, ...] = ()
-    pool: str = "first"
-    types: bool = False
-    both_orders: bool = False
-    stride: int = 128
-    max_question: int = 64
-    target_length: int = 0
-    loss_on_inputs: bool = False
-    target_start: tuple[int, ...] = ()
-    decoder_start: int = 0
-    full_prefix: bool = False
-    cut_left: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,19 +30,64 @@ class Examples(Rows):
     """
 
     kind = "examples"
-    layout: Layout
+    layout: encoding.Layout
     batching: str = "buckets"
+
+    def open(self, config, tokenizer, split, tasks, report):
+        if len(tasks) > 1 and self.layout.kind != "text":
+            raise ConfigError(
+                f"task.name={config.task.name}: only texts can be mixed, as all tasks have the same head then; set "
+                "objective.name=responses and task.kind=text, or task.name to one task"
+            )
+        features = [prepare(task, tokenizer, self.layout, split, config.data.cache_dir, report) for task in tasks]
+        if split == "train":
+            features = [one.limited(config.task.limit, config.seed) for one in features]
+        return features, [min(one.num_used, config.task.largest_share) for one in features]
+
+    def batches(self, config, sources, weights, split, multiple):
+        sizes, size = [len(source.used) for source in sources], config.train.batch_size
+        if split != "train":
+            order = Once(sizes, size)
+        elif config.finetune.dp_clip_norm:
+            self._check_private(config, sources)
+            order = Drawing(sizes[0], seed=config.seed, batch_size=size, multiple=multiple)
+        else:
+            order = Epochs(sizes, weights, seed=config.seed, size=size, shuffle=True)
+        options = {"batching": self._batching(split), "length": self.length, "pad": self.pad, "multiple": multiple}
+        return ExampleBatches(sources, order, **options)
+
+    def _check_private(self, config, sources):
+        if len(sources) > 1 or self.batching == "pack":
+            raise ConfigError(
+                f"finetune.dp_clip_norm={config.finetune.dp_clip_norm}: private training reads one task, an example a "
+                "row; set task.name to one task, and task.batching to buckets"
+            )
+
+    def _batching(self, split):
+        """Predictions are made row by row."""
+        return "buckets" if self.batching == "pack" and split != "train" else self.batching
+
+    def covered(self, config, split):
+        options = [split, self.length, self.pad, self._batching(split)]
+        return options + ([config.task.limit] if config.task.limit else [])
+
+    def summary(self, config, sources, split):
+        majority = sources[0].majority if len(sources) == 1 else None
+        classes = f" of {len(sources[0].labels)} labels, {majority[1]:.1%} of them {majority[0]}" if majority else ""
+        return (
+            f"task {config.task.name}, {sum(source.num_used for source in sources):,} {split} examples{classes}; rows "
+            f"of at most {self.length} tokens ({self._batching(split)})"
+        )
 
 
 class Features:
     """The features of one split of a task, n of them.
 
     Attributes:
-        name: fingerprint of the prepared arrays.
         directory: where they are kept; None: nowhere.
-        layout: Layout, how they were made.
+        layout: encoding.Layout, how they were made.
         labels: names of the labels.
-        arrays: {name: array}, see `tasks.encoding.encode`.
+        arrays: {name: array}, see `data.encoding.encode`.
         num_examples: examples that they were made of.
         used: int64 [m], the numbers of the features that are read, ascending: all, or those of `task.limit` examples.
         lengths: int64 [texts], tokens of each text.
@@ -91,8 +95,8 @@ class Features:
         texts: the most texts of a feature.
     """
 
-    def __init__(self, arrays, layout, num_examples, labels=(), name="", directory=None):
-        self.name, self.directory, self.layout, self.labels = name, directory, layout, tuple(labels)
+    def __init__(self, arrays, layout, num_examples, labels=(), directory=None):
+        self.directory, self.layout, self.labels = directory, layout, tuple(labels)
         self.arrays, self.num_examples = arrays, num_examples
         self.used = np.arange(len(arrays["example"]))
         self.lengths = np.diff(arrays["offsets"])
@@ -114,11 +118,11 @@ class Features:
     def majority(self):
         """(name, share) of the most frequent class among the labels that are known; None without any."""
         labels = self.arrays["labels"][self.used] if self.layout.kind == "class" else np.zeros(0, np.int32)
-        known = labels[labels >= 0]
-        if not len(known):
+        labels = labels[labels >= 0]
+        if not len(labels):
             return None
-        counts = np.bincount(known)
-        return self.labels[counts.argmax()], float(counts.max() / len(known))
+        counts = np.bincount(labels)
+        return self.labels[counts.argmax()], float(counts.max() / len(labels))
 
     @property
     def target_lengths(self):
@@ -132,7 +136,7 @@ class Features:
         if not limit or limit >= self.num_examples:
             return self
         chosen = np.random.default_rng(seed).permutation(self.num_examples)[:limit]
-        less = Features(self.arrays, self.layout, self.num_examples, self.labels, self.name, self.directory)
+        less = Features(self.arrays, self.layout, self.num_examples, self.labels, self.directory)
         less.used = np.flatnonzero(np.isin(self.arrays["example"], chosen))
         return less
 
@@ -170,4 +174,4 @@ def prepare(task, tokenizer, layout, split, cache_dir, report):
         report(f"{task.name}, {split}: {line}")
     if not len(arrays["example"]):
         raise DataError(f"none of the {facts['examples']} {split} examples of task.name={task.name} has a token")
-    return Features(arrays, layout, facts["examples"], facts["labels"], name, directory)
+    return Features(arrays, layout, facts["examples"], facts["labels"], directory)

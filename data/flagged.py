@@ -24,8 +24,8 @@ def encode(texts, tokenizer, *, document_end, flag_entities):
     together = list(itertools.chain(*pieces))
     if flag_entities:
         ids, offsets = _unzip(tokenizer.encode_with_offsets(together))
-        found = [entities.spans(text) for text in texts]
-        flags = _entity_flags(offsets, [len(piece) for piece in together], found, [len(text) for text in texts])
+        spans = [entities.spans(text) for text in texts]
+        flags = _entity_flags(offsets, [len(piece) for piece in together], spans, [len(text) for text in texts])
     else:
         ids = tokenizer.encode_batch(together)
         flags = [np.zeros(len(piece), np.uint8) for piece in ids]
@@ -49,7 +49,7 @@ def _document(pieces, tokenizer, document_end):
     return ids, flags
 
 
-def _entity_flags(offsets, sentence_sizes, found, text_sizes):
+def _entity_flags(offsets, sentence_sizes, spans, text_sizes):
     """Flags the tokens that overlap entities.
 
     A token belongs to an entity when it holds one of its characters, white space inside of it included. An entity
@@ -58,7 +58,7 @@ def _entity_flags(offsets, sentence_sizes, found, text_sizes):
     Args:
         offsets: for each sentence, int [n, 2], the characters of its tokens.
         sentence_sizes: characters of each sentence; the sentences are the texts, one after the other.
-        found: for each text, [(start, end)] of its entities.
+        spans: for each text, [(start, end)] of its entities.
         text_sizes: characters of each text.
 
     Returns:
@@ -68,8 +68,8 @@ def _entity_flags(offsets, sentence_sizes, found, text_sizes):
     sentence = np.repeat(np.arange(len(counts)), counts)
     bases = np.cumsum(sentence_sizes) - sentence_sizes  # all texts are laid end to end
     starts, ends = (np.concatenate(offsets) + bases[sentence, None]).T if counts else np.zeros((2, 0), np.int64)
-    text_bases = np.repeat(np.cumsum(text_sizes) - text_sizes, [len(spans) for spans in found])
-    span_starts, span_ends = (np.array(list(itertools.chain(*found)), np.int64).reshape(-1, 2) + text_bases[:, None]).T
+    text_bases = np.repeat(np.cumsum(text_sizes) - text_sizes, [len(some) for some in spans])
+    span_starts, span_ends = (np.array(list(itertools.chain(*spans)), np.int64).reshape(-1, 2) + text_bases[:, None]).T
 
     first = np.searchsorted(span_ends, starts, side="right")  # the first span that ends behind the token's start
     last = np.searchsorted(span_starts, ends, side="left") - 1  # the last that begins before its end

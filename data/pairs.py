@@ -9,7 +9,7 @@ import random
 import numpy as np
 
 from cloze.data.corpus import ranges
-from cloze.data.rows import TextRows
+from cloze.data.rows import RowSource, TextRows
 from cloze.errors import ConfigError, DataError
 
 _COLUMNS = 5  # of a plan: A start, A stop, B start, B stop, label
@@ -64,7 +64,7 @@ class Pairs(TextRows):
         return PairRows(self, split, seed)
 
 
-class PairRows:
+class PairRows(RowSource):
     """The row source of `Pairs`."""
 
     def __init__(self, spec, split, seed):
@@ -74,7 +74,8 @@ class PairRows:
             raise ConfigError(
                 f"rows of {spec.length} tokens have no room for a pair: raise data.sequence_length to 5 or more"
             )
-        self.spec, self.split, self._seed = spec, split, seed
+        super().__init__(spec, split)
+        self._seed = seed
         self._random_rate = 0.5 if spec.swapped else spec.random_rate
         self._two_sentences = spec.swapped or spec.two_sentences
         elsewhere = not spec.swapped and (spec.random_rate > 0 or not spec.two_sentences)

@@ -81,7 +81,7 @@ def fingerprint() -> str:
 
 
 def documents() -> Iterator[Document]:
-    """Yields every document once, sorted by package, file and place in the file.
+    """Yields every document once, sorted by package, file and line.
 
     The order and the texts depend on the installed versions alone. Of equal texts the first is kept.
     """
@@ -111,14 +111,14 @@ def _roots(package):
 
 @functools.cache  # a run reads the corpus twice (tokenizer, tokens); parsing costs more than keeping the text
 def _package_documents(package):
-    found = list(_topics()) if package == PYTHON else []
+    documents = list(_topics()) if package == PYTHON else []
     for root in map(pathlib.Path, _roots(package)):
         for path in _python_files(root):
             module = path.relative_to(root).with_suffix("").parts
             module = module[:-1] if module[-1] == "__init__" else module
             name = ".".join(module if package == PYTHON else (package, *module))
-            found.extend(Document(text, package, where) for where, text in _docstrings(path, name))
-    return tuple(document for document in found if _is_prose(document.text))
+            documents.extend(Document(text, package, where) for where, text in _docstrings(path, name))
+    return tuple(document for document in documents if _is_prose(document.text))
 
 
 def _topics():

@@ -1,9 +1,7 @@
 """Rows of fixed length: what an objective asks for, planned over a prepared corpus, read from anywhere in any order.
 
-A spec (`Windows`, `FullSentences`, `Documents`, `data.pairs.Pairs`, `data.cooccurrences.Cooccurrences`) is a frozen
-dataclass that an objective fills in. `spec.plan(split)` gives a row source: `split`, what it reads; `num_rows`, the
-rows of one epoch; and `rows(indices, epochs)`, a pure function from row numbers to arrays. Every kind gives int32
-arrays with a leading dimension of n rows, among them `row_id` [n] (the index) and `epoch` [n].
+A spec (`Windows`, `FullSentences`, `Documents`, `data.pairs.Pairs`, `data.cooccurrences.Cooccurrences`,
+`data.examples.Examples`) is a frozen dataclass that an objective fills in. It opens what it reads, and gives batches.
 """
 
 import abc
@@ -14,7 +12,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cloze.data import corpus, sources
+from cloze.data.batches import Batches
 from cloze.data.corpus import ranges
+from cloze.data.order import Epochs
+from cloze.data.packing import pack
 from cloze.errors import ConfigError, DataError
 
 
@@ -36,6 +38,33 @@ class Rows(abc.ABC):
     length: int
     pad: int = 0
 
+    @abc.abstractmethod
+    def open(self, config, tokenizer, split: str, tasks, report) -> tuple[list, list]:
+        """Opens what the rows are read from; it is prepared if it is not there yet.
+
+        Args:
+            config, tokenizer, split, tasks, report: as of `data.pipeline.open_batches`.
+
+        Returns:
+            (sources, their weights). A source has `directory`, where what was prepared is; and `counts`, int64 [V],
+            how often each id occurs in the text.
+
+        Raises:
+            ConfigError, DataError: options or data that do not go together, or are missing.
+        """
+
+    @abc.abstractmethod
+    def batches(self, config, sources: list, weights: list, split: str, multiple: int):
+        """Batches of what `open` gave: `data.batches.Batches`, or another object with the same methods."""
+
+    @abc.abstractmethod
+    def covered(self, config, split: str) -> list:
+        """What the fingerprint of a run's data covers beside the sources and their weights."""
+
+    @abc.abstractmethod
+    def summary(self, config, sources: list, split: str) -> str:
+        """What is read, in a few words for the console."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextRows(Rows):
@@ -52,23 +81,43 @@ class TextRows(Rows):
         """Plans the rows of a corpus.
 
         Args:
-            split: data.corpus.Split.
+            split: data.corpus.TokenStream.
             seed: decides what is drawn at random, if anything is.
             report: called with progress messages.
 
         Returns:
-            A row source.
+            A RowSource.
 
         Raises:
             ConfigError: `length` leaves no room for text.
             DataError: the split cannot fill a row.
         """
 
-    def described(self) -> dict[str, Any]:
-        """What the fingerprint of a run's data covers of its rows.
+    def open(self, config, tokenizer, split, tasks, report):
+        del tasks
+        apart = bool(config.data.validation_source)
+        options = {"document_end": self.document_end, "entities": self.entities, "progress": report}
+        options["validation_share"] = 0.0 if apart else config.data.validation_share
+        planned, weights = [], []
+        for source, weight in sources.of_split(config.data, split):
+            text = corpus.prepare(source, tokenizer, config.data.cache_dir, **options)
+            planned.append(self.plan(text.split("train" if apart else split), seed=config.seed, report=report))
+            weights.append(weight)
+        return planned, weights
 
-        The first seven options are those of the first version, whatever the kind. Later ones are left out at their
-        defaults: earlier runs keep their fingerprint.
+    def batches(self, config, sources, weights, split, multiple):
+        del multiple  # train.batch_size is one
+        sizes, size = [source.num_rows for source in sources], config.train.batch_size
+        return Batches(sources, Epochs(sizes, weights, seed=config.seed, size=size, shuffle=split == "train"))
+
+    def covered(self, config, split):
+        return [self.described()]
+
+    def described(self) -> dict[str, Any]:
+        """The options that a fingerprint covers.
+
+        The first seven are those of the first version, whatever the kind. Later ones are left out at their defaults:
+        earlier runs keep their fingerprint.
         """
         options = {"kind": self.kind, "length": self.length, "start": (), "end": (), "pad": self.pad}
         options |= {"short_pair_rate": 0.0, "swapped": False}
@@ -77,6 +126,44 @@ class TextRows(Rows):
             if field.name in options or (field.name != "document_end" and value != field.default):
                 options[field.name] = value
         return options
+
+    def summary(self, config, sources, split):
+        tokens = sum(source.split.num_tokens for source in sources)
+        return f"{config.data.source}, {tokens:,} {split} tokens, rows of {self.length} ({self.kind})"
+
+
+class RowSource(abc.ABC):
+    """The rows of a spec over one corpus.
+
+    Attributes:
+        spec: TextRows.
+        split: data.corpus.TokenStream.
+        num_rows: rows of one epoch.
+    """
+
+    num_rows: int
+
+    def __init__(self, spec, split):
+        self.spec, self.split = spec, split
+
+    @abc.abstractmethod
+    def rows(self, indices, epochs) -> dict[str, np.ndarray]:
+        """Reads rows, a pure function of their numbers: any in any order.
+
+        Args:
+            indices, epochs: int [n].
+
+        Returns:
+            What the spec says, int32 with a leading dimension of n, among it `row_id` [n] (the index) and `epoch` [n].
+        """
+
+    @property
+    def directory(self):
+        return self.split.directory
+
+    @property
+    def counts(self):
+        return self.split.counts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,11 +190,11 @@ class Windows(TextRows):
         return WindowRows(self, split)
 
 
-class WindowRows:
+class WindowRows(RowSource):
     """The row source of `Windows`."""
 
     def __init__(self, spec, split):
-        self.spec, self.split = spec, split
+        super().__init__(spec, split)
         self._capacity = _capacity(spec)
         self._stride = self._capacity - spec.overlap
         self.num_rows = max(0, (split.num_tokens - spec.overlap) // self._stride)
@@ -153,11 +240,11 @@ class FullSentences(TextRows):
         return SentenceRows(self, split)
 
 
-class SentenceRows:
+class SentenceRows(RowSource):
     """The row source of `FullSentences`."""
 
     def __init__(self, spec, split):
-        self.spec, self.split = spec, split
+        super().__init__(spec, split)
         capacity = _capacity(spec)
         starts, sizes = _pieces(np.concatenate([[0], split.sentence_ends()]), capacity)
         document = np.searchsorted(split.document_offsets, starts, side="right")
@@ -207,11 +294,11 @@ class Documents(TextRows):
         return DocumentRows(self, split)
 
 
-class DocumentRows:
+class DocumentRows(RowSource):
     """The row source of `Documents`."""
 
     def __init__(self, spec, split):
-        self.spec, self.split = spec, split
+        super().__init__(spec, split)
         self._starts, self._sizes = _pieces(split.document_offsets, _capacity(spec))
         row = _by_first_piece(pack(self._sizes + len(spec.start) + len(spec.end), spec.length))
         order = np.argsort(row, kind="stable")  # within a row, pieces keep the order of the text
@@ -246,59 +333,6 @@ class DocumentRows:
 
 
 PACKINGS = {spec.kind: spec for spec in (Windows, FullSentences, Documents)}  # by data.packing
-
-
-def pack(sizes, capacity):
-    """Best-fit-decreasing bin packing, which leaves few gaps: the largest first, each into the fullest bin it fits.
-
-    Items of one size are placed together, so the cost grows with the number of different sizes, not of items.
-
-    Args:
-        sizes: int [n], each in [1, capacity].
-        capacity: size of a bin.
-
-    Returns:
-        int64 [n]: the bin of each item, 0, 1, ...
-    """
-    sizes = np.asarray(sizes)
-    bins = np.empty(len(sizes), np.int64)
-    by_size = np.argsort(-sizes, kind="stable")
-    distinct, counts = np.unique(sizes, return_counts=True)
-    stops = np.cumsum(counts[::-1])
-    open_bins, rooms = {}, []  # bins by the room that is left in them, and these rooms in ascending order
-    opened = 0
-    for size, stop, count in zip(distinct[::-1].tolist(), stops.tolist(), counts[::-1].tolist(), strict=True):
-        items = by_size[stop - count : stop]
-        left = []  # (room, bins) after this size has been placed
-        while len(items):
-            where = bisect.bisect_left(rooms, size)
-            room = rooms[where] if where < len(rooms) else capacity
-            each = room // size  # a bin stays the best fit until it cannot take another
-            needed = -(-len(items) // each)
-            if where < len(rooms):
-                candidates = open_bins[room]
-                chosen, rest = candidates[:needed], candidates[needed:]
-                if len(rest):
-                    open_bins[room] = rest
-                else:
-                    del open_bins[room], rooms[where]
-            else:
-                chosen = np.arange(opened, opened + needed)
-                opened += needed
-            here = min(len(items), len(chosen) * each)
-            bins[items[:here]] = np.repeat(chosen, each)[:here]
-            items = items[here:]
-            full, partial = divmod(here, each)
-            left.append((room - each * size, chosen[:full]))
-            left.append((room - partial * size, chosen[full:]))
-        for room, chosen in left:
-            if room and len(chosen):
-                if room not in open_bins:
-                    bisect.insort(rooms, room)
-                    open_bins[room] = chosen
-                else:
-                    open_bins[room] = np.concatenate([open_bins[room], chosen])
-    return bins
 
 
 def _pieces(offsets, capacity):

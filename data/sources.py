@@ -56,6 +56,23 @@ def parse(text: str, *, text_field: str, tfds_dir: str) -> list[tuple["Source", 
     return [(_source(name, text_field, tfds_dir), weight / total) for name, weight in weighted.items()]
 
 
+def of_split(options, split: str) -> list[tuple["Source", float]]:
+    """The sources and weights of "train" or "validation" text, checked to be there.
+
+    Args:
+        options: the section `data` of a configuration.
+        split: "validation" is read from data.validation_source, if that is set.
+
+    Raises:
+        ConfigError, DataError: see `parse` and `Source.check`.
+    """
+    text = options.validation_source if split == "validation" and options.validation_source else options.source
+    parsed = parse(text, text_field=options.text_field, tfds_dir=options.tfds_dir)
+    for source, _ in parsed:
+        source.check()
+    return parsed
+
+
 def _split_weight(part):
     name, equals, number = part.rpartition("=")
     if not equals:

@@ -128,13 +128,8 @@ class SentencePieceModel:
         self.pieces = [piece.piece for piece in described.pieces]
         self._markers = np.array([len(piece) - len(piece.lstrip(_MARKER)) for piece in self.pieces])
         processor = self._processor
-        stated = {
-            "pad": processor.pad_id(),
-            "unk": processor.unk_id(),
-            "bos": processor.bos_id(),
-            "eos": processor.eos_id(),
-        }
-        self.roles = {role: i for role, i in stated.items() if i >= 0}
+        ids = {role: getattr(processor, f"{role}_id")() for role in ("pad", "unk", "bos", "eos")}
+        self.roles = {role: i for role, i in ids.items() if i >= 0}
         text = (described.SentencePiece.NORMAL, described.SentencePiece.USER_DEFINED, described.SentencePiece.BYTE)
         self.special = [i for i, piece in enumerate(described.pieces) if piece.type not in text]
 
@@ -148,7 +143,7 @@ class SentencePieceModel:
 
     def encode_with_offsets(self, texts: list[str]) -> list[tuple[list[int], np.ndarray]]:
         """Returns the ids of each text as `encode_batch` does, and the characters [start, end) of each id."""
-        found = []
+        both = []
         for text, encoded in zip(texts, self._processor.encode(texts, out_type="serialized_proto"), strict=True):
             pieces = sentencepiece_pb2.SentencePieceText.FromString(encoded).pieces
             ids = [piece.id for piece in pieces]
@@ -156,11 +151,11 @@ class SentencePieceModel:
             if not text.isascii():  # the library counts bytes
                 continues = (np.frombuffer(text.encode(), np.uint8) & 0xC0) == 0x80
                 offsets -= np.concatenate([[0], np.cumsum(continues)])[offsets]
-            found.append((ids, self._without_hollows(text, ids, offsets)))
-        return found
+            both.append((ids, self._without_hollows(text, ids, offsets)))
+        return both
 
     def _without_hollows(self, text, ids, offsets):
-        """Gives pieces of a character that others end (the 1 and the stroke of U+00BD) the place of these others.
+        """Gives pieces of a character that others end (the 1 and the stroke of U+00BD) the range of these others.
 
         The library leaves such a piece an empty range, or that of the white space before it.
         """

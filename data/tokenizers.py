@@ -9,7 +9,6 @@ vocabularies; the model's file knows nothing of them unless it came with its own
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import pathlib
@@ -109,13 +108,15 @@ class Tokenizer:
             roles: ids of special tokens that are known from elsewhere than the model's file, by role (one of ROLES);
                 None says that there is none. Roles that are not in it are found by their usual names.
         """
-        own = {int(m[1]): i for i, piece in enumerate(model.pieces) if (m := _SENTINEL.fullmatch(piece))}
+        in_file = {int(m[1]): i for i, piece in enumerate(model.pieces) if (m := _SENTINEL.fullmatch(piece))}
         self.model = model
-        self._added = 0 if own else sentinels
+        self._added = 0 if in_file else sentinels
         self._pieces = [*model.pieces, *(f"<extra_id_{i}>" for i in reversed(range(self._added)))]
         self.kind = model.kind
         self.vocab_size = len(self._pieces)
-        ids = [own[i] for i in sorted(own)] if own else [self.vocab_size - 1 - i for i in range(self._added)]
+        ids = (
+            [in_file[i] for i in sorted(in_file)] if in_file else [self.vocab_size - 1 - i for i in range(self._added)]
+        )
         self._roles = dict(sorted(roles.items()))
         self.tables = _tables(model, self._pieces, np.array(ids, np.int32), self._roles)
         digest = hashlib.sha256(model.content)
@@ -177,14 +178,6 @@ class Tokenizer:
         if not 0 <= token_id < self.vocab_size:
             raise IndexError(f"id {token_id} is outside the vocabulary of {self.vocab_size}")
         return self._pieces[token_id]
-
-    def piece_id(self, piece: str) -> int | None:
-        """Returns the id of a piece in the tokenizer's own spelling; None if it is not in the vocabulary."""
-        return self._piece_ids.get(piece)
-
-    @functools.cached_property
-    def _piece_ids(self):
-        return {piece: i for i, piece in enumerate(self._pieces) if piece}  # an id without a piece has no name
 
     def save(self, directory: str | pathlib.Path) -> None:
         """Writes the model and what `load` needs beside it; the directory is made if need be."""

@@ -9,13 +9,12 @@ trained in one piece is read as kernels that each have a copy of its lora_A, whi
 import collections
 import dataclasses
 import json
-import os
 import pathlib
 import re
-import shutil
 
 import numpy as np
 
+from cloze import storage
 from cloze.errors import ConfigError, DataError
 from cloze.interop import files, formats
 from cloze.interop import plan as plans
@@ -89,17 +88,11 @@ def save_lora(directory, config, params, lora, class_name=None, modules=(), base
     settings["base_model_name_or_path"] = base or None
     settings["auto_mapping"] = {"base_model_class": class_name, "parent_library": "transformers"}
 
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with storage.whole(target) as partial:
+        partial.mkdir()
         (partial / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
         shapes = {name: array.shape for name, array in sorted(tensors.items())}
         files.write_file(partial / TENSORS, shapes, np.dtype(np.float32), tensors.__getitem__)
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     report(f"{target}: LoRA of rank {lora.rank} for {class_name}, {len(tensors)} tensors")
 
 

@@ -4,14 +4,13 @@ import collections
 import dataclasses
 import json
 import math
-import os
 import pathlib
-import shutil
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from cloze import storage
 from cloze.errors import ConfigError
 from cloze.interop import files, formats, settings, tokenizers
 from cloze.interop import plan as plans
@@ -91,18 +90,12 @@ def save_hf(
     if tokenizer is not None:
         described |= _special_ids(tokenizer, chosen)
 
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with storage.whole(target) as partial:
+        partial.mkdir()
         (partial / "config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
         _write_tensors(partial, chosen.tensors, flat, jnp.dtype(dtype), max_shard_bytes)
         if tokenizer is not None:
             tokenizers.save_hf(tokenizer, partial)
-        if target.exists():
-            target.rmdir()
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     written = Written(chosen.class_name, len(chosen.tensors), tuple(sorted(set(flat) - chosen.wanted)))
     report(f"{target}: {written.class_name}, {written.tensors} tensors ({dtype})")
     if written.left_out:

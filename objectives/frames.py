@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from cloze.data import examples
-from cloze.data.examples import Layout
+from cloze.data.encoding import Layout
 from cloze.errors import ConfigError
 from cloze.objectives.base import Objective, check_special_tokens
 

@@ -180,22 +180,11 @@ def my_rows(sharding, batch_size):
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in slices]))
 
 
-def to_devices(rows, places, batch_size, sharding):
-    """Global arrays [batch_size, ...] from the rows that this process has read.
+def to_devices(rows, sharding):
+    """Global arrays from the rows that each process has read.
 
     Args:
-        rows: dict of numpy arrays [len(places), ...].
-        places: sorted places in the global batch of these rows, covering this process's devices.
-        batch_size: rows in the global batch.
+        rows: dict of numpy arrays, those of the places that `my_rows` gives.
         sharding: row_sharding(mesh).
     """
-
-    def put(array):
-        def shard(index):
-            start, stop, _ = index[0].indices(batch_size)
-            first = np.searchsorted(places, start)
-            return array[first : first + stop - start]
-
-        return jax.make_array_from_callback((batch_size, *array.shape[1:]), sharding, shard)
-
-    return {key: put(array) for key, array in rows.items()}
+    return jax.make_array_from_process_local_data(sharding, rows)

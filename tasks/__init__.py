@@ -4,7 +4,7 @@ import os
 
 from cloze.errors import ConfigError
 from cloze.options import suggest
-from cloze.tasks import embedded, own
+from cloze.tasks import embedded, user_files
 from cloze.tasks.base import Task
 from cloze.tasks.benchmarks import Benchmark
 from cloze.tasks.benchmarks_classes import CHOICES, GLUE, INFERENCE, RELATIONS, SUPER_GLUE
@@ -40,7 +40,7 @@ def read_by(config, rows):
     several = len(names) > 1
     if several and c.kind not in ("", "text"):
         raise ConfigError(f"task.name={c.name!r} mixes tasks, which only text to text can: set task.kind=text")
-    found = []
+    tasks = []
     for name in names:
         files = os.path.join(c.files, name) if c.files and several and name not in TASKS else c.files
         task = get(name, "" if several and name in TASKS else files, config.data.tfds_dir)
@@ -51,8 +51,8 @@ def read_by(config, rows):
                 f"task {name} is of kind {task.kind} and cannot be read as task.kind={c.kind}: leave task.kind empty"
                 + ("" if task.kind in ("tag", "lm") else ", or write text")
             )
-        found.append(task)
-    return tuple(found)
+        tasks.append(task)
+    return tuple(tasks)
 
 
 def expand(names):
@@ -61,22 +61,22 @@ def expand(names):
     Raises:
         ConfigError: no name, or one twice.
     """
-    found = []
+    single = []
     for name in filter(None, (part.strip() for part in names.split(","))):
-        found += MIXTURES.get(name, (name,))
-    if not found:
-        raise ConfigError(f"this objective reads labelled examples: set task.name to one of {', '.join(_known())}")
-    twice = sorted({name for name in found if found.count(name) > 1})
+        single += MIXTURES.get(name, (name,))
+    if not single:
+        raise ConfigError(f"this objective reads labelled examples: set task.name to one of {', '.join(_names())}")
+    twice = sorted({name for name in single if single.count(name) > 1})
     if twice:
         raise ConfigError(f"task.name={names!r} names {', '.join(twice)} twice: name each task once")
-    return tuple(found)
+    return tuple(single)
 
 
 def get(name, files="", tfds_dir=""):
     """The Task of a name.
 
     Args:
-        name: of an embedded task, of a public benchmark, or FORMAT:KIND of a user's own files (tasks/own.py).
+        name: of an embedded task, of a public benchmark, or FORMAT:KIND of a user's own files (tasks/user_files.py).
         files: folder with the task's files; empty: tensorflow-datasets.
         tfds_dir: where prepared tensorflow-datasets live; empty for the library's own default.
 
@@ -87,10 +87,10 @@ def get(name, files="", tfds_dir=""):
         if files:
             raise ConfigError(f"task {name} is made of the embedded corpus and reads no files: leave task.files empty")
         return TASKS[name]
-    spec = BENCHMARKS.get(name) or own.spec(name)
+    spec = BENCHMARKS.get(name) or user_files.spec(name)
     if spec is None:
-        known = _known()
-        raise ConfigError(f"unknown task.name={name!r}{suggest(name, known) or '.'} Known tasks: {', '.join(known)}")
+        names = _names()
+        raise ConfigError(f"unknown task.name={name!r}{suggest(name, names) or '.'} Known tasks: {', '.join(names)}")
     if not files and not spec.tfds:
         whose = "files that tensorflow-datasets does not have" if name in BENCHMARKS else "your own files"
         names = ", ".join(" ".join(files.names) for files in spec.files.values())
@@ -98,6 +98,6 @@ def get(name, files="", tfds_dir=""):
     return Benchmark(spec, files, tfds_dir)
 
 
-def _known():
+def _names():
     """Every name that task.name may hold, of the user's own files the form alone."""
     return [*TASKS, *BENCHMARKS, *MIXTURES, "jsonl:KIND", "tsv:KIND"]

@@ -8,10 +8,10 @@ def spans(arrays, starts, ends, examples, *, n_best, max_answer, null_threshold)
 
     A span's score is the sum of its first token's logit as a start and its last token's as an end. Of each window the
     n_best highest starts and ends are combined; the best span of all windows is the answer. The score of "no answer"
-    is the least, over windows, of the same sum at the place that stands for it.
+    is the least, over windows, of the same sum at the position that stands for it.
 
     Args:
-        arrays: of `tasks.encoding.encode`, n features of kind span.
+        arrays: of `data.encoding.encode`, n features of kind span.
         starts, ends: sequences of n float arrays, the logits of each feature's tokens; what is longer than the feature
             is padding.
         examples: the raw examples, in the order in which they were encoded.
@@ -32,9 +32,9 @@ def spans(arrays, starts, ends, examples, *, n_best, max_answer, null_threshold)
         pool = arrays["pool"][i]
         null[number] = min(null.get(number, np.inf), float(start[pool]) + float(end[pool]))
         characters = arrays["char_start"][tokens], arrays["char_end"][tokens]
-        found = _best_span(start, end, characters[0] >= 0, n_best, max_answer)
-        if found is not None and found[0] > best.get(number, (-np.inf,))[0]:
-            score, first, last = found
+        span = _best_span(start, end, characters[0] >= 0, n_best, max_answer)
+        if span is not None and span[0] > best.get(number, (-np.inf,))[0]:
+            score, first, last = span
             best[number] = score, characters[0][first], characters[1][last]
     answers = []
     for number, example in enumerate(examples):
@@ -46,9 +46,9 @@ def spans(arrays, starts, ends, examples, *, n_best, max_answer, null_threshold)
 
 def _best_span(start, end, allowed, n_best, max_answer):
     """(score, first, last) of the best span of a window; None where there is none."""
-    places = np.flatnonzero(allowed)
-    firsts = places[np.argsort(-start[places], kind="stable")[:n_best]]
-    lasts = places[np.argsort(-end[places], kind="stable")[:n_best]]
+    positions = np.flatnonzero(allowed)
+    firsts = positions[np.argsort(-start[positions], kind="stable")[:n_best]]
+    lasts = positions[np.argsort(-end[positions], kind="stable")[:n_best]]
     sizes = lasts[None, :] - firsts[:, None] + 1
     scores = np.where((sizes >= 1) & (sizes <= max_answer), start[firsts][:, None] + end[lasts], -np.inf)
     if not scores.size or scores.max() == -np.inf:
@@ -61,7 +61,7 @@ def tags(arrays, predicted, examples, default):
     """The tags of words: those that a model gives their first pieces.
 
     Args:
-        arrays: of `tasks.encoding.encode`, n features of kind tag.
+        arrays: of `data.encoding.encode`, n features of kind tag.
         predicted: sequence of n integer arrays, the tag of each token of a feature; what is longer is padding.
         examples: the raw examples, in the order in which they were encoded.
         default: the tag of words that have no piece, or none in the row: outside all entities, or the most frequent.
@@ -69,12 +69,12 @@ def tags(arrays, predicted, examples, default):
     Returns:
         List of lists of int, as long as each example's words.
     """
-    found = []
+    answers = []
     for i, example in enumerate(examples):
         words = arrays["words"][arrays["offsets"][i] : arrays["offsets"][i + 1]]
         present, first = np.unique(words, return_index=True)
         present, first = present[present >= 0], first[present >= 0]
         answer = np.full(len(example["words"]), default, np.int64)
         answer[present] = np.asarray(predicted[i])[first]
-        found.append(answer.tolist())
-    return found
+        answers.append(answer.tolist())
+    return answers

@@ -62,7 +62,7 @@ class Task(abc.ABC):
     """Labelled examples of one kind.
 
     An example is a dict. Every one may have an `id` (str); besides, by kind:
-        class       text, text_b (pairs only), label (int, the place of its name in `labels()`); group (str) where
+        class       text, text_b (pairs only), label (int, the number of its name in `labels()`); group (str) where
                     several examples are one question (MultiRC)
         regression  text, text_b (pairs only), label (float)
         tag         words (list of str), tags (list of int, as long)

@@ -21,7 +21,7 @@ def baselines(task, split):
 
     Returns:
         {name: predictions}:
-            class, choice: `majority`, the most frequent label or place (of equally frequent ones the first)
+            class, choice: `majority`, the most frequent label or number (of equally frequent ones the first)
             regression: `mean`
             tag: `majority`, and `lexicon`, the most frequent tag of the word's form (majority for unseen words)
             span: `no_answer`, and `first_sentence` of the context
@@ -44,7 +44,7 @@ def predictions(task, examples):
 def scores(task, split):
     """{name: {metric: value}} of the baselines on a split."""
     examples = list(task.examples(split))
-    return {name: metrics.score(task, found, examples) for name, found in predictions(task, examples).items()}
+    return {name: metrics.score(task, answers, examples) for name, answers in predictions(task, examples).items()}
 
 
 def _most_frequent(values):

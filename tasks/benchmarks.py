@@ -193,7 +193,7 @@ class Benchmark(Task):
         return {key: record[field] for key, field in zip(("text", "text_b"), self.spec.fields, strict=False)}
 
     def _place(self, value, labels, record):
-        """The place of a label in `labels`; None where there is none."""
+        """The number of a label in `labels`; None where there is none."""
         word = "" if value is None else _word(value)
         word = self.spec.words.get(word, word)
         if not word or (word == "-1" and word not in labels):

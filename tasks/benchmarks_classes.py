@@ -126,12 +126,12 @@ def _record_queries(record):
 
 def _record(record):
     """ReCoRD as a question whose answers are the entities' first mentions; each has one, but where it is kept back."""
-    passage, known = record["passage"], record["answers"]
+    passage, answers = record["passage"], record["answers"]
     return {
         "id": f"{record['idx']['passage']}-{record['idx']['query']}",
         "question": record["query"],
         "context": passage,
-        "answers": tuple((text, passage.index(text)) for text in known if text in passage) if len(known) else None,
+        "answers": tuple((text, passage.index(text)) for text in answers if text in passage) if len(answers) else None,
     }
 
 
@@ -155,16 +155,16 @@ def _wsc_target(record):
 def mark_pronoun(record):
     """The text of a Winograd example with stars around its pronoun: "if *he* can lend".
 
-    Some of the distributed places count words otherwise; then the nearest word that is the pronoun is meant.
+    Some of the distributed numbers count words otherwise; then the nearest word that is the pronoun is meant.
 
     Raises:
         DataError: the pronoun is not in the text.
     """
-    words, pronoun, place = record["text"].split(" "), record["span2_text"], record["span2_index"]
-    found = [i for i, word in enumerate(words) if pronoun in re.split(r"[^\w']+", word) or word == pronoun]
-    if not found:
+    words, pronoun, index = record["text"].split(" "), record["span2_text"], record["span2_index"]
+    candidates = [i for i, word in enumerate(words) if pronoun in re.split(r"[^\w']+", word) or word == pronoun]
+    if not candidates:
         raise DataError(f"{record.where}: the pronoun {pronoun!r} is not among the words of the text")
-    at = min(found, key=lambda i: abs(i - place))
+    at = min(candidates, key=lambda i: abs(i - index))
     return " ".join([*words[:at], words[at].replace(pronoun, f"*{pronoun}*", 1), *words[at + 1 :]])
 
 

@@ -73,11 +73,11 @@ def _squad_file(path):
 
 def _squad(record):
     answers = record.within("answers")
-    places = zip(answers["text"], answers["answer_start"], strict=True)
+    starts = zip(answers["text"], answers["answer_start"], strict=True)
     return {
         "question": record["question"],
         "context": record["context"],
-        "answers": tuple((t, int(a)) for t, a in places),
+        "answers": tuple((t, int(a)) for t, a in starts),
     }
 
 
@@ -145,8 +145,8 @@ def _question(answers):
 def _web_questions_file(path):
     for record in readers.json_list(path):
         # (list (description "Jazmyn Bieber") (description Jaxon))
-        found = re.findall(r'\(description (?:"([^"]+)"|([^()"]+))\)', record["targetValue"])
-        answers = [quoted or bare for quoted, bare in found]
+        pairs = re.findall(r'\(description (?:"([^"]+)"|([^()"]+))\)', record["targetValue"])
+        answers = [quoted or bare for quoted, bare in pairs]
         yield Record({"id": record["url"], "question": record["utterance"], "answers": answers}, record.where)
 
 

@@ -67,13 +67,13 @@ def summary_and_body(text):
 
 
 def parameters(text):
-    """Yields a Parameter for each name that a docstring describes once, in order of place."""
-    found = []
+    """Yields a Parameter for each name that a docstring describes once, in their order."""
+    matches = []
     for section, entry in _LAYOUTS:
         for part in section.finditer(text):
-            found.extend(entry.finditer(text, *part.span("body")))
-    names = [match["name"] for match in found]
-    for match in sorted(found, key=lambda match: match.start()):
+            matches.extend(entry.finditer(text, *part.span("body")))
+    names = [match["name"] for match in matches]
+    for match in sorted(matches, key=lambda match: match.start()):
         if names.count(match["name"]) == 1:
             kind = match.span("type") if match["type"] else None
             yield Parameter(match["name"], kind and _stripped(text, kind), _stripped(text, match.span("description")))

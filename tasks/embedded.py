@@ -156,14 +156,14 @@ class SectionAnswer(Embedded):
         packages = collections.defaultdict(dict)
         for document in documents:
             context = _context(document.text)
-            if asked := _questions(context):
-                packages[document.package].setdefault(context, asked)
+            if questions := _questions(context):
+                packages[document.package].setdefault(context, questions)
         for package in sorted(packages):
-            asked = sorted(packages[package].items(), key=lambda item: _draw("order", item[0]))
-            for place, (context, questions) in enumerate(asked):
+            contexts = sorted(packages[package].items(), key=lambda item: _draw("order", item[0]))
+            for number, (context, questions) in enumerate(contexts):
                 for question, _, answer in questions:
                     yield {"question": question, "context": context, "answers": (answer,)}
-                others = (asked[(place + step) % len(asked)][1] for step in range(1, len(asked)))
+                others = (contexts[(number + step) % len(contexts)][1] for step in range(1, len(contexts)))
                 for question in _foreign(context, others):
                     yield {"question": question, "context": context, "answers": ()}
 
@@ -230,17 +230,17 @@ def _context(text):
 
 def _questions(context):
     """A tuple of (question, the name it is about, (answer, first character)): QUESTIONS of a context at most."""
-    found = []
+    questions = []
     for parameter in docstrings.parameters(context):
         name = parameter.name.lstrip("*")
         first, last = parameter.description
         sentence = sentences.split(context[first:last])[0].rstrip()
-        found.append((f"What is `{name}`?", name, (sentence, first)))
+        questions.append((f"What is `{name}`?", name, (sentence, first)))
         if parameter.type:
             first, last = parameter.type
-            found.append((f"Of which type is `{name}`?", name, (context[first:last], first)))
-    found = [entry for entry in found if len(entry[2][0]) <= ANSWER_CHARACTERS]
-    return tuple(sorted(found, key=lambda entry: _draw(entry[0], context))[:QUESTIONS])
+            questions.append((f"Of which type is `{name}`?", name, (context[first:last], first)))
+    questions = [entry for entry in questions if len(entry[2][0]) <= ANSWER_CHARACTERS]
+    return tuple(sorted(questions, key=lambda entry: _draw(entry[0], context))[:QUESTIONS])
 
 
 def _foreign(context, others):

@@ -53,10 +53,10 @@ def f1(predictions, references):
 
 def f1_macro(predictions, references):
     """Mean of the classes' F1, over all classes that are predicted or right somewhere."""
-    known = [f"{prediction}" for prediction in predictions]  # an unknown answer is a class that is never right
+    answers = [f"{prediction}" for prediction in predictions]  # an unknown answer is a class that is never right
     names = [f"{reference}" for reference in references]
-    labels = sorted({*known, *names} - {"None"})
-    value = sklearn.metrics.f1_score(names, known, labels=labels, average="macro", zero_division=0.0)
+    labels = sorted({*answers, *names} - {"None"})
+    value = sklearn.metrics.f1_score(names, answers, labels=labels, average="macro", zero_division=0.0)
     return {"f1_macro": float(value)}
 
 
@@ -145,8 +145,8 @@ def rouge(predictions, references):
     """
     scorer, totals = rouge_scorer.RougeScorer(ROUGES, use_stemmer=True), collections.Counter()
     for prediction, mine in zip(predictions, references, strict=True):
-        found = scorer.score_multi([_lines(reference) for reference in mine], _lines(prediction))
-        totals.update({name: 100.0 * found[name].fmeasure for name in ROUGES})
+        scores = scorer.score_multi([_lines(reference) for reference in mine], _lines(prediction))
+        totals.update({name: 100.0 * scores[name].fmeasure for name in ROUGES})
     return {name: totals[name] / len(predictions) for name in ROUGES}
 
 
@@ -312,15 +312,15 @@ def score(task, predictions, examples):
     predictions, examples = list(predictions), list(examples)
     if not examples:
         raise DataError(f"there is nothing to score: the split of task {task.name} is empty")
-    found = {}
+    values = {}
     for name in task.metrics:
         if name == "multirc":
             groups = [example["group"] for example in examples]
-            found |= multirc(predictions, _references(task, examples, name), groups)
+            values |= multirc(predictions, _references(task, examples, name), groups)
         else:
             mine = _comparable(task, predictions, examples, name)
-            found |= METRICS[name](mine, _references(task, examples, name))
-    return found
+            values |= METRICS[name](mine, _references(task, examples, name))
+    return values
 
 
 def references(task, example):
@@ -371,7 +371,7 @@ def _comparable(task, predictions, examples, metric):
         return list(itertools.chain.from_iterable(predictions))
     if task.kind == "choice" and metric == "record":
         pairs = zip(predictions, examples, strict=True)
-        return ["" if place is None else example["choices"][place] for place, example in pairs]
+        return ["" if number is None else example["choices"][number] for number, example in pairs]
     if metric in _OF_NAMES:
         names = task.labels()
         return [None if label is None else names[label] for label in predictions]

@@ -7,8 +7,9 @@ import re
 import numpy as np
 
 from cloze import decoding
+from cloze.data import encoding
 from cloze.errors import ConfigError
-from cloze.tasks import answers, encoding, metrics, shots
+from cloze.tasks import answers, metrics, shots
 
 HEAD_OF = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
 _LENGTHS = 32, 64, 128, 256, 512  # of rows of prompts: each is a program to compile
@@ -30,27 +31,27 @@ def from_heads(task, examples, features, scored, settings, unanswerable=None):
     Returns:
         List of predictions, one for each example.
     """
-    kind, found = features.layout.kind, [None] * len(features.arrays["example"])
+    kind, per_feature = features.layout.kind, [None] * len(features.arrays["example"])
     for scores, numbers in scored:
         for score, number in zip(scores, numbers.tolist(), strict=True):
             if number >= 0:
-                found[number] = score
+                per_feature[number] = score
     if kind == "class":
-        return [int(np.argmax(scores)) for scores in found]
+        return [int(np.argmax(scores)) for scores in per_feature]
     if kind == "choice":  # others in the batch may have had more choices
         sizes = [len(example["choices"]) for example in examples]
-        return [int(np.argmax(scores[:size])) for scores, size in zip(found, sizes, strict=True)]
+        return [int(np.argmax(scores[:size])) for scores, size in zip(per_feature, sizes, strict=True)]
     if kind == "regression":
-        return [float(scores[0]) for scores in found]
+        return [float(scores[0]) for scores in per_feature]
     if kind == "tag":
         names = task.labels()
         default = names.index("O") if "O" in names else 0
-        tags = answers.tags(features.arrays, [np.argmax(scores, axis=-1) for scores in found], examples, default)
+        tags = answers.tags(features.arrays, [np.argmax(scores, axis=-1) for scores in per_feature], examples, default)
         return [[names[tag] for tag in some] for some in tags]
     if unanswerable is None:
         unanswerable = any(not example["answers"] for example in examples)
     return answers.spans(
-        features.arrays, [scores[:, 0] for scores in found], [scores[:, 1] for scores in found], examples,
+        features.arrays, [scores[:, 0] for scores in per_feature], [scores[:, 1] for scores in per_feature], examples,
         n_best=settings.n_best, max_answer=settings.max_answer,
         null_threshold=settings.null_threshold if unanswerable else None,
     )  # fmt: skip
@@ -68,7 +69,7 @@ class LanguageModel:
     Attributes:
         model, params: with the head "lm".
         tokenizer: data.tokenizers.Tokenizer.
-        layout: data.examples.Layout of kind text.
+        layout: data.encoding.Layout of kind text.
         pad: id that fills rows up.
         prefix: objective.prefix, of decoders.
         batch_size: rows that are run at once.
@@ -106,17 +107,17 @@ class LanguageModel:
             answer: tokens that there must be room for behind a prompt: of all, or a sequence with those of each.
         """
         rooms = self._rooms(examples, answer)
-        found, cut = [None] * len(examples), [np.zeros(0, np.int32)]
+        prompts, cut = [None] * len(examples), [np.zeros(0, np.int32)]
         for room in sorted(set(rooms)):
-            mine = [number for number, own in enumerate(rooms) if own == room]
+            mine = [number for number, other in enumerate(rooms) if other == room]
             layout = dataclasses.replace(self.layout, length=room)
             arrays = encoding.encode([_unanswered(examples[i]) for i in mine], self.tokenizer, layout, ())
             for number, (a, b) in zip(mine, itertools.pairwise(arrays["offsets"]), strict=True):
-                found[number] = arrays["tokens"][a:b]
+                prompts[number] = arrays["tokens"][a:b]
             cut.append(arrays["cut"])
         for line in encoding.describe({"cut": np.concatenate(cut)}, self.layout):
             self.report(line)
-        return found
+        return prompts
 
     def _rooms(self, examples, answer):
         return [self.room(tokens) for tokens in np.broadcast_to(answer, len(examples)).tolist()]
@@ -133,9 +134,9 @@ class LanguageModel:
         """
         layout = self.layout
         special = len(layout.start + layout.end + (() if self.two_streams else layout.separator))
-        given = shots.first(training, count, name)
+        front = shots.first(training, count, name)
         shown = [
-            shots.show(one, given, lambda text, room=room: len(self.tokenizer.encode(text)) + special <= room)
+            shots.show(one, front, lambda text, room=room: len(self.tokenizer.encode(text)) + special <= room)
             for one, room in zip(examples, self._rooms(examples, answer), strict=True)
         ]
         counts = [number for _, number in shown]
@@ -160,11 +161,11 @@ class LanguageModel:
             per_token: compare means over tokens, not sums: for answers of different length (Brown et al. 2020, 2.4).
 
         Returns:
-            [int], the place of the answer among the words.
+            [int], the number of the answer among the words.
         """
         ids = [[self._answer(word) for word in some] for some in words]
         sizes, widest = [max(map(len, some)) for some in ids], max(map(len, ids))
-        longest, prompts, found = max(sizes), self.prompts(examples, sizes), []
+        longest, prompts, answers = max(sizes), self.prompts(examples, sizes), []
         ids = [some + [some[-1]] * (widest - len(some)) for some in ids]  # of equal ones the first is the answer
         for first in range(0, len(prompts), self.batch_size):
             here = slice(first, first + self.batch_size)
@@ -177,8 +178,8 @@ class LanguageModel:
             scores = np.asarray(decoding.log_probability(self.model, self.params, _widened(batch, longest)))
             if per_token:
                 scores = scores / batch["target_weights"].sum(axis=-1)
-            found += np.argmax(scores, axis=-1).tolist()
-        return found[: len(prompts)]
+            answers += np.argmax(scores, axis=-1).tolist()
+        return answers[: len(prompts)]
 
     def likelihoods(self, texts, units=""):
         """[metrics.Likelihood] of texts: each token is predicted from half a row at least, where there is so much.
@@ -198,8 +199,8 @@ class LanguageModel:
                 ids = np.append(ids, np.array(self.layout.end, np.int32))
             counted = self._common(text, metrics.last_word(text)[0]) if units == "last_word" else 1
             for first in range(0, max(len(ids) - 1, 1), length // 2):
-                known = 0 if first == 0 else length - length // 2  # targets that the window before has scored
-                rows.append((ids[first : first + length + 1], max(known, counted - 1 - first)))
+                before = 0 if first == 0 else length - length // 2  # targets that the window before has scored
+                rows.append((ids[first : first + length + 1], max(before, counted - 1 - first)))
                 owners.append(number)
                 if first + length + 1 >= len(ids):
                     break
@@ -214,8 +215,8 @@ class LanguageModel:
         """[str]: the word that the model writes behind each text without its last one, without punctuation."""
         room = self.room(_WORD)
         prompts = [self._text(metrics.last_word(text)[0])[-room:] for text in texts]
-        found = [re.match(r"\w[\w'’-]*|\S*", text) for text in self._continue(prompts, _WORD)]
-        return [match.group() for match in found]
+        matches = [re.match(r"\w[\w'’-]*|\S*", text) for text in self._continue(prompts, _WORD)]
+        return [match.group() for match in matches]
 
     def _text(self, text):
         """The ids of a text, behind what stands before texts."""
@@ -254,10 +255,10 @@ class LanguageModel:
             "targets": np.full((self.batch_size, length), self.pad, np.int32),
             "target_weights": np.zeros((self.batch_size, length), np.float32),
         }
-        for row, (window, known) in enumerate(some):
+        for row, (window, first) in enumerate(some):
             size = len(window) - 1
             batch["tokens"][row, :size], batch["targets"][row, :size] = window[:-1], window[1:]
-            batch["target_weights"][row, known:size] = 1
+            batch["target_weights"][row, first:size] = 1
         return batch
 
     def _batches(self, prompts, room):
@@ -287,12 +288,12 @@ class LanguageModel:
 
 def _widened(batch, count):
     """A batch of decoding.continuations with `count` targets a row, the further ones without weight."""
-    made = dict(batch)
+    batch = dict(batch)
     for name in ("targets", "target_weights", "prediction_positions", "decoder_tokens"):
         if name in batch:
             more = [(0, 0)] * (batch[name].ndim - 1) + [(0, count - batch[name].shape[-1])]
-            made[name] = np.pad(batch[name], more, mode="constant" if name == "target_weights" else "edge")
-    return made
+            batch[name] = np.pad(batch[name], more, mode="constant" if name == "target_weights" else "edge")
+    return batch
 
 
 def _unanswered(example):

@@ -63,7 +63,7 @@ def _renamed(record, rename):
 
 
 def lines(path):
-    """Yields (place for messages, line without its end) of a file.
+    """Yields (where it is, for messages; line without its end) of a file.
 
     Raises:
         DataError: the file cannot be read, or is not UTF-8.
@@ -184,7 +184,7 @@ def conllu(path):
 
 
 def _blocks(path, ignored):
-    """Yields lists of (place, line) that are separated by blank lines."""
+    """Yields lists of (where it is, line) that are separated by blank lines."""
     block = []
     for where, line in lines(path):
         if line.strip() and not ignored(line):
@@ -196,7 +196,7 @@ def _blocks(path, ignored):
         yield block
 
 
-def _columns(block, columns, wanted, separator):
+def _columns(block, columns, names, separator):
     rows = []
     for where, line in block:
         cells = line.split(separator)
@@ -206,7 +206,7 @@ def _columns(block, columns, wanted, separator):
                 "is it another format?"
             )
         rows.append(dict(zip(columns, cells, strict=True)))
-    return Record({name: [row[name] for row in rows] for name in wanted}, block[0][0])
+    return Record({name: [row[name] for row in rows] for name in names}, block[0][0])
 
 
 def semeval(path, *, part=slice(None)):
@@ -246,21 +246,21 @@ def articles(path):
 
 
 def share_of_bytes(path, *, first, last):
-    """Bytes of a file from the place `first` to `last`, in twentieths of its size, as the field `text`.
+    """Bytes of a file from `first` to `last`, in twentieths of its size, as the field `text`.
 
     The 90, 5 and 5 million of the 100 million characters of enwik8 and text8 (Mahoney 2006). A boundary within a
     character of several bytes moves to the character's beginning.
     """
     content = pathlib.Path(path).read_bytes()
 
-    def place(twentieths):
+    def offset(twentieths):
         at = len(content) * twentieths // 20
         while at < len(content) and content[at] & 0xC0 == 0x80:
             at -= 1
         return at
 
     try:
-        yield Record({"text": content[place(first) : place(last)].decode("utf-8")}, path)
+        yield Record({"text": content[offset(first) : offset(last)].decode("utf-8")}, path)
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8; is it unpacked?") from None
 

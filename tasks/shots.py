@@ -13,10 +13,10 @@ def first(examples, count, name):
     Raises:
         DataError: there are fewer.
     """
-    found = list(itertools.islice(examples, count))
-    if len(found) < count:
-        raise DataError(f"task {name} has {len(found)} training examples: lower --num_shots={count}")
-    return found
+    shown = list(itertools.islice(examples, count))
+    if len(shown) < count:
+        raise DataError(f"task {name} has {len(shown)} training examples: lower --num_shots={count}")
+    return shown
 
 
 def show(example, shots, fits):

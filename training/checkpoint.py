@@ -14,6 +14,7 @@ import threading
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from cloze import storage
 from cloze.errors import CheckpointError, ConfigError
 
 SEAL = "seal.json"
@@ -117,9 +118,8 @@ class Checkpoints:
     def _seal(self, step, meta):
         root, files = self._files(step)
         hashes = {str(p.relative_to(root)): _hash(p) for p in files}
-        temporary = root / (SEAL + ".partial")
-        temporary.write_text(json.dumps({"step": step, "hashes": hashes, **meta}, indent=1))
-        os.replace(temporary, root / SEAL)
+        with storage.whole(root / SEAL) as partial:
+            partial.write_text(json.dumps({"step": step, "hashes": hashes, **meta}, indent=1))
 
     def read_seal(self, step):
         """The seal of a step: hashes and meta."""

@@ -12,12 +12,14 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cloze import objectives, tasks
+from cloze.data import encoding
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.examples import Features
+from cloze.data.order import Once
 from cloze.errors import ConfigError, DataError
 from cloze.objectives.text_to_text import PREFIXES
 from cloze.parallel import mesh as meshes
-from cloze.tasks import AsText, baselines, encoding, metrics, predict, shots
+from cloze.tasks import AsText, baselines, metrics, predict, shots
 from cloze.training import resolve
 
 
@@ -153,10 +155,10 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
     for line in encoding.describe(arrays, layout):
         report(f"{task.name}: {line}")
     features = Features(arrays, layout, len(examples), task.labels())
+    order = Once([len(features.used)], batch_size)
     batches = ExampleBatches(
-        [features], [1.0], batching="buckets", length=objective.rows.length, pad=objective.rows.pad, seed=0,
-        batch_size=batch_size, multiple=1, shuffle=False,
-    )  # fmt: skip
+        [features], order, batching="buckets", length=objective.rows.length, pad=objective.rows.pad
+    )
     mesh = meshes.make_mesh(dict(data=-1, fsdp=1, tensor=1, sequence=1))
     places = NamedSharding(mesh, PartitionSpec(meshes.ROW_AXES if batch_size % mesh.size == 0 else None))
     params = jax.device_put(trained.params, NamedSharding(mesh, PartitionSpec()))
@@ -166,7 +168,7 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
         return predict.head_scores(trained.model.apply({"params": params}, batch), task.kind)
 
     def scored():
-        for step in range(batches.steps_per_epoch):
+        for step in range(order.steps_per_epoch):
             rows = batches.batches(step)
             scores = np.asarray(head(params, jax.device_put(rows, places)))
             yield scores if order is None else scores[..., order], rows["row_id"]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import pathlib
 
 import jax
@@ -11,8 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import Normalizer, StandardScaler
 
 from cloze.data import artifacts
-from cloze.data.batches import Order
-from cloze.data.poisson import PoissonBatches
+from cloze.data.batches import Batches
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.models.features import has_transform
@@ -44,7 +42,7 @@ def compute(features_of_batch, batches, count, directory, report):
         report: called with progress messages.
 
     Returns:
-        Features.
+        FrozenFeatures.
 
     Raises:
         ConfigError: the features of two batches differ in shape.
@@ -58,11 +56,11 @@ def compute(features_of_batch, batches, count, directory, report):
         return _collect(features_of_batch, batches, count, scratch), {}
 
     arrays, _ = artifacts.prepare(directory, make, report)
-    return Features(arrays)
+    return FrozenFeatures(arrays)
 
 
-class Features:
-    """A row source over kept features, for `data.batches`.
+class FrozenFeatures:
+    """A row source over frozen features, for `data.batches`.
 
     `rows(indices [n], epochs [n])` gives `features` f32 [n, ...], `labels` and `label_weights` as the examples had
     them, and int32 `row_id` and `epoch` [n].
@@ -149,53 +147,6 @@ def fit(features, norm, size):
     return {name: np.ascontiguousarray(array, np.float32) for name, array in fitted.items()}
 
 
-class KeptBatches:
-    """The batches of a split over kept features: those that the split's own batches would have had.
-
-    Args:
-        source: Features.
-        used: int64 [m], the numbers of the examples that are read.
-        seed, batch_size: as of data.batches.Batches.
-        shuffle: epoch after epoch, each in a new order; False: once, in order, the last batch being filled up with rows
-            whose weights are 0 and whose `row_id` is -1.
-    """
-
-    def __init__(self, source, used, *, seed, batch_size, shuffle):
-        self._source, self._used, self._batch_size = source, used, batch_size
-        self._order = Order([len(used)], [1.0], seed=seed, shuffle=True) if shuffle else None
-        self.steps_per_epoch = len(used) / batch_size if shuffle else math.ceil(len(used) / batch_size)
-
-    def size(self, step):
-        """Rows of a step over all processes: always as many."""
-        del step
-        return self._batch_size
-
-    def batches(self, step, places=None):
-        """The rows of a step at some places of the global batch (None: all)."""
-        places = np.arange(self._batch_size) if places is None else np.asarray(places, np.int64)
-        elements, epochs = step * self._batch_size + places, np.zeros(len(places), np.int64)
-        there = np.ones(len(places), bool)
-        if self._order is not None:
-            _, elements, epochs = self._order(elements)
-        else:
-            there = elements < len(self._used)
-        rows = self._source.rows(self._used[np.where(there, elements, 0)], epochs)
-        rows["row_id"] = np.where(there, rows["row_id"], -1).astype(np.int32)
-        weights = rows["label_weights"]
-        rows["label_weights"] = np.where(there.reshape(-1, *[1] * (weights.ndim - 1)), weights, 0)
-        return rows | {"row": places.astype(np.int32)}
-
-
-class DrawnFeatures:
-    """The rows of the examples that are used, for `data.poisson`."""
-
-    def __init__(self, source, used):
-        self._source, self._used, self.num_rows = source, used, len(used)
-
-    def rows(self, indices, epochs):
-        return self._source.rows(self._used[indices], epochs)
-
-
 def with_features(program, state, fresh, report):
     """The program on kept features where nothing below the heads trains, and the state with what is fitted on them.
 
@@ -255,8 +206,8 @@ def _hindrance(program):
 
 
 def _keep(program, state, data, report):
-    """(data.pipeline.Data over kept features, the Features of the examples that are used) of a split."""
-    run, config, train = program.run, program.run.config, data.split == "train"
+    """(data.pipeline.Data over kept features, the FrozenFeatures of the examples that are used) of a split."""
+    run, config = program.run, program.run.config
     full = program.full_parameters(state)
     directory = pathlib.Path(config.data.cache_dir).expanduser() / "features"
     directory /= _name(full, program.model.config, data)
@@ -265,31 +216,24 @@ def _keep(program, state, data, report):
     def states(params, rows):
         return program.model.apply({"params": params}, rows, deterministic=True).features
 
-    once = dataclasses.replace(data, batches=data.batches.once())
+    once = dataclasses.replace(data, reader=data.reader.once(config.train.batch_size))
     used = data.features.used
-    places = np.full(len(data.features.arrays["example"]), -1)
-    places[used] = np.arange(len(used))
+    numbers = np.full(len(data.features.arrays["example"]), -1)  # of each feature among those that are used
+    numbers[used] = np.arange(len(used))
 
     def batches():
         for step in range(int(once.steps_per_epoch)):
-            rows = once(step)
+            rows = once.batches(step)
             if config.task.kind != "span":
                 del rows["segments"]
-            yield rows | {"row_id": np.where(rows["row_id"] >= 0, places[rows["row_id"]], -1), "step": step}
+            yield rows | {"row_id": np.where(rows["row_id"] >= 0, numbers[rows["row_id"]], -1), "step": step}
 
     def features_of_batch(batch):
         with run.context():
             return states(full, run.rows(once, batch["step"]))
 
     source = compute(features_of_batch, batches(), len(used), directory, report)
-    numbers = np.arange(len(used))
-    if train and run.privacy is not None:
-        drawn = DrawnFeatures(source, numbers)
-        size = config.train.batch_size
-        rows = PoissonBatches(drawn, seed=config.seed, batch_size=size, multiple=data.batches.multiple)
-    else:
-        rows = KeptBatches(source, numbers, seed=config.seed, batch_size=config.train.batch_size, shuffle=train)
-    return dataclasses.replace(data, batches=rows), source
+    return dataclasses.replace(data, reader=Batches([source], data.reader.order)), source
 
 
 def _name(params, model_config, data):

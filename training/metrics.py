@@ -2,8 +2,9 @@
 
 import json
 import math
-import os
 import pathlib
+
+from cloze import storage
 
 
 class MetricWriter:
@@ -63,6 +64,5 @@ def _truncate(path, last_step):
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue
-    temporary = path.with_suffix(".partial")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, path)
+    with storage.whole(path) as partial:
+        partial.write_text("".join(kept))

@@ -2,10 +2,9 @@
 
 import contextlib
 import json
-import os
 import pathlib
-import shutil
 
+from cloze import storage
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.training.checkpoint import Checkpoints
@@ -35,15 +34,9 @@ def check_free(workdir):
 def appearing(workdir):
     """A directory to write to, which becomes `workdir`, empty or not there, at the end if nothing went wrong."""
     check_free(workdir)
-    partial = workdir.with_name(f".{workdir.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
-    try:
+    with storage.whole(workdir) as partial:
+        partial.mkdir()
         yield partial
-        if workdir.exists():
-            workdir.rmdir()
-        os.replace(partial, workdir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write(directory, workdir, config, tokenizer, params, *, step=0, seal=None):

@@ -92,9 +92,9 @@ class Run:
 
     def rows(self, data: pipeline.Data, step: int) -> dict[str, jax.Array]:
         """The rows of a step, on the devices."""
-        size, sharding = data.size(step), meshes.row_sharding(self.mesh)
-        positions = meshes.my_rows(sharding, size)
-        return meshes.to_devices(data(step, positions), positions, size, sharding)
+        sharding = meshes.row_sharding(self.mesh)
+        places = meshes.my_rows(sharding, data.size(step))
+        return meshes.to_devices(data.batches(step, places), sharding)
 
     def facts(self, seal: dict | None = None) -> dict:
         """What all checkpoints say of the run; `seal` is that of the checkpoint it goes on from, None: it is new.
@@ -144,7 +144,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
         report(line)
     objective = objective.with_counts(data["train"].counts)
     for split in data.values():
-        objective.check_rows(split)
+        objective.check_rows(split.batches)
 
     model_config = dataclasses.replace(model_config, heads_out=heads_out(config, objective))
     model = methods.make_model(config, objective, model_config)

@@ -1,11 +1,11 @@
 """A run's directory: what it holds, who may use it, and whether it belongs to the configuration."""
 
-import fcntl
+import contextlib
 import json
-import os
 import pathlib
 import shutil
 
+from cloze import storage
 from cloze.errors import ConfigError
 
 # What may change between two starts of the same run: its length, how it reports, and where it runs.
@@ -28,7 +28,8 @@ class Workdir:
     def __init__(self, path, config):
         self.path = pathlib.Path(path)
         self._config = config
-        self._lock = None
+        self._lock = contextlib.ExitStack()
+        self._locked = False
 
     def open(self):
         """Makes and locks the directory.
@@ -38,24 +39,23 @@ class Workdir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "w")
+            self._lock.enter_context(storage.lock(self.path / "lock", self._refuse))
         except OSError as error:
             raise ConfigError(f"cannot write to --workdir={self.path}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"--workdir={self.path} is in use by another process: wait for it, stop it, or choose another --workdir"
-            ) from None
+        self._locked = True
         self._check(self._config)
+
+    def _refuse(self):
+        raise ConfigError(
+            f"--workdir={self.path} is in use by another process: wait for it, stop it, or choose another --workdir"
+        )
 
     def keep_config(self):
         """Writes config.json: from now on the directory belongs to this configuration."""
-        if self._lock is None:
+        if not self._locked:
             return
-        temporary = self.path / "config.json.partial"
-        temporary.write_text(json.dumps(self._config, indent=1, sort_keys=True) + "\n")
-        os.replace(temporary, self.path / "config.json")
+        with storage.whole(self.path / "config.json") as partial:
+            partial.write_text(json.dumps(self._config, indent=1, sort_keys=True) + "\n")
 
     @property
     def tokenizer(self):
@@ -72,7 +72,7 @@ class Workdir:
 
     def keep_tokenizer(self, tokenizer):
         """Saves the run's tokenizer; what an earlier start left is replaced until something was learned with it."""
-        if self._lock is None or (self.has_learned and self.tokenizer.exists()):
+        if not self._locked or (self.has_learned and self.tokenizer.exists()):
             return
         if self.tokenizer.exists():
             shutil.rmtree(self.tokenizer)
@@ -108,9 +108,8 @@ class Workdir:
         return key.startswith("model.") and key not in HOW_IT_RUNS and "dropout" not in key
 
     def close(self):
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._lock.close()
+        self._locked = False
 
 
 def differences(old, new, prefix=""):

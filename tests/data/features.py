@@ -1,8 +1,9 @@
-"""Features of labelled examples with random lengths and contents, as `tasks.encoding.encode` would give them."""
+"""Features of labelled examples with random lengths and contents, as `data.encoding.encode` would give them."""
 
 import numpy as np
 
-from cloze.data.examples import Features, Layout
+from cloze.data.encoding import Layout
+from cloze.data.examples import Features
 
 LENGTH, VOCAB, LABELS = 16, 60, 3
 

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from cloze.data.batches import _SMALL, Batches, Prefetcher
+from cloze.data.batches import Batches, Prefetcher
+from cloze.data.order import _SMALL, Epochs, Once
 from cloze.data.rows import Documents
 from cloze.errors import ConfigError
 from tests.data import fakes
@@ -24,9 +25,9 @@ class Numbers:
         return {"tokens": tokens, "source": label, "row_id": tokens[:, 0], "epoch": np.asarray(epochs, np.int32)}
 
 
-def batches(sources, weights=None, **options):
-    settings = {"seed": 0, "batch_size": 8, "shuffle": True, **options}
-    return Batches(sources, weights or [1.0] * len(sources), **settings)
+def batches(sources, weights=None, batch_size=8, seed=0, shuffle=True):
+    sizes, weights = [source.num_rows for source in sources], weights or [1.0] * len(sources)
+    return Batches(sources, Epochs(sizes, weights, seed=seed, size=batch_size, shuffle=shuffle))
 
 
 def stream(made, steps, key="row_id"):
@@ -125,9 +126,22 @@ def test_each_source_of_a_mixture_is_read_evenly():
     assert (np.bincount(rows[source == 1]) == 8).all()
 
 
+def test_each_row_once_and_every_step_holds_something_of_each_source():
+    order = Once([30, 10, 2], 8)
+    assert order.steps_per_epoch == 6
+    steps = [order(step, np.arange(8)) for step in range(6)]
+    sources, rows = (np.concatenate([step[k] for step in steps]) for k in range(2))
+    assert rows[42:].tolist() == [-1] * 6 and rows[:42].min() == 0
+    for source, count in enumerate((30, 10, 2)):
+        mine = sources[:42] == source
+        assert rows[:42][mine].tolist() == list(range(count))  # each in its own order
+        for step in range(5):
+            assert abs(mine[8 * step : 8 * step + 8].sum() - count * 8 / 42) <= 1
+
+
 def test_steps_per_epoch():
-    assert batches([Numbers(100)]).steps_per_epoch == 12.5
-    assert batches([Numbers(100), Numbers(60)], [3, 1]).steps_per_epoch == pytest.approx(100 / 0.75 / 8)
+    assert batches([Numbers(100)]).order.steps_per_epoch == 12.5
+    assert batches([Numbers(100), Numbers(60)], [3, 1]).order.steps_per_epoch == pytest.approx(100 / 0.75 / 8)
 
 
 def test_errors_name_the_cause():
@@ -202,7 +216,7 @@ def test_closing_stops_the_thread_and_wakes_a_waiting_reader(waiting):
     threading.Timer(0.05, go.set).start()
     results.close()
     thread.join(timeout=5)
-    assert not thread.is_alive() and not results._thread.is_alive() and caught
+    assert not thread.is_alive() and caught and not any(t.name.startswith("prefetch") for t in threading.enumerate())
     with pytest.raises(RuntimeError, match="closed"):
         results.next()
     results.close()

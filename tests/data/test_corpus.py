@@ -56,7 +56,7 @@ def test_where_sentences_end(text, expected):
 def test_whole_stream_and_boundaries(prepared):
     split = prepared.split("train")
     assert len(prepared.manifest["parts"]) > 3
-    ((ids, flags),) = split.read([0], [split.num_tokens])
+    ids, flags = split.gather([0], [split.num_tokens])
     np.testing.assert_array_equal(ids, STREAM)
     assert ids.dtype == np.int32 and flags.dtype == np.uint8
     lengths = [len(sentence) for document in SENTENCES for sentence in document]
@@ -77,12 +77,12 @@ def test_whole_stream_and_boundaries(prepared):
 def test_any_ranges(prepared, wanted):
     starts = [start for start, _ in wanted]
     stops = [min(start + size, len(STREAM)) for start, size in wanted]
-    found = prepared.split("train").read(starts, stops)
-    if wanted:
-        assert len(found) == len(wanted)
-    for start, stop, (ids, flags) in zip(starts, stops, found, strict=False):
-        np.testing.assert_array_equal(ids, STREAM[start:stop])
-        assert len(flags) == stop - start
+    ids, flags = prepared.split("train").gather(starts, stops)
+    expected = [STREAM[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    np.testing.assert_array_equal(ids, np.concatenate([*expected, STREAM[:0]]))
+    whole = prepared.split("train").gather([0], [len(STREAM)])[1]
+    expected = [whole[start:stop] for start, stop in zip(starts, stops, strict=True)]
+    np.testing.assert_array_equal(flags, np.concatenate([*expected, whole[:0]]))
 
 
 def test_ranges_outside_the_stream_are_refused(prepared):
@@ -92,7 +92,7 @@ def test_ranges_outside_the_stream_are_refused(prepared):
 
 def test_document_end_closes_the_last_sentence(tmp_path):
     split = fakes.prepare([[[1, 2], [3]], [[4]]], tmp_path, document_end=9).split("train")
-    ((ids, flags),) = split.read([0], [split.num_tokens])
+    ids, flags = split.gather([0], [split.num_tokens])
     assert ids.tolist() == [1, 2, 3, 9, 4, 9]
     assert flags.tolist() == [0, 1, 0, 1, 0, 1]
     assert split.document_offsets.tolist() == [0, 4, 6]
@@ -126,7 +126,7 @@ def test_without_entities_a_corpus_keeps_its_name():
 def test_large_vocabularies(tmp_path):
     source, ids = fakes.Source([fakes.text([[70_000, 65_535, 65_536, 3]])]), [70_000, 65_535, 65_536, 3]
     made = corpus.prepare(source, fakes.Tokenizer(70_001), tmp_path, document_end=None, validation_share=0.0)
-    assert made.split("train").read([0], [4])[0][0].tolist() == ids
+    assert made.split("train").gather([0], [4])[0].tolist() == ids
 
 
 def test_validation_share_is_held_out_by_text(tmp_path):

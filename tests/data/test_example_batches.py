@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from cloze.data.example_batches import ExampleBatches, pack
+from cloze.data.example_batches import ExampleBatches, lay_out
+from cloze.data.order import Epochs, Once
 from cloze.errors import ConfigError
 from tests.data.features import LENGTH, features, layout
 
@@ -20,8 +21,10 @@ KINDS = [
 
 
 def batches(sources, batching="pad", weights=None, **options):
-    settings = dict(length=LENGTH, pad=PAD, seed=3, batch_size=8, multiple=1, shuffle=True)
-    return ExampleBatches(sources, weights or [1.0] * len(sources), batching=batching, **settings | options)
+    settings = dict(length=LENGTH, pad=PAD, multiple=1, batch_size=8, shuffle=True) | options
+    size, shuffle, sizes = settings.pop("batch_size"), settings.pop("shuffle"), [len(one.used) for one in sources]
+    epochs = Epochs(sizes, weights or [1.0] * len(sources), seed=3, size=size, shuffle=True)
+    return ExampleBatches(sources, epochs if shuffle else Once(sizes, size), batching=batching, **settings)
 
 
 def packings(architecture):
@@ -106,7 +109,7 @@ def test_rows_hold_each_example_once_and_whole(kind, architecture, lengths):
     for batching in packings(architecture):
         data = batches([source], batching, shuffle=False)
         found = {}
-        for step in range(data.steps_per_epoch):
+        for step in range(data.order.steps_per_epoch):
             batch = data.batches(step)
             found |= read(batch, made)
             weights.add((batching, step, float(batch.get("label_weights", batch.get("target_weights")).sum())))
@@ -127,7 +130,7 @@ def test_rows_hold_each_example_once_and_whole(kind, architecture, lengths):
 def test_choices_are_side_by_side_and_absent_ones_have_no_weight(batching, lengths):
     source = features(lengths, layout("choice"))
     data, seen = batches([source], batching, shuffle=False), []
-    for step in range(data.steps_per_epoch):
+    for step in range(data.order.steps_per_epoch):
         batch = data.batches(step)
         for row in np.flatnonzero(batch["row_id"] >= 0).tolist():
             number = int(batch["row_id"][row])
@@ -148,7 +151,7 @@ def test_choices_are_side_by_side_and_absent_ones_have_no_weight(batching, lengt
 @hypothesis.given(sizes=st.lists(st.integers(0, LENGTH), max_size=40))
 @hypothesis.settings(deadline=None, max_examples=100)
 def test_packing_never_overlaps_and_needs_few_rows(sizes):
-    rows, starts, slots = pack(np.array(sizes, int), LENGTH)
+    rows, starts, slots = lay_out(np.array(sizes, int), LENGTH)
     taken = {}
     for size, row, start, slot in zip(sizes, rows.tolist(), starts.tolist(), slots.tolist(), strict=True):
         if size:
@@ -173,7 +176,7 @@ def test_a_step_has_the_same_examples_in_any_layout_and_an_epoch_has_each_once()
     assert (
         all(sorted(epoch.tolist()) == list(range(24)) for epoch in epochs) and epochs[0].tolist() != epochs[1].tolist()
     )
-    assert made["pad"].steps_per_epoch == 3.0
+    assert made["pad"].order.steps_per_epoch == 3.0
 
 
 def test_sizes_are_few_and_fit():
@@ -216,7 +219,7 @@ def test_tasks_are_mixed_by_weight_in_training_and_by_size_after():
     assert mine == [96, 32]
     sources = [features([[size]] * count, layout("text", "decoder")) for size, count in ((3, 30), (5, 10), (7, 2))]
     after = batches(sources, shuffle=False)
-    made = [after.batches(step) for step in range(after.steps_per_epoch)]
+    made = [after.batches(step) for step in range(after.order.steps_per_epoch)]
     ids = np.concatenate([batch["row_id"] for batch in made])
     sizes = np.concatenate([(batch["tokens"] != PAD).sum(axis=1) for batch in made])
     for size, count in ((3, 30), (5, 10), (7, 2)):  # each in its own order, and spread over all batches

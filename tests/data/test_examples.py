@@ -5,7 +5,8 @@ import pytest
 
 from cloze.configs.base import get_base
 from cloze.data import examples, pipeline
-from cloze.data.examples import Examples, Layout
+from cloze.data.encoding import Layout
+from cloze.data.examples import Examples
 from cloze.errors import ConfigError, DataError
 from tests.data import fakes
 from tests.data.features import features, layout
@@ -93,15 +94,19 @@ def test_fingerprints_are_those_of_earlier_versions(tmp_path, options, fingerpri
 
 def test_a_run_sees_what_its_task_holds(tmp_path):
     data = opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])])
-    assert data.labels == tuple("0123456789") and data.features.num_examples == 7 and data.steps_per_epoch == 7 / 4
+    assert (
+        data.features.labels == tuple("0123456789")
+        and data.features.num_examples == 7
+        and data.steps_per_epoch == 7 / 4
+    )
     assert "7 train examples of 10 labels, 14.3% of them 0" in data.description
     assert data.counts[10:17].tolist() == [1, 2, 3, 2, 1, 5, 1] and data.counts[1] == 7
-    rows = data(0)
+    rows = data.batches(0)
     assert data.size(0) == 4 and rows["tokens"].shape == (4, 8)  # the bucket that holds 5 tokens and two special ones
     other = opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])], limit=4)
     assert other.fingerprint != data.fingerprint and "4 train examples" in other.description
     held = opened(tmp_path, [Numbers([1, 2, 3, 2, 1, 5, 1])], split="validation", limit=1)
-    assert held.steps_per_epoch == 1 and held(0)["row_id"].tolist() == [0, 1, 2, -1]
+    assert held.steps_per_epoch == 1 and held.batches(0)["row_id"].tolist() == [0, 1, 2, -1]
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):

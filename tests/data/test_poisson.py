@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cloze.data.poisson import PoissonBatches
-from cloze.errors import ConfigError, DataError
+from cloze.data.batches import Batches
+from cloze.data.poisson import Drawing
+from cloze.errors import ConfigError
 
 STEPS = 3000
 
@@ -28,7 +29,7 @@ class Rows:
 
 
 def batches(num_rows=50, batch_size=10, multiple=1, seed=0):
-    return PoissonBatches(Rows(num_rows), seed=seed, batch_size=batch_size, multiple=multiple)
+    return Batches([Rows(num_rows)], Drawing(num_rows, seed=seed, batch_size=batch_size, multiple=multiple))
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +105,13 @@ def test_batches_overflow_practically_never(num_rows, batch_size):
     made = batches(num_rows, batch_size)
     assert stats.binom.sf(made.size(0), num_rows, batch_size / num_rows) < 1.01e-12
     assert made.size(0) <= min(num_rows, batch_size + 9 * np.sqrt(batch_size) + 16)
-    assert made.sampling_probability * made.steps_per_epoch == pytest.approx(1)
+    assert made.order.sampling_probability * made.order.steps_per_epoch == pytest.approx(1)
     assert batches(num_rows, batch_size, multiple=8).size(0) == -(-made.size(0) // 8) * 8
 
 
 def test_a_full_batch_is_every_row_in_every_step():
     made = batches(num_rows=12, batch_size=12, multiple=8)
-    assert made.size(0) == 16 and made.sampling_probability == 1 and made.steps_per_epoch == 1
+    assert made.size(0) == 16 and made.order.sampling_probability == 1 and made.order.steps_per_epoch == 1
     for step in range(3):
         assert sorted(made.batches(step)["row_id"]) == [-1] * 4 + list(range(12))
 
@@ -118,16 +119,3 @@ def test_a_full_batch_is_every_row_in_every_step():
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ConfigError, match=r"train.batch_size=51 must lie in \[1, 50\]"):
         batches(batch_size=51)
-
-    class Packed(Rows):
-        def rows(self, indices, epochs):
-            rows = super().rows(indices, epochs)
-            return rows | {"row_id": np.stack([rows["row_id"]] * 2, axis=1)}
-
-    class Unweighted(Rows):
-        def rows(self, indices, epochs):
-            return {"row_id": np.asarray(indices, np.int32)}
-
-    for source, message in ((Packed(9), "task.batching"), (Unweighted(9), "have no weights")):
-        with pytest.raises(DataError, match=message):
-            PoissonBatches(source, seed=0, batch_size=3, multiple=1)

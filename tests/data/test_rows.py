@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloze.data.cooccurrences import Cooccurrences
+from cloze.data.packing import pack
 from cloze.data.pairs import Pairs
-from cloze.data.rows import PACKINGS, Documents, FullSentences, Windows, pack
+from cloze.data.rows import PACKINGS, Documents, FullSentences, Windows
 from cloze.errors import ConfigError, DataError
 from tests.data import fakes
 

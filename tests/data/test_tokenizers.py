@@ -86,8 +86,9 @@ def test_plain_text_round_trips_up_to_normalisation(tokenizer, words):
     text = " ".join(words)
     ids = tokenizer.encode(text)
     if tokenizer.kind == "word":  # knows the frequent words alone
-        known = [w for w in words if tokenizer.piece_id(w.lower()) is not None]
-        text, ids = " ".join(known), tokenizer.encode(" ".join(known))
+        pieces = {tokenizer.piece(i) for i in range(tokenizer.vocab_size)}
+        text = " ".join(word for word in words if word.lower() in pieces)
+        ids = tokenizer.encode(text)
     decoded = tokenizer.decode(ids)
     expected = text.lower() if tokenizer.kind in ("wordpiece", "bpe", "word") else text
     # `word` keeps runs of punctuation together, so that only spacing may differ there.
@@ -130,11 +131,9 @@ def test_decode_shows_sentinels_and_hides_the_rest(tokenizer):
             tokenizer.decode([bad])
 
 
-def test_pieces_and_ids_are_inverse(tokenizer):
+def test_each_id_has_a_piece_of_its_own(tokenizer):
     pieces = [tokenizer.piece(i) for i in range(tokenizer.vocab_size)]
     assert len(set(pieces)) == tokenizer.vocab_size
-    assert [tokenizer.piece_id(piece) for piece in pieces] == list(range(tokenizer.vocab_size))
-    assert tokenizer.piece_id("no such piece") is None
     for bad in (-1, tokenizer.vocab_size):
         with pytest.raises(IndexError):
             tokenizer.piece(bad)
@@ -379,7 +378,7 @@ def test_stated_roles_win_and_are_kept(tmp_path):
     for tokenizer in (made, tok.load(tmp_path / "saved")):
         t = tokenizer.tables
         assert (t.pad, t.eos, t.bos, t.sentinels.tolist()) == (3, 4, None, [7, 6])
-        assert (tokenizer.hash, tokenizer.piece(2), tokenizer.piece_id("")) == (made.hash, "", None)
+        assert (tokenizer.hash, tokenizer.piece(2)) == (made.hash, "")
         assert tokenizer.decode([0, 2, 1, 4]) == "ab"
     assert tok.Tokenizer(model, 2, {}).hash != made.hash
 

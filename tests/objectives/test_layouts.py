@@ -10,6 +10,7 @@ from flax.core import meta
 
 from cloze import models
 from cloze.data.example_batches import ExampleBatches
+from cloze.data.order import Epochs
 from cloze.models import names
 from tests.data.features import LENGTH, VOCAB, features, layout
 
@@ -64,10 +65,9 @@ def setting(request, build):
 
 
 def rows(made, batching, step=0):
-    settings = dict(length=LENGTH, pad=0, seed=3, batch_size=8, multiple=2, shuffle=True)
-    return {
-        kind: ExampleBatches([one], [1.0], batching=batching, **settings).batches(step) for kind, one in made.items()
-    }
+    settings = dict(batching=batching, length=LENGTH, pad=0, multiple=2)
+    orders = {kind: Epochs([len(one.used)], [1.0], seed=3, size=8, shuffle=True) for kind, one in made.items()}
+    return {kind: ExampleBatches([one], orders[kind], **settings).batches(step) for kind, one in made.items()}
 
 
 def test_layouts_and_microbatches_give_the_same_loss_and_gradient(setting):

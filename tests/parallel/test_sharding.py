@@ -84,7 +84,7 @@ def test_a_process_reads_only_the_rows_of_its_devices():
     sharding = meshes.row_sharding(mesh)
     np.testing.assert_array_equal(meshes.my_rows(sharding, 8), np.arange(8))
     rows = {"tokens": np.arange(24).reshape(8, 3)}
-    placed = meshes.to_devices(rows, np.arange(8), 8, sharding)["tokens"]
+    placed = meshes.to_devices(rows, sharding)["tokens"]
     np.testing.assert_array_equal(placed, rows["tokens"])
     assert {shard.data.shape for shard in placed.addressable_shards} == {(2, 3)}
 

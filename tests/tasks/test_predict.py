@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from cloze.data.examples import Layout
+from cloze.data.encoding import Layout
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import metrics, shots
 from cloze.tasks.predict import LanguageModel, from_heads

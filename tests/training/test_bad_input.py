@@ -68,4 +68,4 @@ def test_jsonl_and_mixtures_build(root):
     (root / "all.jsonl").write_text("\n".join(lines) + "\n")
     source = f"jsonl:{root}/all.jsonl=0.25,text:{root}/text/*.txt=0.75"
     program = tiny_run.build(tiny_run.config("gpt2", root, data__source=source))
-    assert program.run.data["train"](0)["tokens"].shape == (16, 33)
+    assert program.run.data["train"].batches(0)["tokens"].shape == (16, 33)

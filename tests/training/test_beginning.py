@@ -120,7 +120,7 @@ def test_a_vocabulary_grows_for_markers(multiple, task_root, tmp_path):
     new = table[size : size + 3]
     assert new.any(axis=1).all() and np.abs(new).max() < 0.1 and not table[size + 3 :].any()
     assert f"  the vocabulary grows from {size} rows; the new ones are initialised" in told
-    used = {int(t) for step in range(3) for t in np.unique(grown.run.data["train"](step)["tokens"])}
+    used = {int(t) for step in range(3) for t in np.unique(grown.run.data["train"].batches(step)["tokens"])}
     assert {size, size + 2} <= used  # START and EXTRACT
 
 

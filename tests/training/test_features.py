@@ -12,6 +12,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 
 from cloze import models
 from cloze.data.batches import Batches
+from cloze.data.order import Epochs
 from cloze.errors import ConfigError, DataError
 from cloze.models import names
 from cloze.models.features import FeatureTransform
@@ -101,8 +102,7 @@ def test_an_interrupted_computation_leaves_nothing_that_counts(tmp_path):
 def test_features_feed_batches(tmp_path):
     made, inputs, labels = batches()
     kept = compute(tmp_path / "kept", made)
-    order = Batches([kept], [1.0], seed=0, batch_size=COUNT, shuffle=True)
-    epoch = order.batches(1)
+    epoch = Batches([kept], Epochs([COUNT], [1.0], seed=0, size=COUNT, shuffle=True)).batches(1)
     assert sorted(epoch["row_id"]) == list(range(COUNT)) and (epoch["epoch"] == 1).all()
     np.testing.assert_array_equal(epoch["features"], 2 * inputs[epoch["row_id"]])
     np.testing.assert_array_equal(epoch["labels"], labels[epoch["row_id"]])
@@ -183,7 +183,7 @@ def test_a_classifier_reads_transformed_states_instead_of_the_pooler():
 
 
 def test_options_of_the_model_are_checked():
-    with pytest.raises(ConfigError, match="model.feature_norm='l2', is not one of none, standard, unit"):
+    with pytest.raises(ConfigError, match="model.feature_norm='l2' is not one of none, standard, unit"):
         tiny.config("bert", feature_norm="l2")
     with pytest.raises(ConfigError, match="model.feature_size must be at least 0"):
         tiny.config("bert", feature_size=-1)
@@ -208,12 +208,12 @@ def test_a_probe_on_kept_features_is_the_probe(task_root):
     told = []
     kept, state = keep(plain, tiny_task.any_state(plain), told=told)
     assert told == ["computing the features of 20 examples", "computing the features of 12 examples"]
-    assert kept.run.data["train"].batches.steps_per_epoch == plain.run.data["train"].steps_per_epoch == 20 / 8
+    assert kept.run.data["train"].steps_per_epoch == plain.run.data["train"].steps_per_epoch == 20 / 8
     used = plain.run.data["train"].features.used
     for step in range(6):
-        rows = kept.run.data["train"](step)
-        np.testing.assert_array_equal(used[rows["row_id"]], plain.run.data["train"](step)["row_id"])
-        np.testing.assert_array_equal(rows["labels"], plain.run.data["train"](step)["labels"])
+        rows = kept.run.data["train"].batches(step)
+        np.testing.assert_array_equal(used[rows["row_id"]], plain.run.data["train"].batches(step)["row_id"])
+        np.testing.assert_array_equal(rows["labels"], plain.run.data["train"].batches(step)["labels"])
         assert "tokens" not in rows
     end, history = tiny_run.run(kept, 6, state)
     other, wanted = tiny_run.run(plain, 6, tiny_task.any_state(plain))
@@ -239,10 +239,10 @@ def test_kept_features_of_other_kinds_score_the_same(family, kind, task_root):
     kept, _ = keep(plain, state)
     mine, theirs = tiny_run.validate(kept, state), tiny_run.validate(plain, state)
     assert theirs[kind] > 0.1 and mine == pytest.approx(theirs, rel=1e-5, nan_ok=True)
-    rows = kept.run.data["train"](0)
+    rows = kept.run.data["train"].batches(0)
     if kind != "choice":
-        np.testing.assert_array_equal(rows["labels"], plain.run.data["train"](0)["labels"])
-        np.testing.assert_array_equal(rows["label_weights"], plain.run.data["train"](0)["label_weights"])
+        np.testing.assert_array_equal(rows["labels"], plain.run.data["train"].batches(0)["labels"])
+        np.testing.assert_array_equal(rows["label_weights"], plain.run.data["train"].batches(0)["label_weights"])
 
 
 @pytest.mark.parametrize("norm, size", [("standard", 0), ("none", 3), ("unit", 3)])
@@ -250,7 +250,7 @@ def test_what_is_fitted_on_the_training_examples_is_in_the_state(norm, size, tas
     program = probe(task_root, finetune__feature_norm=norm, finetune__feature_size=size)
     state = tiny_task.any_state(program)
     kept, fitted = keep(program, state)
-    states = np.asarray(kept.run.data["train"].batches._source.features)
+    states = np.asarray(kept.run.data["train"].reader.sources[0].features)
     assert states.shape == (tiny_task.COUNTS["train"], 32)
     wanted = features.fit(states, norm, size)
     assert {f"feature_transform/{name}" for name in wanted} == {

@@ -225,7 +225,7 @@ def test_more_layers_than_there_are_are_refused(family, heads, method, message):
     (dict(method="gradual", unfreeze="epoch"), "finetune.unfreeze='epoch'; did you mean 'epochs'"),
     (dict(method="gradual", unfreeze="plateau", unfreeze_every=3), "finetune.unfreeze_every=3 needs .*=epochs"),
     (dict(method="gradual", patience=0), "finetune.patience=0 must be at least 1"),
-    (dict(save="some"), "finetune.save='some', is not one of auto, all, trainable"),
+    (dict(save="some"), "finetune.save='some' is not one of auto, all, trainable"),
     (dict(feature_norm="unit"), "finetune.feature_norm is an option of linear_probe, and finetune.method=full"),
     (dict(method="lp_ft", probe_learning_rate=0.0), "finetune.probe_learning_rate=0.0 must be more than 0"),
 ])  # fmt: skip

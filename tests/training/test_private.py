@@ -17,11 +17,12 @@ from scipy import optimize, stats
 
 from cloze import models
 from cloze.configs import base
-from cloze.data.poisson import PoissonBatches
+from cloze.data.batches import Batches
+from cloze.data.poisson import Drawing
 from cloze.errors import ConfigError
 from cloze.parallel import mesh as meshes
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.features import Features, with_features
+from cloze.training.features import FrozenFeatures, with_features
 from cloze.training.gradients import Loss, make_gradient
 from cloze.training.loop import Progress, fit
 from cloze.training.metrics import MetricWriter
@@ -213,8 +214,9 @@ def test_a_classifier_of_kept_features_learns_in_private():
     rng = np.random.default_rng(0)
     labels = (np.arange(400) % 2).astype(np.int32)
     inputs = rng.normal(size=(400, 5)).astype(np.float32) + 2 * labels[:, None] - 1
-    kept = Features({"features": inputs, "labels": labels, "label_weights": np.ones(400, np.float32)})
-    made = PoissonBatches(kept, seed=0, batch_size=100, multiple=8)
+    kept = FrozenFeatures({"features": inputs, "labels": labels, "label_weights": np.ones(400, np.float32)})
+    drawing = Drawing(400, seed=0, batch_size=100, multiple=8)
+    made = Batches([kept], drawing)
 
     def loss(trainable, row):
         margin = jnp.sum(row["features"] * trainable["w"]) * (2 * row["labels"][0] - 1)
@@ -232,7 +234,7 @@ def test_a_classifier_of_kept_features_learns_in_private():
     for t in range(30):
         trainable = step(trainable, made.batches(t), t)
     assert np.mean((inputs @ trainable["w"] > 0) == labels) > 0.95
-    assert 1 < epsilon(30, made.sampling_probability, 2.0, 1e-5) < 5
+    assert 1 < epsilon(30, drawing.sampling_probability, 2.0, 1e-5) < 5
 
 
 SETTINGS = [(1, 1.0, 1.0), (300, 0.02, 2.0), (100, 1.0, 5.0)]
@@ -330,7 +332,7 @@ def test_a_private_probe_tells_what_it_has_given_away(task_root, tmp_path):
         finetune__feature_norm="unit", train__steps=2, train__eval_every=1,
     ))  # fmt: skip
     program, state = with_features(program, tiny_task.any_state(program), True, lambda line: None)
-    assert program.run.data["train"].size(0) > 8 and "features" in program.run.data["train"](0)
+    assert program.run.data["train"].size(0) > 8 and "features" in program.run.data["train"].batches(0)
     before = tiny_task.parameters(program, state)
     checkpoints, writer = Checkpoints(tmp_path / "checkpoints"), MetricWriter(tmp_path, 0)
     _, state = fit(

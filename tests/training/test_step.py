@@ -33,7 +33,7 @@ def test_four_ragged_microbatches_equal_one_batch(root):
 def test_ragged_means_ragged(root):
     """Guards the test above: the microbatches' weights do differ."""
     program = tiny_run.build(tiny_run.config("bert", root, train__batch_size=8))
-    rows = program.run.data["train"](0)
+    rows = program.run.data["train"].batches(0)
     batch = program.run.objective.corrupt(jax.random.key(0, impl="threefry2x32"), rows)
     weights = np.asarray(batch["target_weights"]).sum(axis=1)
     assert len(set(weights[i::4].sum() for i in range(4))) > 1
@@ -99,7 +99,7 @@ def test_decoder_layers_above_a_training_encoder_are_not_cut():
 
 def test_same_step_same_masks_other_step_other_masks(root):
     program = tiny_run.build(tiny_run.config("bert", root))
-    rows = program.run.data["train"](0)
+    rows = program.run.data["train"].batches(0)
     key = program.run.keys.corrupt
     batches = [program.run.objective.corrupt(jax.random.fold_in(key, t), rows) for t in (0, 0, 1)]
     np.testing.assert_array_equal(batches[0]["tokens"], batches[1]["tokens"])

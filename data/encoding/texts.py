@@ -4,8 +4,8 @@ import numbers
 
 import numpy as np
 
+from cloze.data.encoding.collector import check_number, name, value_of
 from cloze.errors import ConfigError, DataError
-from cloze.tasks.encoding.features import check_number, known, name
 
 
 def longest_first(first, second, room):
@@ -26,22 +26,22 @@ def longest_first(first, second, room):
     return first, second
 
 
-def add_classes(features, examples, tokenizer, labels, training):
-    """Adds examples of kind class; arguments as of `tasks.encoding.encode`, examples numbered."""
+def add_classes(collector, examples, tokenizer, labels, training):
+    """Adds examples of kind class; arguments as of `data.encoding.encode`, examples numbered."""
 
     def label(example, number):
-        value = known(example, number, "label", training)
+        value = value_of(example, number, "label", training)
         return -1 if value is None else check_number(example, number, value, len(labels), "label", labels)
 
-    _add_texts(features, examples, tokenizer, label)
+    _add_texts(collector, examples, tokenizer, label)
 
 
-def add_numbers(features, examples, tokenizer, labels, training):
+def add_numbers(collector, examples, tokenizer, labels, training):
     """Adds examples of kind regression; see `add_classes`."""
     del labels
 
     def label(example, number):
-        value = known(example, number, "label", training)
+        value = value_of(example, number, "label", training)
         if value is None:
             return np.nan
         if not isinstance(value, (numbers.Real, np.number)) or not np.isfinite(value):
@@ -50,10 +50,10 @@ def add_numbers(features, examples, tokenizer, labels, training):
             )
         return float(value)
 
-    _add_texts(features, examples, tokenizer, label)
+    _add_texts(collector, examples, tokenizer, label)
 
 
-def add_choices(features, examples, tokenizer, labels, training):
+def add_choices(collector, examples, tokenizer, labels, training):
     """Adds examples of kind choice, each choice behind the context, as many as an example has; see `add_classes`."""
     del labels
     contexts = tokenizer.encode_batch([example["context"] for _, example in examples])
@@ -62,34 +62,34 @@ def add_choices(features, examples, tokenizer, labels, training):
         count = len(example["choices"])
         if not count:
             raise DataError(f"{name(example, number)} has no choices: remove it")
-        label = known(example, number, "label", training)
+        label = value_of(example, number, "label", training)
         for _ in range(count):
-            _add_pair(features, context, next(choices))
+            _add_pair(collector, context, next(choices))
         label = -1 if label is None else check_number(example, number, label, count, "label")
-        features.feature(number, count, labels=label)
+        collector.feature(number, count, labels=label)
 
 
-def _add_texts(features, examples, tokenizer, label):
+def _add_texts(collector, examples, tokenizer, label):
     firsts = tokenizer.encode_batch([example["text"] for _, example in examples])
     paired = [example["text_b"] for _, example in examples if "text_b" in example]
     seconds = iter(tokenizer.encode_batch(paired))
-    both = features.layout.both_orders
+    both = collector.layout.both_orders
     for (number, example), first in zip(examples, firsts, strict=True):
         if "text_b" in example:
             second = next(seconds)
-            _add_pair(features, first, second)
+            _add_pair(collector, first, second)
             if both:
-                _add_pair(features, second, first)
+                _add_pair(collector, second, first)
         elif both:
             raise ConfigError(
                 f"task.both_orders is for pairs, and {name(example, number)} has one text: set task.both_orders=False"
             )
         else:
-            kept = first[: features.room(1)]
-            features.text(kept, cut=len(first) - len(kept))
-        features.feature(number, 2 if both else 1, labels=label(example, number))
+            shortened = first[: collector.room(1)]
+            collector.text(shortened, cut=len(first) - len(shortened))
+        collector.feature(number, 2 if both else 1, labels=label(example, number))
 
 
-def _add_pair(features, first, second):
-    sizes = longest_first(len(first), len(second), features.room(2))
-    features.text(first[: sizes[0]], second[: sizes[1]], cut=len(first) + len(second) - sum(sizes))
+def _add_pair(collector, first, second):
+    sizes = longest_first(len(first), len(second), collector.room(2))
+    collector.text(first[: sizes[0]], second[: sizes[1]], cut=len(first) + len(second) - sum(sizes))

@@ -7,7 +7,7 @@ with the fields of tasks.base.Task:
     tag                 words, tags: lists; in .tsv, separated by spaces
     span                question, context, answers: a list of {"text": ..., "start": ...}; in .tsv, answer and start,
                         both empty where there is no answer
-    choice              context, choices, label (the place of the right choice, from 0); in .tsv, choice0, choice1, ...
+    choice              context, choices, label (the number of the right choice, from 0); in .tsv, choice0, choice1, ...
     text                inputs, targets, references (optional, a list); or turns, a list of {"role": ..., "text": ...}
                         (.jsonl only)
     lm                  text
@@ -86,17 +86,16 @@ def _span(is_json, record):
     if record["answers" if is_json else "answer"] is None:
         return texts | {"answers": None}
     if is_json:
-        found = [(_text(answer, "text"), answer["start"]) for answer in record.each("answers")]
+        answers = [(_text(answer, "text"), answer["start"]) for answer in record.each("answers")]
     else:
-        found = [(record["answer"], record["start"])] if record["answer"] else []
+        answers = [(record["answer"], record["start"])] if record["answer"] else []
     try:
-        answers = tuple((text, int(start)) for text, start in found)
+        return texts | {"answers": tuple((text, int(start)) for text, start in answers)}
     except (TypeError, ValueError):
         raise DataError(
-            f"{record.where}: an answer begins at {[start for _, start in found]}, where the number of its first "
+            f"{record.where}: an answer begins at {[start for _, start in answers]}, where the number of its first "
             "character in the context is expected"
         ) from None
-    return texts | {"answers": answers}
 
 
 def _choice(is_json, record):
@@ -111,9 +110,10 @@ def _choice(is_json, record):
 def _sides(is_json, record):
     if "turns" in record:
         turns = record.each("turns")
-        asked = bool(turns) and turns[-1].get("text") is None  # for a last turn that is not known
-        known = tuple((_text(turn, "role"), _text(turn, "text")) for turn in turns[: len(turns) - asked])
-        return {"turns": known + (((_text(turns[-1], "role"), None),) if asked else ())}
+        unanswered = bool(turns) and turns[-1].get("text") is None
+        complete = turns[: len(turns) - unanswered]
+        last = ((_text(turns[-1], "role"), None),) if unanswered else ()
+        return {"turns": (*((_text(turn, "role"), _text(turn, "text")) for turn in complete), *last)}
     references = {"references": tuple(_strings(record, "references"))} if "references" in record else {}
     targets = None if record["targets"] is None else _text(record, "targets")
     return {"inputs": _text(record, "inputs"), "targets": targets} | references

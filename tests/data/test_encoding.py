@@ -9,11 +9,11 @@ import tokenizers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloze.data import encoding
 from cloze.data import tokenizers as tok
-from cloze.data.examples import Layout
+from cloze.data.encoding import Layout, passages, texts
 from cloze.errors import ConfigError, DataError
-from cloze.tasks import answers, encoding
-from cloze.tasks.encoding import passages, texts
+from cloze.tasks import answers
 from tests.data import fakes
 
 # The tokens of "17 18" are 17 and 18; those below 10 are special.

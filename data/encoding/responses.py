@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from cloze.data.encoding.collector import name, value_of
 from cloze.errors import ConfigError, DataError
-from cloze.tasks.encoding.features import known, name
 
 LEARNED = "assistant"
 
@@ -31,10 +31,10 @@ class _Turn:
         return 0 if self.ids is None else len(self.ids)
 
 
-def add(features, examples, tokenizer, labels, training):
-    """Adds examples of kind text; arguments as of `tasks.encoding.encode`, examples numbered."""
+def add(collector, examples, tokenizer, labels, training):
+    """Adds examples of kind text; arguments as of `data.encoding.encode`, examples numbered."""
     del labels
-    layout = features.layout
+    layout = collector.layout
     parts = [_parts(example, number, training) for number, example in examples]
     encoded = iter(tokenizer.encode_batch([text for some in parts for _, text in some if text is not None]))
     for (number, example), some in zip(examples, parts, strict=True):
@@ -42,14 +42,14 @@ def add(features, examples, tokenizer, labels, training):
         dialogue = "turns" in example
         between = np.array(layout.end if dialogue else layout.separator, np.int32)
         left = dialogue or layout.cut_left
-        add_turns = _add_two_streams if features.two_streams else _add_one_stream
-        features.feature(number, lost=add_turns(features, turns, between, left))
+        add_turns = _add_two_streams if collector.two_streams else _add_one_stream
+        collector.feature(number, lost=add_turns(collector, turns, between, left))
 
 
 def _parts(example, number, training):
     """The texts of an example, as a list of (whether it is learned, text); the last one is learned."""
     if "turns" not in example:
-        return [(False, example["inputs"]), (True, known(example, number, "targets", training))]
+        return [(False, example["inputs"]), (True, value_of(example, number, "targets", training))]
     turns = [(role == LEARNED, text) for role, text in example["turns"]]
     while turns and not turns[-1][0]:
         turns.pop()  # nothing is learned of what comes after the last answer
@@ -60,9 +60,9 @@ def _parts(example, number, training):
     return turns
 
 
-def _add_two_streams(features, turns, between, left):
+def _add_two_streams(collector, turns, between, left):
     """Adds an example for an encoder-decoder; returns how many tokens of the response found no room."""
-    layout, room = features.layout, features.room(1)
+    layout, room = collector.layout, collector.room(1)
     target_room = layout.target_length - len(layout.end)
     if target_room < 1:
         raise ConfigError(
@@ -75,51 +75,51 @@ def _add_two_streams(features, turns, between, left):
         prompt = prompt[1:]
     text = _joined(prompt, between)
     over = max(len(text) - room, 0)
-    features.text(text[over:] if left else text[:room], cut=cut + over)
-    features.targets(None if response.ids is None else response.ids[:target_room])
+    collector.text(text[over:] if left else text[:room], cut=cut + over)
+    collector.targets(None if response.ids is None else response.ids[:target_room])
     return max(len(response) - target_room, 0)
 
 
-def _add_one_stream(features, turns, between, left):
+def _add_one_stream(collector, turns, between, left):
     """Adds an example for a decoder; returns how many tokens of the last response found no room."""
-    room, cut, last = features.room(1), 0, turns[-1]
-    if features.layout.target_length and last.ids is not None:
-        turns = [*turns[:-1], _Turn(last.ids[: features.layout.target_length - len(features.layout.end)], True)]
+    room, cut, last = collector.room(1), 0, turns[-1]
+    if collector.layout.target_length and last.ids is not None:
+        turns = [*turns[:-1], _Turn(last.ids[: collector.layout.target_length - len(collector.layout.end)], True)]
     while len(turns) > 2 and _size(turns, between) > room:
         cut += len(turns[0])
         # What the next turn answers has gone: it is read, and not learned.
         turns = [_Turn(turns[1].ids, False), *turns[2:]]
     if _size(turns, between) > room:
         *prompt, response = turns
-        text, both = _joined(prompt, between), features.room(2, between) if prompt else room
-        kept = min(len(response), both - min(len(text), 1))  # a token of the prompt stays
-        over = len(text) - (both - kept)
+        text, both = _joined(prompt, between), collector.room(2, between) if prompt else room
+        size = min(len(response), both - min(len(text), 1))  # a token of the prompt stays
+        over = len(text) - (both - size)
         cut += over
         text = _Turn(text[over:] if left else text[: len(text) - over], False)
-        turns = [text] * len(prompt) + [_Turn(None if response.ids is None else response.ids[:kept], True)]
-    _write(features, turns, between, cut)
+        turns = [text] * len(prompt) + [_Turn(None if response.ids is None else response.ids[:size], True)]
+    _write(collector, turns, between, cut)
     return len(last) - len(turns[-1])
 
 
-def _write(features, turns, between, cut):
+def _write(collector, turns, between, cut):
     """Writes turns as one text, and which of its tokens are learned."""
     answered = turns[-1].ids is not None
-    size, (place,) = features.text(_joined(turns, between), cut=cut, ended=answered)
+    size, (start,) = collector.text(_joined(turns, between), cut=cut, ended=answered)
     scored, prefix = np.zeros(size, np.uint8), None
     for turn in turns:
-        end = place + len(turn) + len(between)
+        end = start + len(turn) + len(between)
         if turn.learned and prefix is None:
-            prefix = place
+            prefix = start
         if turn.learned and turn.ids is not None:
-            scored[place:end] = 1
-        place = end
+            scored[start:end] = 1
+        start = end
     if answered:
-        scored[place - len(between) :] = 1  # the end of the text
-    if features.layout.loss_on_inputs:
+        scored[start - len(between) :] = 1  # the end of the text
+    if collector.layout.loss_on_inputs:
         scored[:] = 1
     scored[:1] = 0  # nothing stands before it to predict it from
-    features.per_token("scored", scored)
-    features.prefix(prefix)
+    collector.per_token("scored", scored)
+    collector.prefix(prefix)
 
 
 def _size(turns, between):

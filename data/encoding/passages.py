@@ -6,12 +6,12 @@ that does not hold the whole answer is one without an answer.
 
 import numpy as np
 
+from cloze.data.encoding.collector import name, value_of
 from cloze.errors import ConfigError, DataError
-from cloze.tasks.encoding.features import known, name
 
 
-def add(features, examples, tokenizer, labels, training):
-    """Adds examples of kind span; arguments as of `tasks.encoding.encode`, examples numbered."""
+def add(collector, examples, tokenizer, labels, training):
+    """Adds examples of kind span; arguments as of `data.encoding.encode`, examples numbered."""
     del labels
     questions = tokenizer.encode_batch([example["question"] for _, example in examples])
     contexts = list(dict.fromkeys(example["context"] for _, example in examples))  # many questions have the same one
@@ -21,51 +21,52 @@ def add(features, examples, tokenizer, labels, training):
     }
     for (number, example), question in zip(examples, questions, strict=True):
         ids, chars = encoded[example["context"]]
-        answers = known(example, number, "answers", training)
+        answers = value_of(example, number, "answers", training)
         _check(example, number, answers or ())
         answer = _tokens_of(chars, *answers[0]) if answers else None
-        _add_windows(features, number, question, ids, chars, answer, answers)
+        _add_windows(collector, number, question, ids, chars, answer, answers)
 
 
 def windows(tokens, size, stride):
     """The windows over so many tokens: a list of [first, end), one at least."""
-    found, first = [(0, min(size, tokens))], 0
-    while found[-1][1] < tokens:
+    bounds, first = [(0, min(size, tokens))], 0
+    while bounds[-1][1] < tokens:
         first += min(size, stride)
-        found.append((first, min(first + size, tokens)))
-    return found
+        bounds.append((first, min(first + size, tokens)))
+    return bounds
 
 
-def _add_windows(features, number, question, ids, chars, answer, answers):
+def _add_windows(collector, number, question, ids, chars, answer, answers):
     """Adds the windows of an example.
 
     Args:
-        features: Features.
+        collector: Collector.
         number: of the example.
         question, ids: int32, tokens of the question and of the passage.
         chars: int32 [n, 2], characters of the passage's tokens.
         answer: (first, last) token of the answer in the passage, or None.
         answers: as in the raw example; None where they are not known.
     """
-    layout = features.layout
-    asked = question[: layout.max_question]
-    room = features.room(2) - len(asked)
+    layout = collector.layout
+    whole, question = question, question[: layout.max_question]
+    room = collector.room(2) - len(question)
     if room < 1:
         raise ConfigError(
-            f"rows of {layout.length} tokens have no room for a passage beside a question of {len(asked)}: raise "
+            f"rows of {layout.length} tokens have no room for a passage beside a question of {len(question)}: raise "
             "data.sequence_length or lower task.max_question"
         )
-    places = windows(len(ids), room, layout.stride)
-    held = [answer is not None and first <= answer[0] and answer[1] < end for first, end in places]
-    for k, ((first, end), holds) in enumerate(zip(places, held, strict=True)):
-        size, (_, place) = features.text(asked, ids[first:end], cut=len(question) - len(asked) if k == 0 else 0)
+    bounds = windows(len(ids), room, layout.stride)
+    holding = [answer is not None and first <= answer[0] and answer[1] < end for first, end in bounds]
+    for k, ((first, end), holds) in enumerate(zip(bounds, holding, strict=True)):
+        cut = len(whole) - len(question) if k == 0 else 0
+        size, (_, start) = collector.text(question, ids[first:end], cut=cut)
         for column, values in (("char_start", chars[:, 0]), ("char_end", chars[:, 1])):
-            whole = np.full(size, -1, np.int32)
-            whole[place : place + end - first] = values[first:end]
-            features.per_token(column, whole)
-        label = tuple(place + token - first for token in answer) if holds else (features.pool(size),) * 2
+            characters = np.full(size, -1, np.int32)
+            characters[start : start + end - first] = values[first:end]
+            collector.per_token(column, characters)
+        label = tuple(start + token - first for token in answer) if holds else (collector.pool(size),) * 2
         label = (-1, -1) if answers is None else label
-        features.feature(number, labels=label, lost=int(k == 0 and bool(answers) and not any(held)))
+        collector.feature(number, labels=label, lost=int(k == 0 and bool(answers) and not any(holding)))
 
 
 def _without_spaces(text, chars):
@@ -78,15 +79,15 @@ def _without_spaces(text, chars):
 def _tokens_of(chars, text, start):
     """(first, last) token of those that hold a character of the answer; None where there is none."""
     inside = (chars[:, 0] < start + len(text)) & (chars[:, 1] > start) & (chars[:, 0] < chars[:, 1])
-    found = np.flatnonzero(inside)
-    return (int(found[0]), int(found[-1])) if len(found) else None
+    tokens = np.flatnonzero(inside)
+    return (int(tokens[0]), int(tokens[-1])) if len(tokens) else None
 
 
 def _check(example, number, answers):
     for text, start in answers:
         if start < 0 or not text or example["context"][start : start + len(text)] != text:
-            found = example["context"][max(start, 0) : max(start, 0) + len(text)]
+            there = example["context"][max(start, 0) : max(start, 0) + len(text)]
             raise DataError(
                 f"{name(example, number)} has the answer {text!r} at character {start} of its context, where there is "
-                f"{found!r}: correct the place, which counts characters from 0"
+                f"{there!r}: correct the number, which counts characters from 0"
             )

@@ -2,10 +2,11 @@
 
 import itertools
 
-from cloze.tasks.encoding import passages, responses, texts, words
-from cloze.tasks.encoding.features import Features
+from cloze.data.encoding import passages, responses, texts, words
+from cloze.data.encoding.collector import Collector
+from cloze.data.encoding.layout import Layout
 
-__all__ = ["FORMAT", "describe", "encode"]
+__all__ = ["FORMAT", "Layout", "describe", "encode"]
 
 FORMAT = 1  # counted up when the same examples come to give other arrays
 
@@ -29,7 +30,7 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
     Args:
         examples: iterable of raw examples of the layout's kind, see tasks.base.
         tokenizer: data.tokenizers.Tokenizer.
-        layout: data.examples.Layout.
+        layout: data.encoding.Layout.
         labels: names of the labels or tags; () for kinds without.
         training: the labels are learned from, so that each must be known.
 
@@ -37,8 +38,8 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
         dict of arrays, for n features:
             tokens int32 [tokens], offsets int64 [texts + 1]: all texts end to end.
             first_text int64 [n + 1]: feature i has the texts first_text[i]:first_text[i + 1].
-            types int32 [texts]: the place in the text from which token types are 1; its length where there is none.
-            pool int32 [texts]: the place that classifiers of whole texts read.
+            types int32 [texts]: the position in the text from which token types are 1; its length where there is none.
+            pool int32 [texts]: the position that classifiers of whole texts read.
             cut int32 [texts]: tokens of the example for which the text had no room.
             example int32 [n]: the number of the example, in their order.
         class, choice: labels int32 [n], -1 where unknown. Regression: labels f32 [n], NaN where unknown.
@@ -58,12 +59,12 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
         ConfigError: the layout has no room for text.
         DataError: an example is not what its kind says: which, and what is wrong.
     """
-    features = Features(layout)
+    collector = Collector(layout)
     numbered = enumerate(examples)
     while some := list(itertools.islice(numbered, _EXAMPLES_PER_CALL)):
-        _ENCODERS[layout.kind](features, some, tokenizer, labels, training)
-        features.compact()
-    return features.arrays()
+        _ENCODERS[layout.kind](collector, some, tokenizer, labels, training)
+        collector.compact()
+    return collector.arrays()
 
 
 def describe(arrays, layout):

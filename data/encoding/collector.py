@@ -25,11 +25,11 @@ _BY_KIND = {  # arrays beyond those that all kinds have
 }
 
 
-class Features:
-    """Collects the features of a split; see `tasks.encoding.encode` for the arrays that come of it.
+class Collector:
+    """Collects the features of a split; see `data.encoding.encode` for the arrays that come of it.
 
     Attributes:
-        layout: data.examples.Layout.
+        layout: data.encoding.Layout.
         two_streams: answers are written apart from prompts, for an encoder-decoder's decoder.
     """
 
@@ -70,28 +70,28 @@ class Features:
             ended: False leaves out the layout's end, for a prompt that is to be continued.
 
         Returns:
-            (its size with all special tokens, place of the first token of each part).
+            (its size with all special tokens, position of the first token of each part).
         """
-        places, size = [], len(self._start)
+        positions, size = [], len(self._start)
         self.per_token("tokens", self._start)
         for number, ids in enumerate(parts):
             if number:
                 self.per_token("tokens", self._separator)
                 size += len(self._separator)
-            places.append(size)
+            positions.append(size)
             self.per_token("tokens", ids)
             size += len(ids)
         if ended:
             self.per_token("tokens", self._end)
             size += len(self._end)
         self._values["sizes"].append(size)
-        self._values["types"].append(places[1] if self.layout.types and len(parts) > 1 else size)
+        self._values["types"].append(positions[1] if self.layout.types and len(parts) > 1 else size)
         self._values["pool"].append(self.pool(size))
         self._values["cut"].append(cut)
-        return size, places
+        return size, positions
 
     def pool(self, size):
-        """The place that classifiers read in a text of `size` tokens."""
+        """The position that classifiers read in a text of `size` tokens."""
         return 0 if self.layout.pool == "first" else size - 1
 
     def per_token(self, name, values):
@@ -131,31 +131,31 @@ class Features:
         self._pending.clear()
 
     def arrays(self):
-        """All features; see `tasks.encoding.encode`.
+        """All features; see `data.encoding.encode`.
 
         Raises:
             DataError: a text has no token, not even a special one.
         """
         self.compact()
-        found = {
+        arrays = {
             "tokens": self._joined("tokens"),
             "offsets": self._offsets("sizes"),
             "first_text": self._offsets("counts"),
             **{name: np.array(self._values[name], np.int32) for name in ("types", "pool", "cut", "example")},
         }
-        empty = np.flatnonzero(np.diff(found["offsets"]) == 0)
+        empty = np.flatnonzero(np.diff(arrays["offsets"]) == 0)
         if len(empty):
-            number = found["example"][np.searchsorted(found["first_text"], empty[0], side="right") - 1]
+            number = arrays["example"][np.searchsorted(arrays["first_text"], empty[0], side="right") - 1]
             raise DataError(f"example {number} has a text without a token: remove it, or use a tokenizer with an end")
         for name in _BY_KIND[self.layout.kind]:
-            found[name] = self._joined(name) if name in _PER_TOKEN else self._of_features(name)
+            arrays[name] = self._joined(name) if name in _PER_TOKEN else self._of_features(name)
         if self.two_streams:
-            found["target_tokens"] = self._joined("target_tokens")
-            found["target_offsets"] = self._offsets("target_sizes")
+            arrays["target_tokens"] = self._joined("target_tokens")
+            arrays["target_offsets"] = self._offsets("target_sizes")
         elif self.layout.kind == "text":
-            found["scored"] = self._joined("scored")
-            found["prefix"] = np.array(self._values["prefix"], np.int32)
-        return found
+            arrays["scored"] = self._joined("scored")
+            arrays["prefix"] = np.array(self._values["prefix"], np.int32)
+        return arrays
 
     def _joined(self, name):
         return np.concatenate([np.zeros(0, _PER_TOKEN.get(name, np.int32)), *self._chunks[name]])
@@ -174,7 +174,7 @@ def name(example, number):
     return f"example {example['id']!r}" if "id" in example else f"example {number} (from 0)"
 
 
-def known(example, number, field, training):
+def value_of(example, number, field, training):
     """The value of a field, None where it is not known.
 
     Raises:

@@ -9,35 +9,35 @@ import itertools
 
 import numpy as np
 
+from cloze.data.encoding.collector import check_number, name, value_of
 from cloze.errors import DataError
-from cloze.tasks.encoding.features import check_number, known, name
 
 
-def add(features, examples, tokenizer, labels, training):
-    """Adds examples of kind tag; arguments as of `tasks.encoding.encode`, examples numbered."""
-    room = features.room(1)
-    given = [known(example, number, "tags", training) for number, example in examples]
-    for (number, example), tags in zip(examples, given, strict=True):
+def add(collector, examples, tokenizer, labels, training):
+    """Adds examples of kind tag; arguments as of `data.encoding.encode`, examples numbered."""
+    room = collector.room(1)
+    all_tags = [value_of(example, number, "tags", training) for number, example in examples]
+    for (number, example), tags in zip(examples, all_tags, strict=True):
         if tags is not None and len(tags) != len(example["words"]):
             raise DataError(
                 f"{name(example, number)} has {len(example['words'])} words and {len(tags)} tags: each word needs one"
             )
     # An empty word would stand between two spaces, which tokenizers treat in ways of their own.
-    kept = [[(i, word.strip()) for i, word in enumerate(e["words"]) if word.strip()] for _, e in examples]
-    encoded = tokenizer.encode_with_offsets([" ".join(word for _, word in some) for some in kept])
-    for (number, example), tags, some, (ids, chars) in zip(examples, given, kept, encoded, strict=True):
+    solid = [[(i, word.strip()) for i, word in enumerate(e["words"]) if word.strip()] for _, e in examples]
+    encoded = tokenizer.encode_with_offsets([" ".join(word for _, word in some) for some in solid])
+    for (number, example), tags, some, (ids, chars) in zip(examples, all_tags, solid, encoded, strict=True):
         words = _words_of(chars, [len(word) for _, word in some], np.array([i for i, _ in some], np.int32))
         tagged = np.full(len(ids), -1, np.int32)
         present, first = np.unique(words, return_index=True)
         if tags is not None:
-            checked = [check_number(example, number, tag, len(labels), "tag", labels) for tag in tags]
-            tagged[first] = np.array(checked, np.int32)[present]
-        size, (place,) = features.text(ids[:room], cut=max(len(ids) - room, 0))
+            numbers = [check_number(example, number, tag, len(labels), "tag", labels) for tag in tags]
+            tagged[first] = np.array(numbers, np.int32)[present]
+        size, (start,) = collector.text(ids[:room], cut=max(len(ids) - room, 0))
         for column, values in (("token_labels", tagged), ("words", words)):
-            whole = np.full(size, -1, np.int32)
-            whole[place : place + len(ids[:room])] = values[:room]
-            features.per_token(column, whole)
-        features.feature(number, lost=int((first >= room).sum()))
+            per_token = np.full(size, -1, np.int32)
+            per_token[start : start + len(ids[:room])] = values[:room]
+            collector.per_token(column, per_token)
+        collector.feature(number, lost=int((first >= room).sum()))
 
 
 def _words_of(chars, sizes, numbers):
