@@ -102,7 +102,7 @@ def test_another_number_of_labels_is_refused_with_a_way_out(task_root, hugging_f
 def test_a_vocabulary_grows_for_markers(multiple, task_root, tmp_path):
     """New rows are initialised, also where the old table had rows of padding in their place."""
     config = tiny_run.config("gpt2", task_root)
-    size = tiny_run.build(config).tokenizer.vocab_size
+    size = tiny_run.build(config).run.tokenizer.vocab_size
     config.model.update(vocab_size=size, vocab_multiple=multiple)
     gpt = tiny_run.build(config)
     state = tiny_task.any_state(gpt)

@@ -229,7 +229,7 @@ def test_sources_come_in_order_and_the_users_wins(root, teacher):
         def initial(self):
             return [(teacher[0], ((r"(.*)", r"\1"),))]
 
-    tokenizer = tiny_run.build(config).tokenizer
+    tokenizer = tiny_run.build(config).run.tokenizer
     assert [str(source.workdir) for source in initial.sources(config, Wants(), tokenizer)] == [teacher[0]] * 2
 
 
@@ -300,7 +300,7 @@ def test_half_of_twelve_layers_begin_as_published(root, tmp_path):
     workdir = tmp_path / "teacher"
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps(base.to_dict(teacher)))
-    tiny_run.build(teacher).tokenizer.save(workdir / "tokenizer")
+    tiny_run.build(teacher).run.tokenizer.save(workdir / "tokenizer")
     program = student(root, str(workdir), model__layers=6)
     (source,) = program.run.sources
     taken = source.plan(program.run.shapes, program.run.axis_names)["student/encoder/layers/ffn/up/kernel"]

@@ -21,7 +21,7 @@ PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK]".split() + [w.lower() for w in tiny_run
 def run(root, tmp_path_factory):
     """The directory of a BERT that was pretrained with adapters in it, as far as its configuration tells."""
     config = tiny_run.config("bert", root, model__activation="relu", model__heads_out=("mlm",), model__num_labels=7)
-    tokenizer = tiny_run.build(config).tokenizer
+    tokenizer = tiny_run.build(config).run.tokenizer
     return save(config, tokenizer, tmp_path_factory.mktemp("run"))
 
 
