@@ -13,7 +13,7 @@ from cloze.models import names
 from cloze.models.composite import Composite
 from cloze.models.heads import HEADS, head_modules, label_pattern
 from cloze.models.low_rank import Lora
-from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
+from cloze.training import hugging_face, initial, methods, new_run, resolve, runs, trainable
 
 
 def to_peft(workdir, target, class_name=None, report=print, ema=False):
@@ -57,7 +57,7 @@ def _heads_learned(workdir, config, model, tokenizer):
     if len(origins) != 1 or isinstance(model.model, Composite):
         raise ConfigError(f"{workdir} is not LoRA on top of one model that init.checkpoint names: {merge}")
     parameters = models.parameters(model)
-    split = initial.split_at(config, objective, parameters.shapes, 0)
+    split = trainable.of_stage(config, objective, methods.stages(config, parameters.shapes)[0], parameters.shapes)
     learned = split.trainable_shapes()
     tops = {name.split("/")[0] for name in learned} - {"lora"}
     if others := sorted(tops - set(head_modules())):
@@ -107,7 +107,7 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     model = methods.with_parts(config, models.build(model_config), model_config)
     parameters = models.parameters(model)
     origins = initial.sources(config, objective, tokenizer)
-    split = initial.split_at(config, objective, parameters.shapes, 0)
+    split = trainable.of_stage(config, objective, methods.stages(config, parameters.shapes)[0], parameters.shapes)
     learned = [name for name, mask in split.mask.items() if mask.any()]
     flat = initial.beginning(config, model, origins, learned, report) | given
     held, _ = split(names.unflatten({name: flat[name] for name in learned}))

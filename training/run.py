@@ -74,7 +74,7 @@ class Run:
 
     @functools.cached_property
     def sources(self) -> list:
-        """The training.initial.Source of each run that parameters come from; only a new state needs them.
+        """The training.source.Source of each run that parameters come from; only a new state needs them.
 
         Raises:
             ConfigError: there is no such run, or it does not fit.

@@ -236,7 +236,7 @@ def test_sources_come_in_order_and_the_users_wins(root, teacher):
 def test_a_source_of_some_layers_leaves_what_an_earlier_one_brought(root, teacher):
     program = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], seed=1))
     rules = ((r"encoder/layers/1/(.*)", r"encoder/layers/3/\1"), (r".*", None))
-    sources = [*program.run.sources, initial.Source(teacher[0], rules, program.run.tokenizer)]
+    sources = [*program.run.sources, initial.open_source(teacher[0], rules, program.run.tokenizer)]
     start = parameters(program, program.new_state(lambda line: None, sources))
     for name, array in start.items():
         if not name.startswith(("nsp_head", "pooler")):

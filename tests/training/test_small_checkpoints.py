@@ -59,7 +59,7 @@ def test_it_holds_what_trains_and_names_the_rest(lora, origin):
     program, state, workdir = lora
     checkpoints = Checkpoints(workdir / "checkpoints")
     told = checkpoints.read_seal(3)["base"]
-    assert told == [[str(origin), initial.Run(origin).identity()]]
+    assert told == [[str(origin), initial.RunOrigin(origin).identity()]]
     held = checkpoints.restore(3, params=program.abstract_state.trainable)["params"]
     checkpoints.close()
     assert_equal(held, state.trainable)
@@ -140,7 +140,7 @@ def test_a_run_in_its_second_stage(root, lora, tmp_path):
     changes = dict(finetune__save="trainable", finetune__unfreeze_every=2)
     program = finetuned.build(root, origin, "gradual", **changes)
     again = finetuned.build(root, origin, "gradual", **changes)
-    state, identity = program.new_state(quiet), initial.Run(origin).identity()
+    state, identity = program.new_state(quiet), initial.RunOrigin(origin).identity()
     away = origin.rename(tmp_path / "away")  # who trains on has read it, and says what it was
     program, state = program.enter(1, state)
     assert program.stage == 1 and program.run.facts()["base"] == [[str(origin), identity]]
