@@ -131,14 +131,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     meshes.check_sizes(config, model_config, mesh.devices.shape)
 
     tokenizer = resolve.open_tokenizer(config, tokenizer_directory, report)
-    objective = objectives.build(config, tokenizer.tables, model_config)
-    for remark in objective.remarks:
-        report(remark)
-    if objective.whole_batch and config.train.microbatches > 1:
-        raise ConfigError(
-            f"train.microbatches={config.train.microbatches}: objective.name={config.objective.name} compares the rows "
-            "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"
-        )
+    objective = _objective(config, tokenizer, model_config, report)
     data = open_data(config, tokenizer, objective, mesh, report)
     if tokenizer_directory is None and (line := _seen(config)):
         report(line)
@@ -173,6 +166,18 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     if tokenizer_directory is None:
         _ = run.sources  # and so here
     return run
+
+
+def _objective(config, tokenizer, model_config, report):
+    objective = objectives.build(config, tokenizer.tables, model_config)
+    for remark in objective.remarks:
+        report(remark)
+    if objective.whole_batch and config.train.microbatches > 1:
+        raise ConfigError(
+            f"train.microbatches={config.train.microbatches}: objective.name={config.objective.name} compares the rows "
+            "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"
+        )
+    return objective
 
 
 def open_data(config, tokenizer, objective, mesh, report):
