@@ -12,7 +12,7 @@ from cloze.models.heads.base import head
 from cloze.models.initializers import initializer
 from cloze.models.primitives import ACTIVATIONS, Linear
 
-FACTS = dict(rows=True, fields=("pooling", "pooler_activation"), rates=("pooler_dropout",))  # of all that read it
+FIELDS, RATES = ("pooling", "pooler_activation"), ("pooler_dropout",)  # of all heads that read it
 
 
 class Pooler(nn.Module):
@@ -32,7 +32,7 @@ class Pooler(nn.Module):
         return jnp.tanh(x_BD) if c.pooler_activation == "tanh" else ACTIVATIONS[c.pooler_activation](x_BD)
 
 
-@head("pooler", "pooler", **FACTS)
+@head("pooler", "pooler", rows=True, fields=FIELDS, rates=RATES)
 def pooled(c, body):
     """A vector of each row [B, D], of each text [B, E or C, D]: computed once, and given wherever a head reads it."""
     given = body.outputs.heads

@@ -135,7 +135,7 @@ def test_a_prompt_is_cut_for_its_own_answers_alone(monkeypatch):
     assert together == [made.choose([long], [some])[0] for some in words]
     asked = []
     monkeypatch.setattr(
-        "decoding.log_probability", lambda model, params, batch: asked.append(batch) or np.zeros((2, 2))
+        "cloze.decoding.log_probability", lambda model, params, batch: asked.append(batch) or np.zeros((2, 2))
     )
     made.choose([long] * 3, words)
     assert [(batch["prediction_positions"][:, 0, 0] + 1).tolist() for batch in asked] == [[11, 7], [10, 10]]
