@@ -66,6 +66,18 @@ def check_refused(done, code, *words):
         assert word in done.stderr, done.stderr
 
 
+def test_convert_averages_checkpoints_and_branches_off_from_one(pretrained, tmp_path):
+    workdir, _ = pretrained
+    done = run("convert", "average", f"--workdir={workdir}", "--steps=2,4", f"--target={tmp_path}/mean")
+    assert done.returncode == 0 and (tmp_path / "mean" / "checkpoints" / "4").is_dir(), done.stderr
+    done = run("convert", "branch", f"--workdir={workdir}", "--steps=2", f"--target={tmp_path}/other")
+    assert done.returncode == 0 and (tmp_path / "other" / "checkpoints" / "2" / "seal.json").is_file(), done.stderr
+    refused = run("convert", "average", f"--workdir={workdir}", "--steps=2,x", f"--target={tmp_path}/third")
+    check_refused(refused, 2, "--steps=2,x", "separated by commas")
+    refused = run("generate", f"--workdir={workdir}", "--prompt=a [MASK]", "--ema")
+    check_refused(refused, 2, "keeps no moving averages", "train.ema_decay")
+
+
 def test_describe_prints_every_option_and_runs_nothing(tmp_path):
     workdir = tmp_path / "run"
     done = run("train", "--config=configs/gpt2.py:tiny", "--describe", f"--workdir={workdir}", optimizer__name="lion")
