@@ -181,7 +181,7 @@ def measure(workdir):
     checkpoints.close()
     with program.run.context():
         rows = program.run.rows(program.run.data["validation"], 0)
-        terms = jax.device_get(program.eval_step(program.new_state(), rows, validator.key))
+        terms, _ = jax.device_get(program.eval_step(program.new_state(), rows, validator.key))
     scored = [name for name, term in terms.items() if float(term.coefficient) > 0]
     known = baselines(program, validator, scored, end)
     return [(term, what, value, start[term], end[term]) for term, (value, what) in known.items()], step
