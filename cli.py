@@ -70,7 +70,7 @@ def _parse(required):
         print(FLAGS.main_module_help())
         print(FLAGS.module_help(sys.modules[__name__]))
         _exit(0)
-    sys.argv[1:] = _choices_first([_with_own_config(argument) for argument in sys.argv[1:]])
+    sys.argv[1:] = choices_first([_with_own_config(argument) for argument in sys.argv[1:]])
     try:
         with options.choosing():
             rest = FLAGS(sys.argv)
@@ -104,7 +104,7 @@ def _with_own_config(argument):
     return f"{given[1]}{HERE / given[2]}{given[3]}"
 
 
-def _choices_first(arguments):
+def choices_first(arguments):
     """--config=, and the flags that choose a class, such as an objective, before those that set its options."""
     if not any(re.match("--?config=", argument) for argument in arguments):
         return arguments

@@ -19,7 +19,7 @@ SPLITS = ("train", "validation")
 
 @contextlib.contextmanager
 def preparing(directory, report):
-    """Holds the lock of one who prepares a folder of the cache; who comes later waits and then finds it prepared."""
+    """Holds the lock under which a folder of the cache is prepared. Who comes later waits, and then finds it there."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     path = directory.with_name(f"{directory.name}.lock")
     with storage.lock(path, lambda: report(f"waiting for another process to prepare {directory}")):
@@ -27,7 +27,7 @@ def preparing(directory, report):
 
 
 def is_held_out(text, share):
-    """Whether a text belongs to the validation split when that has this share of all: decided by the text alone."""
+    """Whether a text belongs to a split that holds out this share of all. The text alone decides."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2.0**64
 
@@ -43,7 +43,7 @@ def document_file(name, number):
 
 
 def id_dtype(vocab_size):
-    """The numpy type that ids are stored in: uint16 if that holds them all, else uint32, little endian."""
+    """The numpy type that ids are stored in, little endian: uint16 if that holds them all, else uint32."""
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
@@ -54,7 +54,11 @@ def describe(path):
 
 
 def check_file(path, expected, *, checksum):
-    """Raises DataError unless a file is as `describe` found it, by size or by checksum too."""
+    """Refuses a file that is not what the manifest says, by its size and, if asked, its checksum.
+
+    Raises:
+        DataError: names the file, and what to do.
+    """
     size = path.stat().st_size if path.exists() else None
     if size != expected["bytes"]:
         state = "is missing" if size is None else f"holds {size} bytes"

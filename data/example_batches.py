@@ -4,7 +4,7 @@ Step t has the same examples however they are laid out, so that the loss, a mean
     pad      a row an example, of data.sequence_length tokens
     buckets  a row an example, of the least of a few lengths that holds the batch
     pack     examples side by side in rows of data.sequence_length, which need fewer rows
-Sizes are found from the lengths of the whole batch, arrays are made for the asked rows alone.
+Sizes follow from the lengths of the whole batch. Arrays are made of the asked rows alone.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from cloze.data.order import Once
 from cloze.data.packing import pack
 from cloze.errors import ConfigError
 
-SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # of the longest row, that buckets have: each is a program to compile
-_PACKED_SIZES = 8  # numbers of rows that packed batches have at most, likewise
+SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # lengths of buckets, of the longest row; each is a program to compile
+_PACKED_SIZES = 8  # packed batches have one of so many numbers of rows, at most
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class ExampleBatches:
         self._target_length = self.layout.target_length + len(self.layout.target_start)
         shortest = min(int(source.sizes[source.used].min()) for source in sources)
         self.slots = max(1, min(order.size, length // max(1, shortest))) if batching == "pack" else 1
-        self.plan = functools.lru_cache(maxsize=8)(self._plan)  # asked for sizes, for rows, by a thread that is ahead
+        self.plan = functools.lru_cache(maxsize=8)(self._plan)  # size and rows of a step are asked for apart
 
     def once(self, size):
         """The same examples once, `size` in a step."""
@@ -148,14 +148,14 @@ def lay_out(sizes, length):
     present = np.flatnonzero(sizes)
     rows[present] = pack(sizes[present], length)
     present = present[np.argsort(rows[present], kind="stable")]
-    first = np.searchsorted(rows[present], rows[present])  # example of each one's row
+    first = np.searchsorted(rows[present], rows[present])  # the first example in each one's row
     before = np.cumsum(sizes[present]) - sizes[present]
     starts[present], slots[present] = before - before[first], np.arange(len(present)) - first
     return rows, starts, slots
 
 
 def _rounded(rows, batch_size, multiple):
-    """A number of rows of which there are few: so many or more, a multiple of `multiple`."""
+    """`rows` rounded up to one of a few numbers, each a multiple of `multiple`."""
     unit = multiple * math.ceil(max(1, batch_size / _PACKED_SIZES / multiple))
     return int(math.ceil(rows / unit) * unit)
 

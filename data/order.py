@@ -13,9 +13,7 @@ import functools
 import math
 import sys
 
-import grain
 import numpy as np
-from grain.experimental import index_shuffle
 
 from cloze.errors import ConfigError
 
@@ -94,6 +92,8 @@ def _mixture(weights):
     if len(weights) == 1:
         return lambda elements: (np.zeros_like(elements), elements)
 
+    import grain  # slow to import, and most runs read one source
+
     def sourced(number):
         return lambda _, position: (number, position)
 
@@ -123,6 +123,7 @@ def _shuffled(num_rows, seed, source):
         def lookup(epoch, within):
             return permutation(epoch)[within]
     else:
+        from grain.experimental import index_shuffle  # slow to import
 
         @functools.lru_cache(maxsize=4)
         def epoch_seed(epoch):

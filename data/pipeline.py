@@ -57,14 +57,12 @@ class Data:
     Attributes:
         reader: data.batches.Batches, or data.example_batches.ExampleBatches.
         sources: what it reads, see `data.rows.Rows.open`.
-        split: "train", "validation" or "test".
         fingerprint: hex digest of all sources and of the rows read from them.
         description: one line for the console.
     """
 
     reader: Any
     sources: list
-    split: str
     fingerprint: str
     description: str
 
@@ -159,7 +157,6 @@ def open_batches(config, tokenizer, spec, split, tasks=(), multiple=1, report=pr
     return Data(
         reader,
         sources,
-        split,
         fingerprint=hashlib.sha256(repr(covered).encode()).hexdigest(),
         description=f"{spec.summary(config, sources, split)}, {reader.order.steps_per_epoch:,.1f} steps an epoch",
     )

@@ -1,7 +1,6 @@
 """Steps that hold every row by chance: what the accounting of private training relies on."""
 
 import numpy as np
-from scipy import stats
 
 from cloze.errors import ConfigError
 
@@ -32,6 +31,8 @@ class Drawing:
     """
 
     def __init__(self, count, *, seed, batch_size, multiple):
+        from scipy import stats  # slow to import, and most runs are not private
+
         if not 1 <= batch_size <= count:
             raise ConfigError(
                 f"train.batch_size={batch_size} must lie in [1, {count}], the number of training examples, of which "

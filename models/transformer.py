@@ -5,18 +5,16 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from cloze.models import adapters, axes
-from cloze.models.dropout import dropout
 from cloze.models.embeddings import Embeddings, Table
 from cloze.models.heads import Body, with_heads
-from cloze.models.initializers import initializer
 from cloze.models.inputs import Visibility, stream
 from cloze.models.layers import Context
 from cloze.models.outputs import Outputs
 from cloze.models.pooling import gather
-from cloze.models.positions import RelativeBias
-from cloze.models.relative import DisentangledDistances, transformer_xl_distances
+from cloze.models.positions import Placement
 from cloze.models.stack import Stack
 
 
@@ -63,10 +61,9 @@ class Transformer(nn.Module):
         behind = functools.partial(adapters.text_only, length=prompt)
         seen = adapters.make_room(inputs, prompt)
         if c.architecture == "encoder_decoder":
-            decoder = Stack(c, c.decoder_layers, 0 if c.shared_stacks else self.frozen_decoder, name="decoder")
+            frozen = 0 if c.shared_stacks else self.frozen_decoder
+            decoder = Stack(c, c.decoder_layers, frozen, crosses=True, name="decoder")
             encoder = decoder if c.shared_stacks else Stack(c, c.layers, self.frozen_encoder, name="encoder")
-            if c.shared_stacks and self.is_initializing():
-                encoder = _pass  # the decoder makes the parameters, those of cross-attention among them
             if not started:
                 encoder_hidden, _, encoder_states, _ = self._stack("encoder", encoder, seen, prompt=prompt, **run)
             memory = (encoder_hidden, cache.memory_segments if started else seen["segments"])
@@ -98,76 +95,45 @@ class Transformer(nn.Module):
     ):  # fmt: skip
         """Embeds one stream, behind its prompt if it has one, and runs its stack; returns what the stack returns."""
         c = self.config
-        next_places = cache.places(inputs["tokens"].shape[1]) if cache is not None and cache.started else None
-        if next_places is not None:
-            inputs = {**inputs, "positions": next_places}
+        started = cache is not None and cache.started
+        if started:
+            inputs = {**inputs, "positions": cache.places(inputs["tokens"].shape[1])}
         # The two sides of an encoder-decoder share the token table; other embeddings are each side's own.
         prompt_PE = adapters.Prompt(c, name=f"{name}_prompt")() if prompt else None
         x_BTD = Embeddings(c, name=f"{name}_embeddings")(token_table, inputs, deterministic, prompt_PE)
-        segments, ranks, positions = inputs["segments"], inputs["ranks"], inputs["positions"]
-        length, causal = x_BTD.shape[1], name == "decoder"
-        bias = distances = None
-        if c.positions.endswith("relative_bias"):
-            bidirectional = not causal or c.relative_bidirectional
-            bias = RelativeBias(c, bidirectional=bidirectional, name=f"{name}_relative_bias")(
-                length if next_places is None else cache.length, next_places
-            )
-        elif c.positions == "disentangled":
-            distances = DisentangledDistances(c, name=f"{name}_relative")(length)
-        elif c.positions == "transformer_xl":
-            types = inputs["token_types"]
-            distances = transformer_xl_distances(c, length, jnp.arange(length)[None], types, types)
-        context = Context(
-            visibility=Visibility(
-                causal=causal,
-                window=c.window,
-                query_segments=segments,
-                key_segments=segments,
-                query_ranks=ranks,
-                key_ranks=ranks,
-            ),
-            bias=bias,
-            positions=jnp.arange(length)[None] if positions is None else positions,
-            distances=distances,
+        length, in_order = x_BTD.shape[1], np.arange(x_BTD.shape[1])[None]
+        segments, ranks, types = inputs["segments"], inputs["ranks"], inputs["token_types"]
+        placement = Placement(
+            positions=jnp.asarray(in_order) if inputs["positions"] is None else inputs["positions"],
+            length=cache.length if started else length,
+            index=inputs["positions"] if started else in_order,
+            query_types=types,
+            key_types=types,
         )
-        if next_places is not None:
-            context = context.replace(visibility=cache.visibility(length, c.window))
-        if memory is not None:
-            across = _across(segments, memory[1], x_BTD, memory[0])
-            context = context.replace(memory=memory[0], memory_visibility=across)
-        extra = {}
-        if c.positions == "transformer_xl":
-            init = nn.with_logical_partitioning(initializer(c, "embedding"), (axes.EMBED,))
-            mask_D = self.param(f"{name}_mask_embedding", init, (c.width,), jnp.float32)
-            if places is not None:
-                extra["queries"] = self._query_stream(mask_D, context, inputs, places, length, deterministic)
-        if c.enhanced_decoder and "mlm" in c.heads_out:
-            table = Table(c.max_positions, c.width, c, axes.POSITIONS, name="enhanced_decoder_position")
-            extra["enhance"] = table(context.positions)
-        return module(x_BTD, context, deterministic, collect, cache=cache, **extra)
-
-    def _query_stream(self, mask_D, context, inputs, places_BP, length, deterministic):
-        """XLNet's second stream: at the places to predict, a vector that knows its place but not its token."""
-        c = self.config
-
-        def at(array_BT):
-            return None if array_BT is None else jnp.take_along_axis(array_BT, places_BP, axis=1)
-
-        seen = context.visibility
-        types = inputs["token_types"]
-        distances = transformer_xl_distances(c, length, places_BP, at(types), types)
-        ranks = jnp.zeros((places_BP.shape[0], length), jnp.int32) if seen.key_ranks is None else seen.key_ranks
-        visibility = seen.replace(
-            strict=True, query_segments=at(seen.key_segments), query_ranks=at(ranks), key_ranks=ranks
-        )  # fmt: skip
-        states = jnp.broadcast_to(mask_D.astype(c.dtype), (*places_BP.shape, c.width))
-        states = dropout(self, states, c.dropout, deterministic)
-        return states, context.replace(visibility=visibility, distances=distances)
-
-
-def _pass(x_BTD, *_, **__):
-    """Stands in for the encoder of shared stacks while parameters are made."""
-    return x_BTD, None, None, None
+        visibility = Visibility(
+            causal=name == "decoder",
+            query_segments=segments,
+            key_segments=segments,
+            query_ranks=ranks,
+            key_ranks=ranks,
+        )
+        schemes = dict.fromkeys(block.positions for block in c.blocks)
+        shared = {scheme: scheme.share(c, name, visibility.causal, placement) for scheme in schemes}
+        memory_BSD, memory_segments = (None, None) if memory is None else memory
+        across = None if memory is None else _across(segments, memory_segments, x_BTD, memory_BSD)
+        contexts = tuple(
+            Context(
+                visibility=cache.visibility(length, block.window)
+                if started
+                else visibility.replace(window=block.window),
+                shared=shared[block.positions],
+                memory=memory_BSD,
+                memory_visibility=across,
+            )
+            for block in c.blocks
+        )
+        route = c.scheme.route(self, name, contexts, placement, places, deterministic)
+        return module(x_BTD, contexts, deterministic, collect, route, cache)
 
 
 def _across(query_segments, key_segments, x_BTD, memory_BSD):

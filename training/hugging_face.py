@@ -9,7 +9,7 @@ from cloze.data import tokenizers as own_tokenizers
 from cloze.errors import DataError
 from cloze.interop import files, plan, tokenizers
 from cloze.interop import settings as hugging_face_settings
-from cloze.training import initial, new_run, restore, runs
+from cloze.training import initial, methods, new_run, restore, runs
 
 CONVERSION = "convert.json"
 
@@ -117,7 +117,7 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print, ema=False)
     file = workdir / CONVERSION
     told = json.loads(file.read_text()) if file.exists() else {}
     config = runs.load_config(workdir)
-    if runs.is_converted(workdir) and config.finetune.method == "full":  # no objective need fit, no tokenizer be there
+    if runs.is_converted(workdir) and methods.saves_all(config):  # no objective need fit, no tokenizer be there
         model = runs.make_model(workdir, config, None)
         params, step = initial.load_parameters(workdir, config, model, None, report, ema=ema)
         kept = workdir / "tokenizer"

@@ -122,7 +122,7 @@ def of_stage(config, objective, stage, shapes):
 
 
 def count(shapes, axis_names, config):
-    """Number of parameters; rows that pad the vocabulary do not count.
+    """Number of parameters; rows that pad the vocabulary or a stack do not count.
 
     Args:
         shapes: {name: shape}.
@@ -134,5 +134,7 @@ def count(shapes, axis_names, config):
         sizes = [
             config.vocab_size if axis == "vocab" else size for axis, size in zip(axis_names[name], shape, strict=True)
         ]
+        if unused := config.unused_layers(name):
+            sizes[0] -= len(unused)
         total += int(np.prod(sizes, dtype=np.int64))
     return total

@@ -131,7 +131,7 @@ def model_of(config):
     """The model as a run builds it: with the heads that the objective scores."""
     config = resolve.resolve(config)
     model_config = models.resolve(config.model)
-    if config.objective.teacher.startswith("runs/"):
+    if config.objective.get("teacher", "").startswith("runs/"):
         config.objective.teacher = teacher_run(config.objective.teacher.removeprefix("runs/")).name
     objective = objectives.build(config, tables(config), model_config)
     return objective.model(dataclasses.replace(model_config, heads_out=tuple(objective.outputs)))
@@ -330,8 +330,10 @@ def test_tiny_llamas_group_heads_as_their_full_sizes_do():
 def test_windows_are_shorter_than_rows(stem, arguments):
     for prefix in ("", "tiny,"):
         config = load(stem, prefix + arguments)
-        assert 0 < models.resolve(config.model).window < config.data.sequence_length
-    assert models.resolve(load("gpt3").model).window == 0
+        windows = [block.window for block in models.resolve(config.model).blocks]
+        assert 0 < max(windows) < config.data.sequence_length
+        assert windows == [0, max(windows)] if stem == "gpt3" else len(windows) == 1
+    assert models.resolve(load("gpt3").model).blocks[0].window == 0
 
 
 def test_every_model_field_is_an_option():

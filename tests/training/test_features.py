@@ -185,7 +185,7 @@ def test_a_classifier_reads_transformed_states_instead_of_the_pooler():
 def test_options_of_the_model_are_checked():
     with pytest.raises(ConfigError, match="model.feature_norm='l2' is not one of none, standard, unit"):
         tiny.config("bert", feature_norm="l2")
-    with pytest.raises(ConfigError, match="model.feature_size must be at least 0"):
+    with pytest.raises(ConfigError, match="model.feature_size=-1 must be at least 0"):
         tiny.config("bert", feature_size=-1)
     assert models.features.has_transform(tiny.config("bert", feature_size=3))
     assert not models.features.has_transform(tiny.config("bert"))
