@@ -16,8 +16,8 @@ The decoder of an encoder-decoder reads the same five as `decoder_tokens`, ... .
                  the body gave it (`Outputs.features`). Nothing below them is computed, and no tokens are needed
 For classifiers of rows a row may be several texts: arrays of streams are [B, C, T] then, `pool_positions` [B, C]. With
 the head "choice" each is scored, with "class" their states are added.
-    span_left, span_right, span_offsets  [B, P]: for the span boundary head, the places before and after the span that
-                 holds each predicted token, and the token's place in it, from 0
+    span_left, span_right, span_offsets  [B, P]: for the head "sbo", the places before and after the span that holds
+                 each predicted token, and the token's place in it, from 0
     contexts     [B, T, ...]: of word vectors, the words that each token is scored with
 Absent keys are known when a program is compiled, so that rows without padding can use fused kernels.
 """
