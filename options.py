@@ -15,6 +15,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
@@ -79,6 +80,32 @@ def section(cls: type, **values: Any) -> ml_collections.ConfigDict:
     made.lock()
     made.update(values)
     return made
+
+
+def union(name: str, classes: Iterable[type]) -> type:
+    """A frozen dataclass with the options of several classes; what several declare has all their comments.
+
+    Raises:
+        ValueError: an option is declared with different types, defaults or ranges.
+    """
+    fields = {}
+    for cls in classes:
+        hints = typing.get_type_hints(cls)
+        for key, field in declared(cls).items():
+            said = field.metadata["option"]
+            if key in fields:
+                hint, default, before = fields[key]
+                same = dataclasses.replace(said, comment=before.comment) == before
+                if (hint, default) != (hints[key], field.default) or not same:
+                    raise ValueError(f"{key} is declared in two ways: {before} and {said} of {cls}")
+                comments = dict.fromkeys((*before.comment.split("; "), said.comment))
+                said = dataclasses.replace(said, comment="; ".join(comments))
+            fields[key] = (hints[key], field.default, said)
+    made = [
+        (key, hint, dataclasses.field(default=default, metadata={"option": said}))
+        for key, (hint, default, said) in fields.items()
+    ]
+    return dataclasses.make_dataclass(name, made, frozen=True, kw_only=True)
 
 
 def overrides(cls: type, **values: Any) -> ml_collections.ConfigDict:

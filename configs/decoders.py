@@ -179,7 +179,7 @@ def gpt3(name, arguments):
     _causal(c, "gpt3", options["size"], kind="byte_bpe", vocab_size=50257)
     _gpt3_optimizer(c, size.pop("learning_rate"))
     if options["sparse"]:
-        c.model.window = 32 if options["tiny"] else 256  # the preset puts windows into every second layer
+        c.model.pattern = ({}, {"window": 32 if options["tiny"] else 256})
     c.data.sequence_length = 2048
     c.train.update(batch_size=size.pop("batch_size"), steps="300e9 tokens")
     c.optimizer.update(warmup_steps="375e6 tokens", decay_steps="260e9 tokens")

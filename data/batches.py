@@ -4,6 +4,8 @@ import collections
 import concurrent.futures
 import contextlib
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +24,16 @@ class Batches:
         DataError: a source has more rows than can be numbered.
     """
 
-    def __init__(self, sources, order):
+    def __init__(self, sources: list, order: Any):
         _check_alike(sources)
         self.sources, self.order = list(sources), order
 
-    def size(self, step):
+    def size(self, step: int) -> int:
         """Rows of a step over all processes: always as many."""
         del step
         return self.order.size
 
-    def batches(self, step, places=None):
+    def batches(self, step: int, places: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Reads rows of a step.
 
         Args:
@@ -59,7 +61,7 @@ class Batches:
         return batch | {"row": places.astype(np.int32)}
 
 
-def check_places(places, size):
+def check_places(places: np.ndarray | None, size: int) -> np.ndarray:
     """int64 [n]: places in a global batch of `size` rows, all of them if None.
 
     Raises:
@@ -91,7 +93,7 @@ class Prefetcher:
     Use as a context manager, or `close()`.
     """
 
-    def __init__(self, function, first_step, depth):
+    def __init__(self, function: Callable[[int], Any], first_step: int, depth: int):
         self._function, self._steps = function, itertools.count(first_step)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "prefetch")
         self._results, self._closed = collections.deque(), False
@@ -101,7 +103,7 @@ class Prefetcher:
     def _begin_next(self):
         self._results.append(self._thread.submit(self._function, next(self._steps)))
 
-    def next(self):
+    def next(self) -> Any:
         """Returns the result for the next step; waits for it if need be.
 
         Raises:
@@ -116,7 +118,7 @@ class Prefetcher:
                 return result
         raise RuntimeError("the prefetcher is closed")
 
-    def close(self):
+    def close(self) -> None:
         """Stops the thread, which ends the step it is at; `next` raises from now on. May be called twice."""
         self._closed = True
         self._thread.shutdown(cancel_futures=True)

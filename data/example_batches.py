@@ -80,17 +80,17 @@ class ExampleBatches:
         self.slots = max(1, min(order.size, length // max(1, shortest))) if batching == "pack" else 1
         self.plan = functools.lru_cache(maxsize=8)(self._plan)  # size and rows of a step are asked for apart
 
-    def once(self, size):
+    def once(self, size: int) -> "ExampleBatches":
         """The same examples once, `size` in a step."""
         order = Once([len(source.used) for source in self.sources], size)
         options = {"batching": self._batching, "length": self._length, "pad": self._pad, "multiple": self._multiple}
         return ExampleBatches(self.sources, order, **options)
 
-    def size(self, step):
+    def size(self, step: int) -> int:
         """Rows of a step over all processes."""
         return self.plan(step).num_rows
 
-    def batches(self, step, places=None):
+    def batches(self, step: int, places: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Makes rows of a step.
 
         Args:
@@ -134,7 +134,7 @@ class ExampleBatches:
         return sources, features
 
 
-def lay_out(sizes, length):
+def lay_out(sizes: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Packs examples into rows, each behind the ones before it.
 
     Args:

@@ -38,7 +38,7 @@ class Epochs:
         ConfigError: the weights do not fit the sources.
     """
 
-    def __init__(self, sizes, weights, *, seed, size, shuffle):
+    def __init__(self, sizes: list[int], weights: list[float], *, seed: int, size: int, shuffle: bool):
         if len(sizes) != len(weights) or not sizes:
             raise ConfigError(f"a mixture needs a weight for each source, got {len(sizes)} and {len(weights)}")
         if min(weights) <= 0:
@@ -48,7 +48,7 @@ class Epochs:
         largest = int(np.argmax(weights))
         self.steps_per_epoch = sizes[largest] * sum(weights) / weights[largest] / size
 
-    def __call__(self, step, places):
+    def __call__(self, step: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         sources, positions = self._mixture(step * self.size + places)
         epochs, within = np.divmod(positions, self._sizes[sources])
         rows = np.empty_like(within)
@@ -71,7 +71,7 @@ class Once:
         steps_per_epoch: int, steps until all have been read.
     """
 
-    def __init__(self, sizes, size):
+    def __init__(self, sizes: list[int], size: int):
         self.size = size
         ends = np.cumsum(sizes)
         shares = np.concatenate([(np.arange(count) + 0.5) / count for count in sizes])
@@ -80,7 +80,7 @@ class Once:
         self._rows = mixed - (ends - sizes)[self._sources]
         self.steps_per_epoch = math.ceil(len(mixed) / size)
 
-    def __call__(self, step, places):
+    def __call__(self, step: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         elements = step * self.size + places
         present = elements < len(self._rows)
         elements = np.where(present, elements, 0)

@@ -5,7 +5,7 @@ import bisect
 import numpy as np
 
 
-def pack(sizes, capacity):
+def pack(sizes: np.ndarray, capacity: int) -> np.ndarray:
     """Best-fit-decreasing bin packing, which leaves few gaps: the largest first, each into the fullest bin it fits.
 
     Items of one size are placed together, so the cost grows with the number of different sizes, not of items.

@@ -30,7 +30,7 @@ class Drawing:
         ConfigError: the batch is larger than the source.
     """
 
-    def __init__(self, count, *, seed, batch_size, multiple):
+    def __init__(self, count: int, *, seed: int, batch_size: int, multiple: int):
         from scipy import stats  # slow to import, and most runs are not private
 
         if not 1 <= batch_size <= count:
@@ -44,13 +44,13 @@ class Drawing:
         capacity = int(stats.binom.isf(OVERFLOW, count, self.sampling_probability)) if batch_size < count else count
         self.size = -(-capacity // multiple) * multiple
 
-    def __call__(self, step, places):
+    def __call__(self, step: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         drawn, rows = self.rows(step), np.full(self.size, -1)
         rows[: len(drawn)] = drawn
         epoch = step * self._batch_size // self._count  # how often each has been drawn before, on average
         return np.zeros_like(places), rows[places], np.full_like(places, epoch)
 
-    def rows(self, step):
+    def rows(self, step: int) -> np.ndarray:
         """int64 [at most `size`]: the rows of a step. A binomial number, all sets of which are as likely."""
         if self._batch_size == self._count:
             return np.arange(self._count)

@@ -77,7 +77,7 @@ class TextRows(Rows):
     document_end: int | None = None
 
     @abc.abstractmethod
-    def plan(self, split, *, seed=0, report=print):
+    def plan(self, split: corpus.TokenStream, *, seed: int = 0, report=print) -> "RowSource":
         """Plans the rows of a corpus.
 
         Args:

@@ -85,7 +85,7 @@ def _check(config, batch, length, prefix):
             f"model.architecture={config.architecture} with model.heads_out={','.join(config.heads_out) or 'none'} "
             'writes no text: that takes a decoder or an encoder_decoder with the head "lm"'
         )
-    if config.positions in ("disentangled", "transformer_xl"):
+    if not config.scheme.incremental:
         raise ConfigError(
             f"model.positions={config.positions}: scores of contents against distances cannot be computed from a cache"
         )

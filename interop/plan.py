@@ -91,7 +91,8 @@ def plan(rows, base, config, wanted):
                 raise ValueError(f"two rows name the parameter {name}")
             seen.add(name)
             logical = cut(name, config, wanted)[1 if stacked else 0 :]
-            for layer in range(wanted.shapes[name][0]) if stacked else (None,):
+            layers = range(wanted.shapes[name][0]) if stacked else (None,)
+            for layer in (layer for layer in layers if layer not in config.unused_layers(name)):
                 theirs = (row.theirs + leaf.theirs).replace("{base}", base).replace("{i}", str(layer))
                 parts.append(
                     Part(

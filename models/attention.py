@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from cloze.models.dropout import dropout_mask
 
 
-def attention(q_BTHE, k_BSKE, v_BSKE, visibility, *, bias=None, scale, dropout=0.0, key=None, backend="auto"):
+def attention(
+    q_BTHE, k_BSKE, v_BSKE, visibility, *, bias=None, scale, softcap=0.0, dropout=0.0, key=None, backend="auto"
+):
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1).
 
     Args:
@@ -17,6 +19,7 @@ def attention(q_BTHE, k_BSKE, v_BSKE, visibility, *, bias=None, scale, dropout=0
         visibility: models.inputs.Visibility.
         bias: f32 [1 or B, H, T, S] added to the scores, or None.
         scale: factor on the scores; T5 has 1.
+        softcap: scores become softcap * tanh(scores / softcap), where positive; needs the einsum backend.
         dropout: rate on the attention probabilities; needs `key`, and the einsum backend.
         key: random key for dropout.
         backend: "einsum" is the reference; "xla" and "cudnn" are jax.nn.dot_product_attention; "auto" chooses.
@@ -26,16 +29,14 @@ def attention(q_BTHE, k_BSKE, v_BSKE, visibility, *, bias=None, scale, dropout=0
     """
     dropout = dropout if key is not None else 0.0
     if backend == "auto":
-        backend = _choose(q_BTHE, visibility, bias, dropout)
+        backend = "einsum" if dropout or softcap else _choose(q_BTHE, visibility, bias)
     if backend == "einsum":
-        return _einsum(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, dropout, key)
+        return _einsum(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, softcap, dropout, key)
     return _dot_product(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, backend)
 
 
-def _choose(q_BTHE, visibility, bias, dropout):
+def _choose(q_BTHE, visibility, bias):
     """The fastest backend that computes the right thing here."""
-    if dropout:
-        return "einsum"
     head_dim = q_BTHE.shape[-1]
     fused = (
         jax.default_backend() == "gpu"
@@ -50,7 +51,7 @@ def _choose(q_BTHE, visibility, bias, dropout):
     return "cudnn" if fused else "einsum"
 
 
-def _einsum(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, dropout, key):
+def _einsum(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, softcap, dropout, key):
     B, T, H, E = q_BTHE.shape
     S, K = k_BSKE.shape[1:3]
     G = H // K  # query heads that share a key head
@@ -58,6 +59,8 @@ def _einsum(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, dropout, key):
     scores_BKGTS = jnp.einsum("BTKGE,BSKE->BKGTS", q_BTKGE, k_BSKE, preferred_element_type=jnp.float32)
     if bias is not None:
         scores_BKGTS += bias.reshape(bias.shape[0], K, G, T, S)
+    if softcap:
+        scores_BKGTS = softcap * jnp.tanh(scores_BKGTS / softcap)
     mask = visibility.mask(T, S)
     if mask is not None:
         scores_BKGTS = jnp.where(mask[:, None, None], scores_BKGTS, jnp.finfo(jnp.float32).min)

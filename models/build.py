@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze.models import names
+from cloze.models.heads import HEADS
 from cloze.models.recurrent import Recurrent
 from cloze.models.transformer import Transformer
 from cloze.models.word_vectors import WordVectors
@@ -60,6 +61,5 @@ def parameters(model):
 def example_batch():
     """Arrays that every family and every head can be traced with."""
     one = jnp.zeros((1, 8), jnp.int32)
-    places = jnp.zeros((1, 1), jnp.int32)
-    keys = ("prediction_positions", "span_left", "span_right", "span_offsets")
-    return {"tokens": one, "decoder_tokens": one, **dict.fromkeys(keys, places)}
+    places = ["prediction_positions", *(name for head in HEADS.values() for name in head.reads)]
+    return {"tokens": one, "decoder_tokens": one, **dict.fromkeys(places, one[:, :1])}

@@ -1,6 +1,7 @@
 """What a model is: the options of its architecture, regularisation and execution, and published sizes as presets."""
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from cloze import options
 from cloze.errors import ConfigError
 from cloze.models import families as family_files
 from cloze.models.heads import RECURRENT, TRANSFORMERS, check_heads
+from cloze.models.positions import SCHEMES, Scheme
 from cloze.options import REQUIRED, option, suggest
 
 
@@ -56,44 +58,28 @@ class Architecture:
     )
 
     # Positions.
-    positions: str = option(
-        "learned",
-        "where tokens stand: rotary, relative_bias (T5), learned_relative_bias (both), disentangled (DeBERTa), ...",
-        choices=(
-            "learned", "sinusoidal", "rotary", "relative_bias", "learned_relative_bias", "disentangled",
-            "transformer_xl", "none",
-        ),
-    )  # fmt: skip
+    positions: str = option("learned", "where tokens stand, a file of models/positions/", choices=tuple(SCHEMES))
     max_positions: int = option(0, "longest row of learned positions, and of those of the enhanced decoder", least=0)
-    position_offset: int = option(0, "unused rows before the first of the learned positions (RoBERTa, BART)", least=0)
-    rope_theta: float = option(10000.0, "base of the rotary frequencies", above=0)
-    rope_scaling: tuple[float, ...] = option(
-        (), "Llama 3.1's slower rotations: (factor, low_freq_factor, high_freq_factor, original length); (): none"
-    )
-    relative_buckets: int = option(
-        32, "buckets of T5's relative bias; of DeBERTa's distances on either side, 0: none", least=0
-    )
-    relative_max_distance: int = option(128, "distance at which the last bucket of T5's relative bias begins")
-    relative_bidirectional: bool = option(
-        False, "a decoder's relative bias tells keys after the query apart (prefix LM)"
-    )
-    relative_span: int = option(0, "longest distance that disentangled attention tells apart", least=0)
-    relative_shared: bool = option(False, "distances go through the projections of queries and keys (DeBERTa v3)")
-    relative_norm: bool = option(False, "normalise the vectors of distances (DeBERTa v3)")
-    enhanced_decoder: int = option(
-        0,
-        'turns of DeBERTa\'s enhanced mask decoder before the head "mlm"; 0: without',
-        least=0,
-        needs={"positions": ("disentangled",)},
-    )
-    window: int = option(0, "a query sees keys fewer than this many places away, its own included; 0: all", least=0)
-    window_layers: str = option(
-        "all", "layers with the window: odd is every second, from the second (GPT-3)", choices=("all", "odd")
-    )
 
     # Blocks.
+    pattern: tuple[Any, ...] = option(
+        (),
+        "one mapping for each block of a pattern that repeats from the bottom, with the options in which that block "
+        "differs: ({}, {'window': 256}) gives every second layer a window; (): all blocks are alike",
+    )
+    window: int = option(0, "a query sees keys fewer than this many places away, its own included; 0: all", least=0)
     norm: str = option("layer", "layer norms or RMS norms", choices=("layer", "rms"))
-    norm_position: str = option("pre", "before the sublayer or after the residual sum", choices=("pre", "post"))
+    norm_position: str = option(
+        "pre",
+        "before a sublayer (pre), after the residual sum (post), before a sublayer and on its output (both; Gemma 2), "
+        "on its output (output; OLMo 2), or before sublayers that read the same state (parallel; NeoX)",
+        choices=("pre", "post", "both", "output", "parallel"),
+    )
+    first_attention_norm: bool = option(
+        True,
+        "whether the first layer has a norm before attention (ModernBERT: none)",
+        needs={"norm_position": ("pre",), "shared_layers": (False,)},
+    )
     norm_epsilon: float = option(1e-5, "added to the variance")
     norm_plus_one: bool = option(False, "RMS norms multiply by 1 + scale (Gemma)")
     embedding_norm: bool = option(False, "normalise the summed embeddings")
@@ -104,7 +90,21 @@ class Architecture:
     gated: bool = option(False, "the feed-forward is activation(gate) * up")
     use_bias: bool = option(True, "biases in attention and feed-forward")
     attention_bias: str = option("", 'projections with a bias, letters out of qkvo, or none; "": as use_bias says')
+    query_key_norm: str = option(
+        "none",
+        "norms on queries and keys: of each head (Qwen3, Gemma 3) or over all heads (OLMo 2)",
+        choices=("none", "head", "all"),
+    )
     scale_attention: bool = option(True, "divide attention scores by sqrt(head_dim)")
+    query_scalar: float = option(
+        0.0, "divide them by the root of this instead (Gemma 2's query_pre_attn_scalar); 0: head_dim", least=0
+    )
+    attention_softcap: float = option(
+        0.0,
+        "bend attention scores towards this: cap * tanh(score / cap) (Gemma 2; einsum backend); 0: never",
+        least=0,
+        needs={"attention_backend": ("auto", "einsum")},
+    )
 
     # Embeddings and heads.
     scale_embeddings: bool = option(False, "multiply token embeddings by sqrt(width) (original Transformer, Gemma)")
@@ -201,9 +201,34 @@ class Execution:
     )
 
 
+PositionOptions = options.union("PositionOptions", SCHEMES.values())
+PER_BLOCK = ("window", "query_scalar", "attention_softcap")  # options in which blocks may differ, beside their scheme's
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSpec:
+    """What one block of a pattern computes; sizes and the rest are the same in all blocks.
+
+    Attributes:
+        positions: position scheme of its self-attention.
+        window: a query sees keys fewer than this many places away; 0: all.
+        scale: factor on attention scores.
+        softcap: bound of attention scores; 0: none.
+        attention_norm: whether there is a norm before attention.
+    """
+
+    positions: Scheme
+    window: int
+    scale: float
+    softcap: float
+    attention_norm: bool = True
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig(Architecture, Regularisation, Execution):
+class ModelConfig(Architecture, PositionOptions, Regularisation, Execution):
     """Everything that a model is made of. Where 0 stands for another option's value, that value is filled in.
+
+    `pattern` holds pairs in place of mappings, so that a ModelConfig can be hashed.
 
     Raises:
         ConfigError: an option outside its range, or options that do not go together.
@@ -222,40 +247,42 @@ class ModelConfig(Architecture, Regularisation, Execution):
             object.__setattr__(self, "head_dim", self.width // self.heads)
         if self.heads % self.kv_heads:
             raise ConfigError(f"model.kv_heads={self.kv_heads} must divide model.heads={self.heads}")
-        self._check_positions()
+        self._check_pattern()
         self._check_structure()
         self._check_recurrent()
         self._check_new_parts()
 
-    def _check_positions(self):
-        if self.positions == "rotary" and self.head_dim % 2:
-            raise ConfigError(f"rotary positions need an even head size, got model.head_dim={self.head_dim}")
-        if self.positions in ("sinusoidal", "transformer_xl") and self.width % 2:
-            raise ConfigError(f"model.positions={self.positions} needs an even model.width, got {self.width}")
-        if self.positions in ("disentangled", "transformer_xl") and not self.scale_attention:
-            raise ConfigError(f"model.positions={self.positions} has scores of its own scale: set scale_attention=true")
-        if self.rope_scaling and len(self.rope_scaling) != 4:
-            raise ConfigError(
-                "model.rope_scaling takes four numbers (factor, low_freq_factor, high_freq_factor, original length), "
-                f"got {self.rope_scaling}"
-            )
-        if "learned" in self.positions and self.max_positions < 1:
-            raise ConfigError("learned positions need model.max_positions")
-        if self.positions.endswith("relative_bias") and not 4 <= self.relative_buckets < self.relative_max_distance:
-            raise ConfigError("model.relative_buckets must be at least 4 and below model.relative_max_distance")
-        if self.positions == "disentangled" and self.relative_span < 1:
-            raise ConfigError("disentangled positions need model.relative_span, the longest distance told apart")
-        if self.positions == "disentangled" and self.relative_buckets:
-            if self.relative_buckets < 2 or self.relative_span <= self.relative_buckets // 2 + 1:
+    def _check_pattern(self):
+        object.__setattr__(self, "pattern", tuple(tuple(sorted(dict(block).items())) for block in self.pattern))
+        differing = (*PER_BLOCK, *SCHEMES[self.positions].differing)
+        for number, block in enumerate(self.pattern):
+            if unknown := set(dict(block)) - set(differing):
                 raise ConfigError(
-                    f"model.relative_buckets={self.relative_buckets} must be 0 or at least 2, and half of it below "
-                    f"model.relative_span - 1, the longest distance told apart; got model.relative_span="
-                    f"{self.relative_span}"
+                    f"model.pattern[{number}]: blocks cannot differ in {', '.join(sorted(unknown))}; with model."
+                    f"positions={self.positions} they can in {', '.join(differing)}"
                 )
-        if self.positions in ("disentangled", "transformer_xl") and self.kv_heads != self.heads:
-            raise ConfigError(f"model.positions={self.positions} needs model.kv_heads equal to model.heads")
-        if self.enhanced_decoder and self.max_positions < 1:
-            raise ConfigError("model.enhanced_decoder needs model.max_positions")
+            options.check(type(self), vars(self) | dict(block), f"model.pattern[{number}]")
+        for block in self.blocks:
+            block.positions.check(self)
+
+    @functools.cached_property
+    def blocks(self) -> tuple[BlockSpec, ...]:
+        """The blocks of a period of the pattern."""
+        return tuple(self._block(vars(self) | dict(block)) for block in self.pattern or ((),))
+
+    def _block(self, values):
+        scheme = SCHEMES[self.positions]
+        return BlockSpec(
+            positions=scheme(**options.read(scheme, values)),
+            window=values["window"],
+            scale=(values["query_scalar"] or self.head_dim) ** -0.5 if self.scale_attention else 1.0,
+            softcap=values["attention_softcap"],
+        )
+
+    def block(self, layer: int) -> BlockSpec:
+        """The spec of a layer, counted from the bottom."""
+        spec = self.blocks[layer % len(self.blocks)]
+        return spec if layer or self.first_attention_norm else dataclasses.replace(spec, attention_norm=False)
 
     def _check_structure(self):
         if (self.architecture == "encoder_decoder") != (self.decoder_layers > 0):
@@ -295,7 +322,7 @@ class ModelConfig(Architecture, Regularisation, Execution):
 
     def _check_new_parts(self):
         for field in ("prefix_length", "prompt_length"):
-            if getattr(self, field) and self.positions in ("disentangled", "transformer_xl"):
+            if getattr(self, field) and not self.scheme.incremental:
                 raise ConfigError(
                     f"model.{field}={getattr(self, field)}: model.positions={self.positions} scores distances between "
                     "tokens, and what stands in front of the text has none; finetune it with lora or adapters"
@@ -315,9 +342,20 @@ class ModelConfig(Architecture, Regularisation, Execution):
         return letter in self.attention_bias if self.attention_bias else self.use_bias
 
     @property
-    def longest_row(self):
+    def scheme(self) -> Scheme:
+        """The position scheme, as the first block has it."""
+        return self.blocks[0].positions
+
+    @property
+    def longest_row(self) -> int | None:
         """Tokens of the longest row that a table of positions allows beside the prompt; None: there is no table."""
-        return self.max_positions - self.prompt_length if "learned" in self.positions or self.enhanced_decoder else None
+        positions = self.scheme.longest_row(self)
+        return None if positions is None else positions - self.prompt_length
+
+    def unused_layers(self, name: str) -> tuple[int, ...]:
+        """Layers whose row of the stacked parameter `name` is there for its shape only."""
+        unused = not self.first_attention_norm and "/layers/attention_norm/" in name
+        return (0,) if unused else ()
 
     @property
     def padded_vocab(self):

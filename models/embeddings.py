@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from cloze.models import axes
 from cloze.models.dropout import dropout
 from cloze.models.initializers import initializer, padded_rows
-from cloze.models.positions import sinusoidal
 from cloze.models.primitives import Linear, Norm
 
 
@@ -64,12 +63,8 @@ class Embeddings(nn.Module):
             positions = jnp.arange(x_BTE.shape[1])[None]
         if c.scale_embeddings:
             x_BTE *= jnp.asarray(c.width**0.5, c.dtype).astype(jnp.float32)  # rounded to the compute type, as Gemma's
-        if "learned" in c.positions:
-            rows = c.max_positions + c.position_offset
-            table = Table(rows, c.embedding_width, c, axes.POSITIONS, name="position")
-            x_BTE += table(positions + c.position_offset)
-        elif c.positions == "sinusoidal":
-            x_BTE += sinusoidal(positions, c.embedding_width)
+        added = c.scheme.embed(c, positions)
+        x_BTE = x_BTE if added is None else x_BTE + added
         if c.token_types:
             types = inputs["token_types"]
             table = Table(c.token_types, c.embedding_width, c, axes.SMALL, name="token_type")

@@ -16,8 +16,8 @@ The decoder of an encoder-decoder reads the same five as `decoder_tokens`, ... .
                  the body gave it (`Outputs.features`). Nothing below them is computed, and no tokens are needed
 For classifiers of rows a row may be several texts: arrays of streams are [B, C, T] then, `pool_positions` [B, C]. With
 the head "choice" each is scored, with "class" their states are added.
-    span_left, span_right, span_offsets  [B, P]: for the span boundary head, the places before and after the span that
-                 holds each predicted token, and the token's place in it, from 0
+    span_left, span_right, span_offsets  [B, P]: for the head "sbo", the places before and after the span that holds
+                 each predicted token, and the token's place in it, from 0
     contexts     [B, T, ...]: of word vectors, the words that each token is scored with
 Absent keys are known when a program is compiled, so that rows without padding can use fused kernels.
 """
@@ -47,7 +47,6 @@ class Visibility:
         strict: static; smaller ranks only: XLNet's query stream, which must not see what it predicts.
         prefix: static; keys in front of those that the arrays tell of, which every query sees.
         window: static; if positive, only keys fewer than this many places back (and forward) are seen.
-        unwindowed: bool scalar or None; True lifts the window (for layers that alternate).
         query_segments, key_segments: int32 [B, T] and [B, S], or both None.
         query_ranks, key_ranks: int32 [B, T] and [B, S], or both None.
         query_places: int32 [B, T], where in the row of keys the queries stand, for windows; None: at its start.
@@ -57,7 +56,6 @@ class Visibility:
     strict: bool = struct.field(pytree_node=False, default=False)
     prefix: int = struct.field(pytree_node=False, default=0)
     window: int = struct.field(pytree_node=False, default=0)
-    unwindowed: Any = None
     query_segments: Any = None
     key_segments: Any = None
     query_ranks: Any = None
@@ -94,8 +92,7 @@ class Visibility:
             parts.append((key_1S <= query_T1)[None])
         if self.window:
             places = query_T1[None] if self.query_places is None else self.query_places[:, :, None]
-            near = abs(places - key_1S) < self.window
-            parts.append(near if self.unwindowed is None else near | self.unwindowed)
+            parts.append(abs(places - key_1S) < self.window)
         if not parts:
             return None
         mask = parts[0]

@@ -1,5 +1,6 @@
 """The parts of a block: attention and feed-forward, and the block itself."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -9,28 +10,23 @@ from cloze.models import adapters, axes
 from cloze.models.attention import attention
 from cloze.models.dropout import dropout
 from cloze.models.initializers import initializer
-from cloze.models.positions import rotary_frequencies, rotate
+from cloze.models.positions import Scheme
 from cloze.models.primitives import ACTIVATIONS, Linear, Norm
-from cloze.models.relative import DisentangledScores, TransformerXLScores
 
 
 @struct.dataclass
 class Context:
-    """What all layers of a stack share.
+    """What all layers with the same block spec share.
 
     Attributes:
         visibility: who sees whom within the stack.
-        bias: f32 [1 or B, H, T, S] added to self-attention scores, or None.
-        positions: int32 [B or 1, T], for rotary positions.
-        distances: models.relative.Distances between queries and keys, or None.
+        shared: what the position scheme shares, see models.positions.
         memory: [B, S, D] output of the encoder for cross-attention; None: there is none, or a cache holds its keys.
         memory_visibility: who sees whom across; None: there is no cross-attention.
     """
 
     visibility: Any
-    bias: Any = None
-    positions: Any = None
-    distances: Any = None
+    shared: Any = None
     memory: Any = None
     memory_visibility: Any = None
 
@@ -40,22 +36,22 @@ class Attention(nn.Module):
 
     Attributes:
         config: ModelConfig.
+        spec: models.config.BlockSpec.
         prefix: whether learned keys and values stand in front, see models.adapters.
     """
 
     config: Any
+    spec: Any
     prefix: bool = False
 
     @nn.compact
-    def __call__(
-        self, x_BTD, source_BSD, visibility, deterministic, bias=None, positions=None, distances=None, cache=None
-    ):
+    def __call__(self, x_BTD, source_BSD, visibility, deterministic, shared=None, cache=None):
         """Queries of `x` to keys and values of `source`; the rest is as in `Context`.
 
         With a models.cache.Cache, they go there too, and all of that cache is seen once it has been started; without a
         source, only what is already there. Returns ([B, T, D], the next cache or None).
         """
-        c = self.config
+        c, spec = self.config, self.spec
 
         def linear(name, heads, role, axis):
             init = initializer(c, role)
@@ -73,22 +69,17 @@ class Attention(nn.Module):
             return y.reshape(*y.shape[:-1], -1, c.head_dim)
 
         def heads(name, source):
-            return axes.constrain(project(name, source), axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
+            y_BTHE = axes.constrain(project(name, source), axes.BATCH, axes.LENGTH, axes.ACT_HEADS, None)
+            return self._normalise(name, y_BTHE)
 
-        q_BTHE = heads("query", x_BTD)
+        q_BTHE, k_BSKE, v_BSKE = heads("query", x_BTD), None, None
         if source_BSD is not None:
             k_BSKE, v_BSKE = heads("key", source_BSD), heads("value", source_BSD)
-        scale = c.head_dim**-0.5 if c.scale_attention else 1.0
-        if c.positions == "rotary" and positions is not None:
-            frequencies = rotary_frequencies(c.head_dim, c.rope_theta, c.rope_scaling)
-            q_BTHE, k_BSKE = rotate(q_BTHE, positions, frequencies), rotate(k_BSKE, positions, frequencies)
+        q_BTHE, k_BSKE = spec.positions.turn(q_BTHE, k_BSKE, shared)
         if cache is not None:
             cache = cache if source_BSD is None else cache.write(self.name, k_BSKE, v_BSKE)
             k_BSKE, v_BSKE = cache.read(self.name) if cache.started else (k_BSKE, v_BSKE)
-        if distances is not None:
-            kind = DisentangledScores if c.positions == "disentangled" else TransformerXLScores
-            scores = kind(c, name="relative")
-            q_BTHE, bias, scale = scores(q_BTHE, k_BSKE, distances, project, deterministic)
+        q_BTHE, bias, scale = spec.positions.score(c, q_BTHE, k_BSKE, shared, spec.scale, project, deterministic)
         if self.prefix and not c.prefix_gated:
             own_PKE = adapters.prefix(self, c)
             k_BSKE, v_BSKE, visibility, bias = adapters.put_in_front(own_PKE, k_BSKE, v_BSKE, visibility, bias)
@@ -99,6 +90,7 @@ class Attention(nn.Module):
             visibility,
             bias=bias,
             scale=scale,
+            softcap=spec.softcap,
             dropout=c.attention_dropout,
             key=None if deterministic or not c.attention_dropout else self.make_rng("dropout"),
             backend=c.attention_backend,
@@ -109,6 +101,17 @@ class Attention(nn.Module):
         init = initializer(c, "attention_output")
         output = Linear(c.width, (axes.HEADS, axes.EMBED), init, c.projection_bias("o"), c.dtype, name="output")
         return output(out), cache
+
+    def _normalise(self, name, y_BTHE):
+        """Queries or keys after their norm, if they have one: of each head by itself, or of all together."""
+        kind = self.config.query_key_norm
+        if kind == "none" or name == "value":
+            return y_BTHE
+        if kind == "head":
+            return Norm(self.config, axes.SMALL, name=f"{name}_norm")(y_BTHE)
+        axis = axes.HEADS if name == "query" else axes.KV_HEADS
+        y = Norm(self.config, axis, name=f"{name}_norm")(y_BTHE.reshape(*y_BTHE.shape[:-2], -1))
+        return y.reshape(y_BTHE.shape)
 
 
 class FeedForward(nn.Module):
@@ -135,10 +138,15 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """One transformer block: self-attention, cross-attention if there is a memory, feed-forward.
 
-    Each sublayer has a residual connection; the norm comes before the sublayer (pre) or after the sum (post).
+    Each sublayer has a residual connection. Where its norms are is `norm_position`, see models.config.
+
+    Attributes:
+        config: ModelConfig.
+        spec: models.config.BlockSpec.
     """
 
     config: Any
+    spec: Any
 
     @nn.compact
     def __call__(self, x_BTD, context, deterministic, source_BSD=None, cache=None):
@@ -151,31 +159,42 @@ class Layer(nn.Module):
             source_BSD: states that keys and values of self-attention are made of; None: those of `x` itself.
             cache: models.cache.Cache whose turn is at this layer, or None.
         """
-        c = self.config
-
-        def sublayer(x, name, function):
-            norm = Norm(c, name=f"{name}_norm")
-            y = function(norm(x) if c.norm_position == "pre" else x)
-            y = dropout(self, y, c.dropout, deterministic)
-            y = x + (adapters.Adapter(c, name=f"{name}_adapter")(y) if c.adapter_size else y)
-            y = y if c.norm_position == "pre" else norm(y)
-            return axes.constrain(y, axes.BATCH, axes.LENGTH, axes.ACT_EMBED)
+        c, spec = self.config, self.spec
 
         def self_attention(x):
             nonlocal cache
-            module = Attention(c, c.prefix_length > 0, name="attention")
+            module = Attention(c, spec, c.prefix_length > 0, name="attention")
             source = x if source_BSD is None else source_BSD
-            kinds = (context.bias, context.positions, context.distances)
-            y, cache = module(x, source, context.visibility, deterministic, *kinds, cache)
+            y, cache = module(x, source, context.visibility, deterministic, context.shared, cache)
             return y
 
         def cross_attention(x):
             nonlocal cache
-            module = Attention(c, name="cross_attention")
+            module = Attention(c, dataclasses.replace(spec, positions=Scheme()), name="cross_attention")
             y, cache = module(x, context.memory, context.memory_visibility, deterministic, cache=cache)
             return y
 
-        x_BTD = sublayer(x_BTD, "attention", self_attention)
-        if context.memory_visibility is not None:
-            x_BTD = sublayer(x_BTD, "cross_attention", cross_attention)
-        return sublayer(x_BTD, "ffn", lambda x: FeedForward(c, name="ffn")(x, deterministic)), cache
+        sublayers = {"attention": self_attention, "cross_attention": cross_attention}
+        sublayers["ffn"] = lambda x: FeedForward(c, name="ffn")(x, deterministic)
+        if context.memory_visibility is None:
+            del sublayers["cross_attention"]
+        y_BTD = x_BTD
+        for name, function in sublayers.items():
+            source = x_BTD if c.norm_position == "parallel" else y_BTD
+            y_BTD = y_BTD + self._branch(source, name, function, deterministic)
+            if c.norm_position == "post":
+                y_BTD = Norm(c, name=f"{name}_norm")(y_BTD)
+            y_BTD = axes.constrain(y_BTD, axes.BATCH, axes.LENGTH, axes.ACT_EMBED)
+        return y_BTD, cache
+
+    def _branch(self, x_BTD, name, function, deterministic):
+        """What a sublayer adds to the residual stream."""
+        c = self.config
+        if c.norm_position in ("pre", "both", "parallel") and (name != "attention" or self.spec.attention_norm):
+            x_BTD = Norm(c, name=f"{name}_norm")(x_BTD)
+        y_BTD = function(x_BTD)
+        if c.norm_position in ("both", "output"):
+            after = "output_norm" if c.norm_position == "both" else "norm"
+            y_BTD = Norm(c, name=f"{name}_{after}")(y_BTD)
+        y_BTD = dropout(self, y_BTD, c.dropout, deterministic)
+        return adapters.Adapter(c, name=f"{name}_adapter")(y_BTD) if c.adapter_size else y_BTD

@@ -73,14 +73,19 @@ class Norm(nn.Module):
     """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019), with statistics in f32.
 
     With `norm_plus_one` the RMS norm's factor is 1 + scale (Gemma).
+
+    Attributes:
+        config: ModelConfig.
+        axis: logical name of the normalised axis.
     """
 
     config: Any
+    axis: str = axes.EMBED
 
     @nn.compact
     def __call__(self, x):
         c = self.config
-        named = lambda init: nn.with_logical_partitioning(init, (axes.EMBED,))  # noqa: E731
+        named = lambda init: nn.with_logical_partitioning(init, (self.axis,))  # noqa: E731
         x = x.astype(jnp.float32)
         neutral = nn.initializers.zeros if c.norm_plus_one else nn.initializers.ones
         scale = self.param("scale", named(neutral), x.shape[-1:], jnp.float32).astype(jnp.float32)

@@ -1,17 +1,23 @@
 """A stack of layers whose parameters are stacked along a leading `layers` axis.
 
-The same stacked parameters run as one scanned loop, which compiles in the time of one layer, or unrolled. The
-bottom `frozen` layers run forward only: nothing of theirs is kept for a backward pass.
+Layers repeat a pattern of blocks. The same stacked parameters run as one loop over the pattern's periods, which
+compiles in the time of one period, or unrolled. The bottom `frozen` layers run forward only: nothing of theirs is kept
+for a backward pass.
 """
 
+import functools
+import itertools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import meta, unfreeze
+from flax.core.scope import LazyRng, Scope
 
 from cloze.models import axes
 from cloze.models.dropout import dropout
+from cloze.models.inputs import Visibility
 from cloze.models.layers import Layer
 from cloze.models.primitives import Norm
 
@@ -28,145 +34,171 @@ class Stack(nn.Module):
         config: ModelConfig.
         layers: number of layers.
         frozen: number of bottom layers through which no gradient flows; everything below must be frozen, too.
+        crosses: whether layers have cross-attention, in at least one of the stack's uses.
     """
 
     config: Any
     layers: int
     frozen: int = 0
+    crosses: bool = False
 
     @nn.compact
-    def __call__(self, x_BTD, context, deterministic, collect=False, queries=None, enhance=None, cache=None):
+    def __call__(self, x_BTD, contexts, deterministic, collect=False, route=None, cache=None):
         """Runs the stack.
 
         Args:
             x_BTD: input of the first layer.
-            context: models.layers.Context.
+            contexts: models.layers.Context of each block of the pattern.
             deterministic: whether there is no dropout.
             collect: also return the states between layers.
-            queries: a second stream (states [B, P, D], its Context) whose keys and values are those of the first
-                (XLNet's query stream), or None.
-            enhance: absolute positions [B, T, D] for DeBERTa's enhanced mask decoder: the last layer is run
-                `enhanced_decoder` times instead, from queries with positions added to the last layer's input
-                (He et al. 2021, 3.2); or None.
+            route: another way through the layers than once from the bottom to the top, or None. It is called as
+                route(run, x_BTD, cache) and returns what this method does, before the final norm; `run` is as `_run`
+                with the first two arguments given.
             cache: models.cache.Cache, or None.
 
         Returns:
-            (output [B, T, D], output of the second stream [B, P, D] or None, states, the next cache or None). States
+            (output [B, T, D], output of a second stream [B, P, D] or None, states, the next cache or None). States
             with `collect` are [layers + 1, B, T, D]: the input of the first layer and the output of each layer (before
             the final norm); else None.
         """
         c = self.config
-        states = None
-        if self.is_initializing():
-            scanned = nn.scan(
-                _ScannedLayer,
-                variable_axes={"params": 0},
-                split_rngs={"params": True, "dropout": True},
-                in_axes=(nn.broadcast, nn.broadcast),
-                length=1 if c.shared_layers else self.layers,
-                metadata_params={nn.PARTITION_NAME: axes.LAYERS},
-            )
-            x_BTD, _ = scanned(c, name="layers")(x_BTD, context, deterministic)
-            y_BPD = None if queries is None else queries[0]
-        else:
-            x_BTD, y_BPD, states, cache = self._run(x_BTD, context, deterministic, collect, queries, enhance, cache)
-        if c.final_norm:
-            norm = Norm(c, name="final_norm")
-            x_BTD, y_BPD = norm(x_BTD), None if y_BPD is None else norm(y_BPD)
-        x_BTD = dropout(self, x_BTD, c.final_dropout, deterministic)
-        if y_BPD is not None:
-            y_BPD = dropout(self, y_BPD, c.final_dropout, deterministic)
-        return x_BTD, y_BPD, states, cache
-
-    def _run(self, x_BTD, context, deterministic, collect, queries, enhance, cache):
-        c = self.config
-        params = self.variables["params"]["layers"]
-        apply = self._layer(deterministic)
-        y_BPD, query_context = (None, None) if queries is None else queries
-        carry, states = (x_BTD, y_BPD, cache), [x_BTD[None]] if collect else []
-        top = self.layers if enhance is None else self.layers - 1
-        frozen = (top if self.frozen else 0) if c.shared_layers else min(self.frozen, top)
-        for start, stop in ((0, frozen), (frozen, top)):
-            if start == stop:
-                continue
-            part = jax.tree.map(lambda leaf, a=start, b=stop: leaf[0] if c.shared_layers else leaf[a:b], params)
-            if stop <= frozen:
-                part = jax.lax.stop_gradient(part)
-
-            def body(carry, layer_params_and_index, part=part):
-                (x, y, cache), (layer_params, index) = carry, layer_params_and_index
-                layer_params = part if c.shared_layers else layer_params
-                cache = None if cache is None else cache.replace(layer=index)
-                next_x, cache = apply(layer_params, index, 0, x, context, cache=cache)
-                next_y = None if y is None else apply(layer_params, index, 1, y, query_context, x)[0]
-                return (next_x, next_y, cache), (next_x if collect else None)
-
-            run = self._scan if c.scan else self._unroll
-            body = body if stop <= frozen else self._remat(body)
-            carry, part_states = run(body, carry, None if c.shared_layers else part, jnp.arange(start, stop))
-            if stop <= frozen:
-                carry = jax.lax.stop_gradient(carry)
-            states.append(part_states)
-        if enhance is not None:
-            y_BTD = self._enhance(apply, params, carry[0], context, enhance)
-            carry, states = (y_BTD, *carry[1:]), [*states, y_BTD[None]]
-        x_BTD, y_BPD, cache = carry
-        cache = None if cache is None else cache.advance(x_BTD.shape[1])
-        return x_BTD, y_BPD, jnp.concatenate(states) if collect else None, cache
-
-    def _layer(self, deterministic):
-        """One layer as a function of (its parameters, its number, which stream, states, Context, source, cache)."""
-        c, layer = self.config, Layer(self.config, parent=None)
+        if not self.has_variable("params", "layers"):
+            self.param("layers", self._new_parameters, x_BTD, contexts[0])
         key = None if deterministic else self.make_rng("dropout")
 
-        def apply(params, index, stream, x, context, source=None, cache=None):
+        def run(x_BTD, contexts, **options):
+            return self._run(self._runner(deterministic, key), x_BTD, contexts, **{"collect": collect, **options})
+
+        if route is None:
+            x_BTD, states, cache = run(x_BTD, contexts, cache=cache)
+            y_BPD = None
+        else:
+            x_BTD, y_BPD, states, cache = route(run, x_BTD, cache)
+        cache = None if cache is None else cache.advance(x_BTD.shape[1])
+        norm = Norm(c, name="final_norm") if c.final_norm else lambda x: x
+        x_BTD = dropout(self, norm(x_BTD), c.final_dropout, deterministic)
+        if y_BPD is not None:
+            y_BPD = dropout(self, norm(y_BPD), c.final_dropout, deterministic)
+        return x_BTD, y_BPD, states if collect else None, cache
+
+    def _new_parameters(self, _, x_BTD, context):
+        """Each layer's parameters from a key of its own, stacked."""
+        if self.crosses:
+            context = context.replace(memory=x_BTD, memory_visibility=Visibility())
+        rng = self.scope.rngs["params"]
+
+        def one(key):
+            counters = None
+            for _ in range(
+                2
+            ):  # Flax's nn.scan makes parameters twice and keeps the second; so values stay what they were
+                scope = Scope({}, {"params": LazyRng(key, (*rng.suffix, "layers"))}, mutable=True)
+                scope.rng_counters = scope.rng_counters if counters is None else counters
+                Layer(self.config, self.config.blocks[0], parent=scope)(x_BTD, context, True)
+                counters = scope.rng_counters
+            return unfreeze(scope.mutable_variables()["params"])
+
+        stacked = jax.vmap(one)(jax.random.split(rng.rng, 1 if self.config.shared_layers else self.layers))
+        return meta.add_axis(stacked, 0, {nn.PARTITION_NAME: axes.LAYERS})
+
+    def _runner(self, deterministic, key):
+        """One layer as a function of (its spec, variables, number, which stream, states, Context, source, cache)."""
+
+        def apply(spec, variables, index, stream, x, context, source, cache):
+            layer = Layer(self.config, spec, parent=None)
             rngs = None if key is None else {"dropout": jax.random.fold_in(jax.random.fold_in(key, index), stream)}
-            if c.window and c.window_layers == "odd":
-                context = context.replace(visibility=context.visibility.replace(unwindowed=index % 2 == 0))
-            return layer.apply({"params": params}, x, context, deterministic, source, cache, rngs=rngs)
+            return layer.apply(variables, x, context, deterministic, source, cache, rngs=rngs)
 
         return apply
 
-    def _enhance(self, apply, params, x_BTD, context, positions_BTD):
-        """DeBERTa's enhanced mask decoder in place of the last layer, whose input is `x_BTD`."""
-        last = jax.tree.map(lambda leaf: leaf[-1], params)
-        if self.frozen == self.layers:
-            last = jax.lax.stop_gradient(last)
-        y_BTD = x_BTD + positions_BTD.astype(x_BTD.dtype)
-        for turn in range(self.config.enhanced_decoder):
-            y_BTD, _ = apply(last, self.layers - 1, turn, y_BTD, context, x_BTD)
-        return y_BTD
+    def _run(
+        self, apply, x_BTD, contexts, *, collect, start=0, stop=None, sources=None, stream=0, frozen=None, cache=None
+    ):
+        """Layers `start` to `stop`.
 
-    def _remat(self, body):
-        if self.config.remat == "none":
-            return body
-        return jax.checkpoint(body, policy=REMAT_POLICIES[self.config.remat], prevent_cse=not self.config.scan)
+        Args:
+            apply: of `_runner`.
+            x_BTD, contexts, collect, cache: as above.
+            start, stop: numbers of layers; None: to the top.
+            sources: [stop - start, B, S, D], states that each layer's keys and values are made of; None: its queries'.
+            stream: number that tells the dropout of several runs apart.
+            frozen: layers from the bottom without a gradient; None: the stack's.
 
-    def _scan(self, body, carry, params, indices):
-        return jax.lax.scan(body, carry, (params, indices))
+        Returns:
+            (output [B, T, D], states [1 + stop - start, B, T, D] or None, the cache or None).
+        """
+        c = self.config
+        stop = self.layers if stop is None else stop
+        frozen = self.frozen if frozen is None else frozen
+        frozen = stop if frozen and c.shared_layers else min(frozen, stop)
+        first_alone = 0 if c.first_attention_norm else 1  # it is unlike the other layers with its place in the pattern
+        edges = sorted(edge for edge in {start, first_alone, frozen, stop} if start <= edge <= stop)
+        variables = meta.unbox({kind: tree["layers"] for kind, tree in self.variables.items() if "layers" in tree})
+        carry, states = (x_BTD, cache), [x_BTD[None]]
+        for first, last in itertools.pairwise(edges):
+            span = jax.tree.map(lambda leaf, a=first, b=last: leaf[0] if c.shared_layers else leaf[a:b], variables)
+            span = jax.lax.stop_gradient(span) if last <= frozen else span
+            common, own = (span, None) if c.shared_layers else (None, span)
 
-    def _unroll(self, body, carry, params, indices):
-        count = len(indices)
-        # Split, not indexing: its transpose is one concatenation instead of a sum of padded slices.
-        pieces = jax.tree.map(lambda leaf: jax.lax.split(leaf, [1] * count), params)
-        states = []
-        for i in range(count):
-            one = jax.tree.map(
-                lambda leaf, i=i: leaf[i][0], pieces, is_leaf=lambda leaf: isinstance(leaf, (list, tuple))
-            )
-            carry, state = body(carry, (one, indices[i]))
-            states.append(state)
-        return carry, (None if states[0] is None else jnp.stack(states))
+            def layer(number, carry, slices, common=common):
+                (x, cache), (own, index, source) = carry, slices
+                cache = None if cache is None else cache.replace(layer=index)
+                context = contexts[number % len(contexts)]
+                own = common if c.shared_layers else own
+                x, cache = apply(c.block(number), own, index, stream, x, context, source, cache)
+                return (x, cache), (x if collect else None)
+
+            slices = (own, jnp.arange(first, last), None if sources is None else sources[first - start : last - start])
+            carry, outputs = self._through(layer, carry, slices, first, last, last > frozen)
+            carry = jax.lax.stop_gradient(carry) if last <= frozen else carry
+            states += outputs
+        x_BTD, cache = carry
+        return x_BTD, jnp.concatenate(states) if collect else None, cache
+
+    def _through(self, layer, carry, slices, first, last, backward):
+        """Layers `first` to `last`: whole periods of the pattern in a loop where asked, the others one by one.
+
+        Args:
+            layer: function of (number of the layer, carry, its slice of `slices`), which returns (carry, output).
+            carry: what goes from layer to layer.
+            slices: arrays with a leading axis of layers.
+            backward: whether there is to be a backward pass.
+
+        Returns:
+            (carry, list of stacked outputs).
+        """
+        period, scan = len(self.config.blocks), self.config.scan
+        looped = (last - first) // period * period if scan else 0
+
+        def steps(carry, slices, numbers, prevent_cse):
+            outputs = []
+            for number, piece in zip(numbers, _pieces(slices, len(numbers)), strict=True):
+                body = functools.partial(layer, number)
+                if backward and self.config.remat != "none":
+                    policy = REMAT_POLICIES[self.config.remat]
+                    body = jax.checkpoint(body, policy=policy, prevent_cse=prevent_cse)
+                carry, output = body(carry, piece)
+                outputs.append(output)
+            return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
+
+        stacked = []
+        if looped:
+            numbers = range(first, first + period)
+            periods = jax.tree.map(lambda leaf: leaf[:looped].reshape(-1, period, *leaf.shape[1:]), slices)
+            carry, output = jax.lax.scan(lambda carry, piece: steps(carry, piece, numbers, False), carry, periods)
+            stacked.append(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), output))
+        if first + looped < last:
+            rest = jax.tree.map(lambda leaf: leaf[looped:], slices)
+            carry, output = steps(carry, rest, range(first + looped, last), True)
+            stacked.append(output)
+        return carry, stacked
 
 
-class _ScannedLayer(nn.Module):
-    """A layer in the shape nn.scan wants; used to make parameters, never to run."""
+def _pieces(tree, count):
+    """The `count` trees that a tree of stacked arrays holds.
 
-    config: Any
-
-    def setup(self):
-        self.layer = Layer(self.config)
-        nn.share_scope(self, self.layer)
-
-    def __call__(self, x_BTD, context, deterministic):
-        return self.layer(x_BTD, context, deterministic)
+    Split, not indexing: its transpose is one concatenation instead of a sum of padded slices.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    split = [jax.lax.split(leaf, [1] * count) for leaf in leaves]
+    return [structure.unflatten([jnp.squeeze(pieces[i], 0) for pieces in split]) for i in range(count)]

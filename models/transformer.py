@@ -5,18 +5,16 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from cloze.models import adapters, axes
-from cloze.models.dropout import dropout
 from cloze.models.embeddings import Embeddings, Table
 from cloze.models.heads import Body, with_heads
-from cloze.models.initializers import initializer
 from cloze.models.inputs import Visibility, stream
 from cloze.models.layers import Context
 from cloze.models.outputs import Outputs
 from cloze.models.pooling import gather
-from cloze.models.positions import RelativeBias
-from cloze.models.relative import DisentangledDistances, transformer_xl_distances
+from cloze.models.positions import Placement
 from cloze.models.stack import Stack
 
 
@@ -52,122 +50,94 @@ class Transformer(nn.Module):
     def _body(self, batch, deterministic, collect, cache):
         """The Body of a batch with one text a row."""
         c = self.config
-        table = Table(
-            c.padded_vocab, c.embedding_width, c, axes.VOCAB, c.padded_vocab - c.vocab_size, name="token"
-        )  # fmt: skip
-        run = dict(token_table=table, deterministic=deterministic, collect=collect)
-        encoder_hidden = encoder_states = None
-        places = batch.get("prediction_positions")
-        inputs, started = stream(batch), cache is not None and cache.started
-        prompt = 0 if started else c.prompt_length  # in front of the first stack; a started cache has it already
-        behind = functools.partial(adapters.text_only, length=prompt)
-        seen = adapters.make_room(inputs, prompt)
+        padding = c.padded_vocab - c.vocab_size
+        table = Table(c.padded_vocab, c.embedding_width, c, axes.VOCAB, padding, name="token")
+        run = functools.partial(self._stack, token_table=table, deterministic=deterministic, collect=collect)
+        # The prompt is in front of the first stack; a started cache has it already.
+        prompt = 0 if _started(cache) else c.prompt_length
+        inputs, places_BP = stream(batch), batch.get("prediction_positions")
+        first = adapters.make_room(inputs, prompt)
         if c.architecture == "encoder_decoder":
-            decoder = Stack(c, c.decoder_layers, 0 if c.shared_stacks else self.frozen_decoder, name="decoder")
-            encoder = decoder if c.shared_stacks else Stack(c, c.layers, self.frozen_encoder, name="encoder")
-            if c.shared_stacks and self.is_initializing():
-                encoder = _pass  # the decoder makes the parameters, those of cross-attention among them
-            if not started:
-                encoder_hidden, _, encoder_states, _ = self._stack("encoder", encoder, seen, prompt=prompt, **run)
-            memory = (encoder_hidden, cache.memory_segments if started else seen["segments"])
-            cache = None if cache is None else cache.replace(memory_segments=memory[1])
-            encoder_hidden, encoder_states = behind(encoder_hidden), behind(encoder_states)
             inputs = stream(batch, "decoder_")
-            hidden, queries, states, cache = self._stack("decoder", decoder, inputs, memory=memory, cache=cache, **run)
+            outputs = self._encoder_decoder(run, first, inputs, prompt, cache)
         else:
             frozen = self.frozen_encoder if c.architecture == "encoder" else self.frozen_decoder
-            module = Stack(c, c.layers, frozen, name=c.architecture)
-            hidden, queries, states, cache = self._stack(
-                c.architecture, module, seen, places=places, cache=cache, prompt=prompt, **run
-            )
-            hidden, states = behind(hidden), behind(states)
-        outputs = Outputs(
-            hidden=hidden,
-            query_hidden=queries,
-            hidden_states=states,
-            encoder_hidden=encoder_hidden,
-            encoder_hidden_states=encoder_states,
-            cache=cache,
-        )
-        scored = queries if queries is not None else hidden if places is None else gather(hidden, places)
+            stack = Stack(c, c.layers, frozen, name=c.architecture)
+            outputs = run(c.architecture, stack, first, prompt=prompt, places_BP=places_BP, cache=cache)
+        outputs = adapters.text_only(outputs, prompt)
+        scored = outputs.query_hidden
+        if scored is None:
+            scored = outputs.hidden if places_BP is None else gather(outputs.hidden, places_BP)
         return Body(c, outputs, batch, deterministic, table, scored, segments=inputs["segments"])
 
-    def _stack(
-        self, name, module, inputs, *, token_table, deterministic, collect, memory=None, places=None, cache=None,
-        prompt=0,
-    ):  # fmt: skip
-        """Embeds one stream, behind its prompt if it has one, and runs its stack; returns what the stack returns."""
+    def _encoder_decoder(self, run, inputs, decoder_inputs, prompt, cache):
+        """Outputs of the decoder and the encoder; once a cache is started, of the decoder alone."""
         c = self.config
-        next_places = cache.places(inputs["tokens"].shape[1]) if cache is not None and cache.started else None
-        if next_places is not None:
-            inputs = {**inputs, "positions": next_places}
-        # The two sides of an encoder-decoder share the token table; other embeddings are each side's own.
+        frozen = 0 if c.shared_stacks else self.frozen_decoder
+        decoder = Stack(c, c.decoder_layers, frozen, crosses=True, name="decoder")
+        if _started(cache):
+            return run("decoder", decoder, decoder_inputs, memory=(None, cache.memory_segments), cache=cache)
+        encoder = decoder if c.shared_stacks else Stack(c, c.layers, self.frozen_encoder, name="encoder")
+        encoded = run("encoder", encoder, inputs, prompt=prompt)
+        memory = encoded.hidden, inputs["segments"]
+        cache = None if cache is None else cache.replace(memory_segments=inputs["segments"])
+        outputs = run("decoder", decoder, decoder_inputs, memory=memory, cache=cache)
+        return outputs.replace(encoder_hidden=encoded.hidden, encoder_hidden_states=encoded.hidden_states)
+
+    def _stack(
+        self, name, stack, inputs, *, token_table, deterministic, collect, prompt=0, memory=None, places_BP=None,
+        cache=None,
+    ):  # fmt: skip
+        """Outputs of one stack: embeds its stream, behind a prompt if it has one, and runs it.
+
+        Args:
+            name: encoder or decoder.
+            stack: Stack.
+            inputs: models.inputs.stream, with room for the prompt.
+            token_table: embeddings.Table, which both sides of an encoder-decoder share; other embeddings are a side's.
+            deterministic, collect, cache: as above.
+            prompt: vectors in front of the tokens.
+            memory: (states [B, S, D] of the encoder or None where the cache has what is read of them, segments [B, S]
+                or None) for cross-attention; None: there is none.
+            places_BP: the places to predict, or None.
+        """
+        c, started, causal = self.config, _started(cache), name == "decoder"
+        if started:
+            inputs = {**inputs, "positions": cache.places(inputs["tokens"].shape[1])}
         prompt_PE = adapters.Prompt(c, name=f"{name}_prompt")() if prompt else None
         x_BTD = Embeddings(c, name=f"{name}_embeddings")(token_table, inputs, deterministic, prompt_PE)
-        segments, ranks, positions = inputs["segments"], inputs["ranks"], inputs["positions"]
-        length, causal = x_BTD.shape[1], name == "decoder"
-        bias = distances = None
-        if c.positions.endswith("relative_bias"):
-            bidirectional = not causal or c.relative_bidirectional
-            bias = RelativeBias(c, bidirectional=bidirectional, name=f"{name}_relative_bias")(
-                length if next_places is None else cache.length, next_places
-            )
-        elif c.positions == "disentangled":
-            distances = DisentangledDistances(c, name=f"{name}_relative")(length)
-        elif c.positions == "transformer_xl":
-            types = inputs["token_types"]
-            distances = transformer_xl_distances(c, length, jnp.arange(length)[None], types, types)
-        context = Context(
-            visibility=Visibility(
-                causal=causal,
-                window=c.window,
-                query_segments=segments,
-                key_segments=segments,
-                query_ranks=ranks,
-                key_ranks=ranks,
-            ),
-            bias=bias,
-            positions=jnp.arange(length)[None] if positions is None else positions,
-            distances=distances,
+        length, segments, ranks, types = x_BTD.shape[1], inputs["segments"], inputs["ranks"], inputs["token_types"]
+        in_order = np.arange(length)[None]
+        placement = Placement(
+            positions=jnp.asarray(in_order) if inputs["positions"] is None else inputs["positions"],
+            length=cache.length if started else length,
+            index=inputs["positions"] if started else in_order,
+            query_types=types,
+            key_types=types,
         )
-        if next_places is not None:
-            context = context.replace(visibility=cache.visibility(length, c.window))
-        if memory is not None:
-            across = _across(segments, memory[1], x_BTD, memory[0])
-            context = context.replace(memory=memory[0], memory_visibility=across)
-        extra = {}
-        if c.positions == "transformer_xl":
-            init = nn.with_logical_partitioning(initializer(c, "embedding"), (axes.EMBED,))
-            mask_D = self.param(f"{name}_mask_embedding", init, (c.width,), jnp.float32)
-            if places is not None:
-                extra["queries"] = self._query_stream(mask_D, context, inputs, places, length, deterministic)
-        if c.enhanced_decoder and "mlm" in c.heads_out:
-            table = Table(c.max_positions, c.width, c, axes.POSITIONS, name="enhanced_decoder_position")
-            extra["enhance"] = table(context.positions)
-        return module(x_BTD, context, deterministic, collect, cache=cache, **extra)
+        schemes = dict.fromkeys(block.positions for block in c.blocks)
+        shared = {scheme: scheme.share(c, name, causal, placement) for scheme in schemes}
+        memory_BSD, memory_segments = (None, None) if memory is None else memory
+        across = None if memory is None else _across(segments, memory_segments, x_BTD, memory_BSD)
 
-    def _query_stream(self, mask_D, context, inputs, places_BP, length, deterministic):
-        """XLNet's second stream: at the places to predict, a vector that knows its place but not its token."""
-        c = self.config
+        def context(block):
+            if started:
+                visibility = cache.visibility(length, block.window)
+            else:
+                visibility = Visibility(
+                    causal=causal, window=block.window, query_segments=segments, key_segments=segments,
+                    query_ranks=ranks, key_ranks=ranks,
+                )  # fmt: skip
+            return Context(visibility, shared[block.positions], memory_BSD, across)
 
-        def at(array_BT):
-            return None if array_BT is None else jnp.take_along_axis(array_BT, places_BP, axis=1)
-
-        seen = context.visibility
-        types = inputs["token_types"]
-        distances = transformer_xl_distances(c, length, places_BP, at(types), types)
-        ranks = jnp.zeros((places_BP.shape[0], length), jnp.int32) if seen.key_ranks is None else seen.key_ranks
-        visibility = seen.replace(
-            strict=True, query_segments=at(seen.key_segments), query_ranks=at(ranks), key_ranks=ranks
-        )  # fmt: skip
-        states = jnp.broadcast_to(mask_D.astype(c.dtype), (*places_BP.shape, c.width))
-        states = dropout(self, states, c.dropout, deterministic)
-        return states, context.replace(visibility=visibility, distances=distances)
+        contexts = tuple(context(block) for block in c.blocks)
+        route = c.scheme.route(self, name, contexts, placement, places_BP, deterministic)
+        hidden, queries, states, cache = stack(x_BTD, contexts, deterministic, collect, route, cache)
+        return Outputs(hidden, query_hidden=queries, hidden_states=states, cache=cache)
 
 
-def _pass(x_BTD, *_, **__):
-    """Stands in for the encoder of shared stacks while parameters are made."""
-    return x_BTD, None, None, None
+def _started(cache):
+    return cache is not None and cache.started
 
 
 def _across(query_segments, key_segments, x_BTD, memory_BSD):

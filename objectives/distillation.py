@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cloze import models
+from cloze import models, options
 from cloze.errors import ConfigError
 from cloze.models.composite import Composite
 from cloze.models.composites import Distillation
+from cloze.models.config import PositionOptions
 from cloze.objectives.base import OBJECTIVES, Term, check_positions
 from cloze.objectives.masked_lm import MaskedLM
 from cloze.options import option
@@ -20,9 +21,9 @@ SOFT_TARGETS = ("all", "hidden")
 # What decides the shape and the meaning of layers: where it is the same, a student's may be copies of its teacher's.
 LAYERS = (
     "width", "heads", "kv_heads", "head_dim", "ffn", "gated", "activation", "norm", "norm_position", "norm_epsilon",
-    "norm_plus_one", "final_norm", "use_bias", "attention_bias", "scale_attention", "shared_layers", "enhanced_decoder",
-    "window", "window_layers", "positions", "rope_theta", "rope_scaling", "relative_buckets", "relative_max_distance",
-    "relative_bidirectional", "relative_span", "relative_shared", "relative_norm",
+    "norm_plus_one", "final_norm", "use_bias", "attention_bias", "scale_attention", "shared_layers", "pattern",
+    "window", "first_attention_norm", "query_key_norm", "query_scalar", "attention_softcap", "positions",
+    *options.declared(PositionOptions),
 )  # fmt: skip
 # The same of parameters that may be copied with them.
 AROUND = {

@@ -106,7 +106,7 @@ class Benchmark(Task):
         return hashlib.sha256(repr((FORMAT, self.name, parts)).encode()).hexdigest()
 
     def _state(self, split):
-        """What changes when the split does, and not with the place of its folder."""
+        """What changes when the split does, wherever its folder is."""
         if not self._files:
             return [self._tfds(split).fingerprint()]
         stats = [(path, path.stat()) for path in self._paths(split)]
@@ -123,18 +123,18 @@ class Benchmark(Task):
         return self._labels
 
     def _labels_in_training(self):
-        found = set()
+        words = set()
         for record in self.records("train"):
             if self.kind == "tag":
-                found.update(self._example(record)["tags"] or ())
+                words.update(self._example(record)["tags"] or ())
             else:
-                found.add(_word(record[self.spec.label]))
-        if len(found) < 2:
+                words.add(_word(record[self.spec.label]))
+        if len(words) < 2:
             raise DataError(
-                f"the train split of {self.name} has {len(found)} different labels; two or more are needed to learn "
+                f"the train split of {self.name} has {len(words)} different labels; two or more are needed to learn "
                 "anything: is it the right field?"
             )
-        return tuple(sorted(found))
+        return tuple(sorted(words))
 
     def records(self, split):
         """Yields the records of a split as they are distributed, one an example, in the order of `examples`.
@@ -177,14 +177,14 @@ class Benchmark(Task):
                 example["label"] = self._score(value, record)
             elif self.kind == "choice":  # what has no words for the first, second, ... has its number
                 numbers = [str(number) for number in range(len(example["choices"]))]
-                example["label"] = self._place(value, self.spec.labels or numbers, record)
+                example["label"] = self._number(value, self.spec.labels or numbers, record)
             else:
-                example["label"] = self._place(value, self.labels(), record)
+                example["label"] = self._number(value, self.labels(), record)
         elif self.kind == "tag":
             words, tags = example["words"], example["tags"]
             if tags is not None and len(words) != len(tags):
                 raise DataError(f"{record.where}: {len(words)} words and {len(tags)} tags; each word has one tag")
-            example["tags"] = tags and [self._place(tag, self.labels(), record) for tag in tags]
+            example["tags"] = tags and [self._number(tag, self.labels(), record) for tag in tags]
         return example
 
     def _example(self, record):
@@ -192,7 +192,7 @@ class Benchmark(Task):
             return self.spec.example(record)
         return {key: record[field] for key, field in zip(("text", "text_b"), self.spec.fields, strict=False)}
 
-    def _place(self, value, labels, record):
+    def _number(self, value, labels, record):
         """The number of a label in `labels`; None where there is none."""
         word = "" if value is None else _word(value)
         word = self.spec.words.get(word, word)
@@ -215,13 +215,13 @@ class Benchmark(Task):
             raise DataError(f"{record.where}: the label {value!r} is not a number, as {self.name} needs") from None
 
     def _splits(self):
-        mine = self.spec.files if self._files else self.spec.tfds
-        if not mine:
+        readable = self.spec.files if self._files else self.spec.tfds
+        if not readable:
             expected = ", ".join(" ".join(files.names) for files in self.spec.files.values())
             raise DataError(
                 f"{self.name} is not in tensorflow-datasets: set task.files to the folder with its files ({expected})"
             )
-        return [split for split in SPLITS if split in mine]
+        return [split for split in SPLITS if split in readable]
 
     def _other_way(self, split):
         """A hint for a split that there is, but not in what is read."""
@@ -238,15 +238,15 @@ class Benchmark(Task):
     def _paths(self, split):
         paths = []
         for names in self.spec.files[split].names:
-            found = next(filter(None, (sorted(self._files.glob(name)) for name in names.split("|"))), None)
-            if not found:
+            matches = next(filter(None, (sorted(self._files.glob(name)) for name in names.split("|"))), None)
+            if not matches:
                 expected = " or ".join(names.split("|"))
                 raise DataError(
                     f"task.files={str(self._files)!r} holds no {expected}, which the {split} split of {self.name} is "
                     f"read from (looked in {self._files.absolute()}); unpack the benchmark there"
                     + ("" if not self.spec.tfds else ", or leave task.files empty to read tensorflow-datasets")
                 )
-            paths += found
+            paths += matches
         return paths
 
 

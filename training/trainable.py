@@ -108,7 +108,7 @@ def _runs(mask):
 
 
 def count(shapes, axis_names, config):
-    """Number of parameters; rows that pad the vocabulary do not count.
+    """Number of parameters; rows that pad the vocabulary or a stack do not count.
 
     Args:
         shapes: {name: shape}.
@@ -120,5 +120,7 @@ def count(shapes, axis_names, config):
         sizes = [
             config.vocab_size if axis == "vocab" else size for axis, size in zip(axis_names[name], shape, strict=True)
         ]
+        if unused := config.unused_layers(name):
+            sizes[0] -= len(unused)
         total += int(np.prod(sizes, dtype=np.int64))
     return total

@@ -7,23 +7,24 @@ from cloze.interop.formats import llama
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
-def _layer_types(layers, window, window_layers):
-    """What each layer is, for our settings."""
-    if not window:
-        return [_FULL] * layers
-    return [_SLIDING if window_layers == "all" or i % 2 else _FULL for i in range(layers)]
+def _layer_types(config):
+    """What each layer is."""
+    return [_SLIDING if config.block(i).window else _FULL for i in range(config.layers)]
 
 
 def _read(settings, tensors):
-    made = {**llama.read(settings, tensors), "window": 0, "window_layers": "all"}
+    made = {**llama.read(settings, tensors), "window": 0, "pattern": ()}
     window = settings.get("sliding_window", 4096)
     if not settings.get("use_sliding_window", False) or window is None:
         return made
     layers, first = settings.get("num_hidden_layers", 32), settings.get("max_window_layers", 28)
     types = settings.get("layer_types") or [_SLIDING if i >= first else _FULL for i in range(layers)]
-    for size, which in ((0, "all"), (window, "all"), (window, "odd")):
-        if types == _layer_types(layers, size, which):
-            return made | {"window": size, "window_layers": which}
+    if set(types) == {_FULL}:
+        return made
+    if set(types) == {_SLIDING}:
+        return made | {"window": window}
+    if types == [_SLIDING if i % 2 else _FULL for i in range(layers)]:
+        return made | {"pattern": ({}, {"window": window})}
     raise ConfigError(
         f"config.json: layer_types={types} (from max_window_layers={first} where not given) is not supported, expected "
         f"all {_FULL}, all {_SLIDING}, or {_FULL} and {_SLIDING} in turn"
@@ -31,11 +32,12 @@ def _read(settings, tensors):
 
 
 def _write(config):
-    types = _layer_types(config.layers, config.window, config.window_layers)
+    types = _layer_types(config)
+    windows = [config.block(i).window for i in range(config.layers)]
     return {
         **llama.write(config),
-        "use_sliding_window": config.window > 0,
-        "sliding_window": config.window or None,
+        "use_sliding_window": any(windows),
+        "sliding_window": max(windows) or None,
         "max_window_layers": types.count(_FULL),
         "layer_types": types,
     }

@@ -1,7 +1,7 @@
 """GPT-3 (Brown et al. 2020, arXiv:2005.14165, Table 2.1): GPT-2's block at eight sizes, in its dense form.
 
 The paper alternates dense layers with locally banded ones and does not print the width of the band:
-model.window=256 puts a band of that width into every second layer.
+model.pattern=({}, {"window": 256}) puts a band of that width into every second layer.
 
 Two rows of the table cannot be built as printed and are mended as the field does: XL (24 heads of 128 are not
 2048 wide; 16 heads are) and 13B (5140 does not divide into 40 heads; 5120 does).
@@ -9,7 +9,7 @@ Two rows of the table cannot be built as printed and are mended as the field doe
 
 from cloze.models.families.gpt2 import _GPT2
 
-_GPT3 = dict(_GPT2, max_positions=2048, window_layers="odd", dropout=0.0, attention_dropout=0.0)
+_GPT3 = dict(_GPT2, max_positions=2048, dropout=0.0, attention_dropout=0.0)
 
 
 def _size(layers, width, heads):

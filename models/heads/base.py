@@ -24,6 +24,7 @@ class Head:
         run: (ModelConfig, Body) -> what the head gives. It is called inside the compact method of the model, whose
             modules it makes.
         modules: names of these modules, at the top of the model's parameters; the last gives the scores.
+        reads: int32 [B, P] arrays of the batch that it needs.
         labels: it is for labelled examples. Finetuning begins such a head anew, and it can read kept features.
         rows: it reads `Body.state`, the state of each row, and not the states of tokens.
         each_text: of an example of several texts it scores each; other heads of rows score the sum of their states.
@@ -36,6 +37,7 @@ class Head:
 
     run: Callable[[Any, "Body"], Any]
     modules: tuple[str, ...]
+    reads: tuple[str, ...] = ()
     labels: bool = False
     rows: bool = False
     each_text: bool = False
@@ -109,6 +111,9 @@ def with_heads(run_body: Callable[[dict], Body], config: Any, batch: dict, deter
         config: ModelConfig.
         batch: see models.inputs.
         deterministic: False draws dropout.
+
+    Raises:
+        ConfigError: a head needs what the batch has not.
     """
     names, read = config.heads_out, _features(config)
     if "features" in batch:
@@ -120,6 +125,10 @@ def with_heads(run_body: Callable[[dict], Body], config: Any, batch: dict, deter
         body.texts = count
     given = body.outputs.heads
     for name in names:
+        if missing := set(HEADS[name].reads) - set(batch):
+            raise ConfigError(
+                f"model.heads_out: {name} needs {', '.join(sorted(missing))} of the batch, which this objective has not"
+            )
         scores = HEADS[name].run(config, body)
         given[name] = scores if HEADS[name].rows else texts.unfold(scores, body.texts)
     features = None if read is None else getattr(body, read)

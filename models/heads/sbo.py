@@ -5,7 +5,6 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from cloze.errors import ConfigError
 from cloze.models import axes
 from cloze.models.embeddings import Table
 from cloze.models.heads.base import head
@@ -14,6 +13,7 @@ from cloze.models.initializers import initializer
 from cloze.models.pooling import gather
 from cloze.models.primitives import ACTIVATIONS, Linear, Norm
 
+READS = ("span_left", "span_right", "span_offsets")
 BOUNDARY_POSITIONS, BOUNDARY_WIDTH = 20, 200  # places in a span, and the size of their vectors
 
 
@@ -37,11 +37,9 @@ class BoundaryHead(nn.Module):
         return vocabulary(x_BPD, token_table)
 
 
-@head("sbo", "sbo_head", fields=FIELDS)
+@head("sbo", "sbo_head", reads=READS, fields=FIELDS)
 def span_boundary(c, body):
     """Logits of hidden tokens from the ends of their spans, f32 [B, P, V]."""
-    batch = body.batch
-    if "span_left" not in batch:
-        raise ConfigError("model.heads_out: sbo needs rows with the ends of spans, which this objective has not")
-    left, right = gather(body.hidden, batch["span_left"]), gather(body.hidden, batch["span_right"])
-    return BoundaryHead(c, name="sbo_head")(left, right, batch["span_offsets"], body.table)
+    left_BP, right_BP, offsets_BP = (body.batch[name] for name in READS)
+    ends = gather(body.hidden, left_BP), gather(body.hidden, right_BP)
+    return BoundaryHead(c, name="sbo_head")(*ends, offsets_BP, body.table)

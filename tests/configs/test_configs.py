@@ -330,8 +330,10 @@ def test_tiny_llamas_group_heads_as_their_full_sizes_do():
 def test_windows_are_shorter_than_rows(stem, arguments):
     for prefix in ("", "tiny,"):
         config = load(stem, prefix + arguments)
-        assert 0 < models.resolve(config.model).window < config.data.sequence_length
-    assert models.resolve(load("gpt3").model).window == 0
+        windows = [block.window for block in models.resolve(config.model).blocks]
+        assert 0 < max(windows) < config.data.sequence_length
+        assert windows == [0, max(windows)] if stem == "gpt3" else len(windows) == 1
+    assert models.resolve(load("gpt3").model).blocks[0].window == 0
 
 
 def test_every_model_field_is_an_option():

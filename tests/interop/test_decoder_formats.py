@@ -91,27 +91,26 @@ def test_null_is_not_silence():
 
 
 @pytest.mark.parametrize(
-    "keys, window, layers",
+    "keys, windows",
     [
-        ({"sliding_window": 7}, 0, "all"),
-        ({"sliding_window": 7, "use_sliding_window": True, "max_window_layers": 32}, 0, "all"),
-        ({"sliding_window": 7, "use_sliding_window": True, "max_window_layers": 0}, 7, "all"),
+        ({"sliding_window": 7}, [0]),
+        ({"sliding_window": 7, "use_sliding_window": True, "max_window_layers": 32}, [0]),
+        ({"sliding_window": 7, "use_sliding_window": True, "max_window_layers": 0}, [7]),
         (
             {
                 "sliding_window": 7,
                 "use_sliding_window": True,
                 "layer_types": ["full_attention", "sliding_attention"] * 16,
             },
-            7,
-            "odd",
+            [0, 7],
         ),
     ],
 )
-def test_windows_of_qwen2(keys, window, layers):
+def test_windows_of_qwen2(keys, windows):
     config = read("qwen2", "Qwen2ForCausalLM", **keys)
-    assert (config.window, config.window_layers) == (window, layers)
+    assert [block.window for block in config.blocks] == windows
     again = settings.read(settings.write(formats.get("qwen2"), "Qwen2ForCausalLM", config, ()), ())[2]
-    assert (again.window, again.window_layers) == (window, layers)
+    assert again.blocks == config.blocks
 
 
 def test_one_word_two_functions():

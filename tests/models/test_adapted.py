@@ -19,6 +19,7 @@ from cloze.models.heads import label_pattern
 from cloze.models.inputs import Visibility
 from cloze.models.layers import Attention
 from cloze.models.low_rank import Lora
+from cloze.models.positions import SCHEMES
 from cloze.parallel import mesh as meshes
 from cloze.training import methods
 from cloze.training.methods.p_tuning import PromptNetwork
@@ -213,7 +214,7 @@ def test_prefixes_are_keys_and_values_in_front(causal, gated, backend):
     changes = dict(kv_heads=2, prefix_length=3, prefix_gated=gated, attention_backend=backend)
     c = tiny.config("gpt2" if causal else "bert", **changes)
     rng = np.random.default_rng(0)
-    module = Attention(c, True)
+    module = Attention(c, dataclasses.replace(c.blocks[0], positions=SCHEMES["relative_bias"]()), True)
     segments = np.array([[1, 1, 1, 2, 2, 0], [1, 1, 1, 1, 1, 1]], np.int32)
     # A decoder without segments takes the way of the named static cases.
     seen = Visibility(causal=causal, **({} if causal else dict(query_segments=segments, key_segments=segments)))

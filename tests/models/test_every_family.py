@@ -50,7 +50,9 @@ def config(family, preset, changes=()):
         small |= dict(
             relative_span=5 if not full.relative_buckets else 16, relative_buckets=min(full.relative_buckets, 4)
         )
-    if full.window or full.window_layers == "odd":
+    if family == "gpt3":
+        small["pattern"] = ({}, {"window": 3})
+    elif full.window:
         small["window"] = 3
     return models.resolve(dict(family=family, preset=preset, **small, **dict(changes)))
 

@@ -164,3 +164,10 @@ def test_a_new_head_is_one_function():
     assert set(outputs.heads) == {"mlm", "first_is_odd"} and outputs.features is None
     with pytest.raises(ConfigError, match="architecture recurrent has no head first_is_odd; it has class, lm"):
         models.resolve(MODELS["lstm"], heads_out=("first_is_odd",))
+
+
+def test_a_head_names_what_it_needs_of_a_batch():
+    model = models.build(tiny.config("bert", layers=1, heads_out=("sbo",)))
+    batch = tiny.batch("bert") | {"span_left": np.zeros((4, 2), np.int32)}
+    with pytest.raises(ConfigError, match="sbo needs span_offsets, span_right of the batch"):
+        jax.eval_shape(model.init, jax.random.key(0), batch)

@@ -19,7 +19,7 @@ def test_long_relative_positions():
     """Buckets far beyond those of short rows, in both directions, agree with the reference's f32 arithmetic."""
     from transformers.models.t5.modeling_t5 import T5Attention
 
-    from cloze.models.positions import relative_bucket
+    from cloze.models.positions.relative_bias import relative_bucket
 
     distance = np.arange(-3000, 3001)
     for bidirectional in (True, False):

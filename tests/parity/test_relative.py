@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
 from cloze import interop
-from cloze.models.relative import log_bucket
+from cloze.models.positions.disentangled import log_bucket
 from tests.parity import harness
 from tests.parity.cases_relative import CASES
 

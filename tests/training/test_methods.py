@@ -222,7 +222,7 @@ def test_more_layers_than_there_are_are_refused(family, heads, method, message):
     (dict(method="lorra"), "finetune.method='lorra'; did you mean 'lora'"),
     (dict(method="freeze", layers=0), "finetune.layers=0 must be at least 1"),
     (dict(method="lora", layers=2), "finetune.layers is an option of freeze, last_layers, and finetune.method=lora"),
-    (dict(method="gradual", unfreeze="epoch"), "finetune.unfreeze='epoch' is not one of epochs, plateau; did you mean 'epochs'"),
+    (dict(method="gradual", unfreeze="epoch"), "unfreeze='epoch' is not one of epochs, plateau; did you mean 'epochs'"),
     (dict(method="gradual", unfreeze="plateau", unfreeze_every=3), "finetune.unfreeze_every=3 needs .*=epochs"),
     (dict(method="gradual", patience=0), "finetune.patience=0 must be at least 1"),
     (dict(save="some"), "finetune.save='some' is not one of auto, all, trainable"),
