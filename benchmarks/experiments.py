@@ -14,7 +14,7 @@ ALL = (
     "bert_base", "bert_base:masking=whole_words,pairs=none", "bert_base:masking=ngrams,pairs=none",
     "bert_base:masking=spans,pairs=none", "bert_base:masking=entities,pairs=none", "bert_base:static=10,pairs=none",
     "roberta", "albert", "spanbert", "unilm", "xlnet", "electra", "deberta_v3", "coco_lm",
-    "distilbert:teacher={runs}/bert_base", "gpt2", "transformer", "t5", "t5_study",
+    "distilbert:teacher={runs}/bert_base", "gpt2", "gpt_bert", "transformer", "t5", "t5_study",
     "t5_study:noise=bert_style", "t5_study:noise=mass", "t5_study:noise=drop_tokens", "t5_study:noise=deshuffle",
     "t5_study:objective=lm", "t5_study:architecture=prefix_lm", "t5_study:architecture=lm,objective=lm",
     "t5_salient_spans", "bart", "ul2", "skip_gram", "glove", "lstm_lm", "elmo",
