@@ -127,14 +127,14 @@ class Method:
         """
         raise NotImplementedError
 
-    def begin(self, params: Callable[[], Any], frequent: Callable[[int], np.ndarray]) -> Any:
-        """The tree of parameters with which a run begins, where it is not as initialised; else None.
+    def begin(self, params: Any, frequent: Callable[[int], np.ndarray]) -> Any:
+        """The tree of parameters with which a run begins.
 
         Args:
-            params: () -> tree of concrete arrays as initialised, with what comes from elsewhere in it.
+            params: tree of concrete arrays as initialised, with what comes from elsewhere in it.
             frequent: n -> the n most frequent tokens of the training texts.
         """
-        return None
+        return params
 
     @classmethod
     def suit(cls, config: Any, tiny: bool) -> None:
