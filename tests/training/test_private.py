@@ -26,7 +26,7 @@ from cloze.training.features import FrozenFeatures, with_features
 from cloze.training.gradients import Loss, make_gradient
 from cloze.training.loop import Progress, fit
 from cloze.training.metrics import MetricWriter
-from cloze.training.private import check_options, epsilon, private_gradient
+from cloze.training.private import epsilon, private_gradient
 from cloze.training.step import train_step
 from tests.models import tiny
 from tests.training import tiny_run, tiny_task
@@ -278,12 +278,12 @@ def test_epsilon_grows_with_steps_and_falls_with_noise_and_sampling():
      ("dp_noise_multiplier", math.nan), ("dp_delta", 0.0), ("dp_delta", 1.0)],
 )  # fmt: skip
 def test_options_that_guarantee_nothing_are_refused(option, value):
-    finetune = base.get_base().finetune
-    finetune.dp_clip_norm = 1.0
-    check_options(finetune)
-    finetune[option] = value
+    config = base.get_base()
+    config.finetune.dp_clip_norm = 1.0
+    base.check(config)
+    config.finetune[option] = value
     with pytest.raises(ConfigError, match=rf"finetune.{option}="):
-        check_options(finetune)
+        base.check(config)
 
 
 def test_a_private_step_of_a_run_is_a_loop_over_its_examples(task_root):

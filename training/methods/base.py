@@ -5,6 +5,7 @@ stack (with the norm on top of it), and one more than the deepest stack has for 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -66,10 +67,23 @@ class Method:
     )
     # Differentially private training (training/private.py), of whatever trains.
     dp_clip_norm: float = option(
-        0.0, "the gradient of each example is scaled to this norm at most; 0: training is not private"
+        0.0,
+        "the gradient of each example is scaled to this norm at most; 0: training is not private",
+        least=0,
+        below=math.inf,
     )
-    dp_noise_multiplier: float = option(1.0, "deviation of the noise on their sum, in units of dp_clip_norm")
-    dp_delta: float = option(1e-5, "chance at which the guarantee may fail; the log gives epsilon for it")
+    dp_noise_multiplier: float = option(
+        1.0,
+        "deviation of the noise on their sum, in units of dp_clip_norm; 0 clips without noise and guarantees nothing",
+        least=0,
+        below=math.inf,
+    )
+    dp_delta: float = option(
+        1e-5,
+        "chance at which the guarantee may fail, well below 1 / training examples; the log gives epsilon for it",
+        above=0,
+        below=1,
+    )
 
     rate: ClassVar[float]
     tiny_rate: ClassVar[float]
