@@ -29,6 +29,7 @@ _LLAMA_ODD = dict(
 _LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
 )  # fmt: skip
+_LINEAR = {"rope_type": "linear", "factor": 4.0}
 _SEQ2SEQ = dict(
     d_model=48, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4, decoder_attention_heads=4,
     encoder_ffn_dim=96, decoder_ffn_dim=96, max_position_embeddings=32, pad_token_id=PADDING, eos_token_id=END,
@@ -163,6 +164,7 @@ def _llama(prefix, *heads):
 
 _SPANS = "ForQuestionAnswering"
 _UNTIED, _TIED = {"tie_word_embeddings": False}, {"tie_word_embeddings": True}
+_UPPER = dict(use_sliding_window=True, sliding_window=5, max_window_layers=1)  # windows in all layers but the first
 CASES = [
     *_decoder(_gpt("OpenAIGPT"), _GPT1, _GPT1_ODD),
     *_decoder(_gpt("GPT2", "ForTokenClassification", _SPANS), _GPT2, _GPT2_ODD),
@@ -174,6 +176,7 @@ CASES = [
     Case("OpenAIGPTDoubleHeadsModel", "untied", _GPT1 | _UNTIED, padding="none"),
     Case("GPT2LMHeadModel", "untied", _GPT2 | _UNTIED, inputs=padded),
     Case("LlamaForCausalLM", "llama3", _LLAMA | {"rope_parameters": _LLAMA3 | {"rope_theta": 300.0}}, length=31),
+    Case("LlamaForCausalLM", "linear", _LLAMA | {"rope_parameters": _LINEAR | {"rope_theta": 300.0}}, length=31),
     Case("LlamaForCausalLM", "biases", _LLAMA | {"attention_bias": True, "mlp_bias": True}),
     Case("LlamaForCausalLM", "biases of attention", _LLAMA | {"attention_bias": True}, padding="none"),
     Case("LlamaForCausalLM", "biases of feed-forward", _LLAMA | {"mlp_bias": True}, padding="none"),
@@ -191,6 +194,7 @@ CASES = [
         ),
         length=23,
     ),
+    Case("Qwen2ForCausalLM", "window in upper layers", _LLAMA | _UPPER, length=23),
     *_two_stacks(
         ("BartForConditionalGeneration", "BartModel", "BartForSequenceClassification", "BartForQuestionAnswering"),
         _SEQ2SEQ, _SEQ2SEQ_ODD,
