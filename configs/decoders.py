@@ -69,6 +69,12 @@ QWEN2_SIZES = {
     "1.5b": dict(tokens=7e12, devices=64, microbatches=8),
     "7b": dict(tokens=7e12, devices=128, microbatches=8),
 }
+QWEN3_SIZES = {
+    "0.6b": dict(devices=32, microbatches=8),
+    "1.7b": dict(devices=64, microbatches=8),
+    "4b": dict(devices=128, microbatches=8),
+    "8b": dict(devices=128, microbatches=8),
+}
 
 
 def gpt1(name, arguments, **place):
@@ -270,6 +276,24 @@ def qwen2(name, arguments):
     # 151,643 pieces and three special tokens; the models have a few rows more.
     settings = LLAMA_RECIPE | dict(kind="byte_bpe", vocab_size=151646, length=4096, tiny_kv_heads=2)
     return _llama_like(c, "qwen2", options, **settings | QWEN2_SIZES[options["size"]])
+
+
+def qwen3(name, arguments):
+    """Qwen3's pretraining: Llama 2's recipe for the lengths that the paper gives (Yang et al. 2025, section 3).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of QWEN3_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(QWEN3_SIZES))
+    settings = LLAMA_RECIPE | dict(kind="byte_bpe", vocab_size=151669, length=4096, tokens=36e12, tiny_kv_heads=2)
+    return _llama_like(c, "qwen3", options, **settings | QWEN3_SIZES[options["size"]])
 
 
 def _llama_like(

@@ -40,6 +40,10 @@ NAMES = (
     Row("decoder/final_norm", "{base}norm", NORM),
     Row("lm_head", "lm_head", LINEAR),
 )
+QUERY_KEY_NORMS = (
+    Row("decoder/layers/{i}/attention/query_norm", f"{_LAYER}.self_attn.q_norm", NORM),
+    Row("decoder/layers/{i}/attention/key_norm", f"{_LAYER}.self_attn.k_norm", NORM),
+)
 FIXED = {"token_classification_bias": (True,), "partial_rotary_factor": (None, 1.0)}
 COPIES = {"lm_head.weight": "{base}embed_tokens.weight"}
 IGNORED = (r".*\.rotary_emb\.inv_freq",)

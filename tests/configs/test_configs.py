@@ -52,6 +52,7 @@ SIZES = {
     "llama": decoders.LLAMA_SIZES,
     "gemma": decoders.GEMMA_SIZES,
     "qwen2": decoders.QWEN2_SIZES,
+    "qwen3": decoders.QWEN3_SIZES,
     "xlnet": xlnet.SIZES,
 }
 SIZED = [(stem, size) for stem, sizes in SIZES.items() for size in sizes]

@@ -70,6 +70,7 @@ def test_the_original_length_is_all_positions_where_it_is_not_given():
             {"use_sliding_window": True, "num_hidden_layers": 1, "layer_types": ["chunked_attention"]},
             "layer_types with chunked_attention",
         ),
+        ("qwen3", "Qwen3ForCausalLM", {"num_hidden_layers": 2, "layer_types": ["full_attention"]}, "1 entries for 2"),
         ("gpt2", "GPT2DoubleHeadsModel", {"summary_type": "mean"}, "summary_type='mean'"),
         ("openai-gpt", "OpenAIGPTDoubleHeadsModel", {"summary_activation": "tanh"}, "summary_activation='tanh'"),
         ("openai-gpt", "OpenAIGPTLMHeadModel", {"afn": "gelu_new"}, "afn='gelu_new'"),
@@ -121,10 +122,10 @@ def test_windows_of_qwen2(keys, windows):
 def test_any_list_of_layers_is_read_and_written(windows, period):
     types = ["sliding_attention" if layer == "w" else "full_attention" for layer in windows]
     keys = {"use_sliding_window": True, "sliding_window": 7, "layer_types": types, "num_hidden_layers": len(types)}
-    config = read("qwen2", "Qwen2ForCausalLM", **keys)
+    config = read("qwen3", "Qwen3ForCausalLM", **keys)
     assert [config.block(i).window for i in range(config.layers)] == [7 if layer == "w" else 0 for layer in windows]
     assert len(config.blocks) == period
-    written = settings.write(formats.get("qwen2"), "Qwen2ForCausalLM", config, ())
+    written = settings.write(formats.get("qwen3"), "Qwen3ForCausalLM", config, ())
     assert written["layer_types"] == types
 
 

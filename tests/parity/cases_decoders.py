@@ -172,6 +172,9 @@ CASES = [
     *_decoder(_llama("Mistral", _SPANS), _LLAMA, _LLAMA_ODD | _TIED | {"sliding_window": 5}),
     *_decoder(_llama("Gemma"), _LLAMA | {"head_dim": 12}, _LLAMA_ODD | _UNTIED | {"num_key_value_heads": 1}),
     *_decoder(_llama("Qwen2", _SPANS), _LLAMA, _LLAMA_ODD | _TIED),
+    *_decoder(
+        _llama("Qwen3", _SPANS), _LLAMA | {"head_dim": 12}, _LLAMA_ODD | _TIED | _UPPER | {"attention_bias": True}
+    ),
     Case("OpenAIGPTLMHeadModel", "untied", _GPT1 | _UNTIED, inputs=padded),
     Case("OpenAIGPTDoubleHeadsModel", "untied", _GPT1 | _UNTIED, padding="none"),
     Case("GPT2LMHeadModel", "untied", _GPT2 | _UNTIED, inputs=padded),
