@@ -54,6 +54,12 @@ def fields(**defaults):
     return tuple(field._replace(default=defaults.get(field.theirs, field.default)) for field in FIELDS)
 
 
+def names(*rows):
+    """Llama's table of parameters with rows in place of those of the same `ours`, and with further ones."""
+    replaced = {row.ours for row in rows}
+    return (*rows, *(row for row in NAMES if row.ours not in replaced))
+
+
 def classes(prefix, spans_base=None, without=()):
     """The classes of relatives, but for those of the heads `without`.
 

@@ -53,6 +53,7 @@ SIZES = {
     "gemma": decoders.GEMMA_SIZES,
     "qwen2": decoders.QWEN2_SIZES,
     "qwen3": decoders.QWEN3_SIZES,
+    "olmo2": decoders.OLMO2_SIZES,
     "xlnet": xlnet.SIZES,
 }
 SIZED = [(stem, size) for stem, sizes in SIZES.items() for size in sizes]

@@ -175,6 +175,10 @@ CASES = [
     *_decoder(
         _llama("Qwen3", _SPANS), _LLAMA | {"head_dim": 12}, _LLAMA_ODD | _TIED | _UPPER | {"attention_bias": True}
     ),
+    *_decoder(
+        ("Olmo2ForCausalLM", "Olmo2Model", "Olmo2ForSequenceClassification"), _LLAMA,
+        _LLAMA_ODD | _TIED | {"attention_bias": True},
+    ),
     Case("OpenAIGPTLMHeadModel", "untied", _GPT1 | _UNTIED, inputs=padded),
     Case("OpenAIGPTDoubleHeadsModel", "untied", _GPT1 | _UNTIED, padding="none"),
     Case("GPT2LMHeadModel", "untied", _GPT2 | _UNTIED, inputs=padded),
