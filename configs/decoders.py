@@ -81,6 +81,11 @@ OLMO2_SIZES = {
     "7b": dict(learning_rate=3e-4, batch_tokens=2**22, warmup_steps=2000, tokens=3.9e12, devices=128, microbatches=8),
     "13b": dict(learning_rate=9e-4, batch_tokens=2**23, warmup_steps=2000, tokens=5e12, devices=256, microbatches=8),
 }
+GEMMA2_SIZES = {
+    "2b": dict(tokens=2e12, devices=64, microbatches=8),
+    "9b": dict(tokens=8e12, devices=128, microbatches=4),
+    "27b": dict(tokens=13e12, devices=512),
+}
 
 
 def gpt1(name, arguments, **place):
@@ -320,6 +325,29 @@ def olmo2(name, arguments):
     _llama_like(c, "olmo2", options, final_fraction=0.1, **settings | OLMO2_SIZES[options["size"]])
     c.objective.z_loss = 1e-5
     c.optimizer.update(epsilon=1e-8, decay_rules=((r"token/embedding", False), (r".*", True)))
+    return c
+
+
+def gemma2(name, arguments):
+    """Gemma 2's pretraining: Llama 2's recipe for the lengths that the paper gives (Riviere et al. 2024, section 3).
+
+    The smaller two learned from a larger model's answers; here they learn from the text.
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of GEMMA2_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(GEMMA2_SIZES))
+    settings = LLAMA_RECIPE | dict(kind="sentencepiece_bpe", vocab_size=256000, length=8192, tiny_kv_heads=2)
+    _llama_like(c, "gemma2", options, **settings | GEMMA2_SIZES[options["size"]])
+    if options["tiny"]:
+        c.model.window = 32  # the published one is longer than a tiny row
     return c
 
 

@@ -136,6 +136,7 @@ def test_any_list_of_layers_is_read_and_written(windows, period):
         ("mistral", {"pattern": ({"window": 3}, {})}, "window=4096 of layer 1"),
         ("llama", {"pattern": ({}, {"rope_theta": 5.0})}, "rope_theta=5.0 of layer 1"),
         ("llama", {"positions": "sinusoidal"}, "rotary positions"),
+        ("gemma2", {"query_scalar": 2.5}, "scale=.* of layer 0"),
     ],
 )
 def test_blocks_that_a_class_does_not_know_are_not_written(model_type, changes, told):
@@ -149,6 +150,15 @@ def test_blocks_are_compared_however_a_pattern_spells_them():
     known = formats.get("mistral")
     config = fakes.tiny(known, "MistralForCausalLM", window=3, pattern=({"window": 5}, {"window": 5}))
     assert settings.write(known, "MistralForCausalLM", config, ())["sliding_window"] == 5
+
+
+def test_caps_of_gemma_2_are_there_unless_null():
+    caps = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
+    for keys, expected in (({}, (50.0, 30.0)), (caps, (0.0, 0.0))):
+        config = read("gemma2", "Gemma2ForCausalLM", **keys)
+        assert (config.attention_softcap, config.logit_cap) == expected
+        written = settings.write(formats.get("gemma2"), "Gemma2ForCausalLM", config, ())
+        assert tuple(written[key] or 0 for key in caps) == expected
 
 
 def test_one_word_two_functions():

@@ -53,7 +53,7 @@ def config(family, preset, changes=()):
     if family == "gpt3":
         small["pattern"] = ({}, {"window": 3})
     elif full.window:
-        small["window"] = 3
+        small |= dict(window=3, pattern=tuple(map(dict, full.pattern[-2:])))
     return models.resolve(dict(family=family, preset=preset, **small, **dict(changes)))
 
 

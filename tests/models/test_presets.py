@@ -28,6 +28,9 @@ COUNTS = {
     ("flaubert", "base_cased"): 138_233_088 + 68_729,  # published without the head's bias
     ("gemma", "2b"): 2_506_172_416,
     ("gemma", "7b"): 8_537_680_896,
+    ("gemma2", "2b"): 2_614_341_888,
+    ("gemma2", "9b"): 9_241_705_984,
+    ("gemma2", "27b"): 27_227_128_320,
     ("gpt1", "base"): 116_534_784,
     ("gpt2", "small"): 124_439_808,
     ("gpt2", "medium"): 354_823_168,

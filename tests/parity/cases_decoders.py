@@ -29,6 +29,14 @@ _LLAMA_ODD = dict(
 _LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
 )  # fmt: skip
+_GEMMA2 = _LLAMA | dict(
+    head_dim=12, sliding_window=5, query_pre_attn_scalar=9, attn_logit_softcapping=2.0, final_logit_softcapping=3.0
+)  # fmt: skip
+# Layers with a window in other places, no caps, untied.
+_GEMMA2_ODD = _LLAMA_ODD | dict(
+    hidden_activation="gelu", sliding_window=7, query_pre_attn_scalar=20, attn_logit_softcapping=None,
+    final_logit_softcapping=None, layer_types=["full_attention", "sliding_attention"], tie_word_embeddings=False,
+)  # fmt: skip
 _LINEAR = {"rope_type": "linear", "factor": 4.0}
 _SEQ2SEQ = dict(
     d_model=48, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4, decoder_attention_heads=4,
@@ -179,6 +187,7 @@ CASES = [
         ("Olmo2ForCausalLM", "Olmo2Model", "Olmo2ForSequenceClassification"), _LLAMA,
         _LLAMA_ODD | _TIED | {"attention_bias": True},
     ),
+    *_decoder(_llama("Gemma2"), _GEMMA2, _GEMMA2_ODD),
     Case("OpenAIGPTLMHeadModel", "untied", _GPT1 | _UNTIED, inputs=padded),
     Case("OpenAIGPTDoubleHeadsModel", "untied", _GPT1 | _UNTIED, padding="none"),
     Case("GPT2LMHeadModel", "untied", _GPT2 | _UNTIED, inputs=padded),
