@@ -1,5 +1,6 @@
 """Experiments with decoders: GPT, Llama and their kin, which predict the next token."""
 
+from cloze import models
 from cloze.configs import base, families
 
 TINY_GPT = dict(
@@ -85,6 +86,11 @@ GEMMA2_SIZES = {
     "2b": dict(tokens=2e12, devices=64, microbatches=8),
     "9b": dict(tokens=8e12, devices=128, microbatches=4),
     "27b": dict(tokens=13e12, devices=512),
+}
+GEMMA3_SIZES = {
+    "270m": dict(tokens=6e12, tiny_kv_heads=1, devices=128),
+    "1b": dict(tokens=2e12, tiny_kv_heads=1, devices=128),
+    "4b": dict(tokens=4e12, tiny_kv_heads=2, devices=256, tensor=4, microbatches=2),
 }
 
 
@@ -348,6 +354,29 @@ def gemma2(name, arguments):
     _llama_like(c, "gemma2", options, **settings | GEMMA2_SIZES[options["size"]])
     if options["tiny"]:
         c.model.window = 32  # the published one is longer than a tiny row
+    return c
+
+
+def gemma3(name, arguments):
+    """Gemma 3's pretraining: Llama 2's recipe for the lengths that the report gives (Kamath et al. 2025, section 2).
+
+    All sizes learned from a larger model's answers; here they learn from the text.
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of GEMMA3_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(GEMMA3_SIZES))
+    settings = LLAMA_RECIPE | dict(kind="sentencepiece_bpe", vocab_size=262144, length=32768)
+    _llama_like(c, "gemma3", options, **settings | GEMMA3_SIZES[options["size"]])
+    if options["tiny"]:  # three layers, the last of which sees all of a row
+        c.model.update(window=32, pattern=models.presets("gemma3")[options["size"]]["pattern"][-3:])
     return c
 
 

@@ -55,6 +55,7 @@ SIZES = {
     "qwen3": decoders.QWEN3_SIZES,
     "olmo2": decoders.OLMO2_SIZES,
     "gemma2": decoders.GEMMA2_SIZES,
+    "gemma3": decoders.GEMMA3_SIZES,
     "xlnet": xlnet.SIZES,
 }
 SIZED = [(stem, size) for stem, sizes in SIZES.items() for size in sizes]
@@ -329,7 +330,7 @@ def test_tiny_llamas_group_heads_as_their_full_sizes_do():
         assert (full.kv_heads == 1) == (tiny.kv_heads == 1)
 
 
-@pytest.mark.parametrize("stem, arguments", [("gpt3", "sparse"), ("mistral", ""), ("gemma2", "")])
+@pytest.mark.parametrize("stem, arguments", [("gpt3", "sparse"), ("mistral", ""), ("gemma2", ""), ("gemma3", "")])
 def test_windows_are_shorter_than_rows(stem, arguments):
     for prefix in ("", "tiny,"):
         config = load(stem, prefix + arguments)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cloze import interop
+from cloze import interop, models
 from cloze.errors import ConfigError
 from cloze.interop import formats, settings
 from tests.interop import fakes
@@ -71,6 +71,7 @@ def test_the_original_length_is_all_positions_where_it_is_not_given():
             "layer_types with chunked_attention",
         ),
         ("qwen3", "Qwen3ForCausalLM", {"num_hidden_layers": 2, "layer_types": ["full_attention"]}, "1 entries for 2"),
+        ("gemma3_text", "Gemma3ForCausalLM", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0"),
         ("gpt2", "GPT2DoubleHeadsModel", {"summary_type": "mean"}, "summary_type='mean'"),
         ("openai-gpt", "OpenAIGPTDoubleHeadsModel", {"summary_activation": "tanh"}, "summary_activation='tanh'"),
         ("openai-gpt", "OpenAIGPTLMHeadModel", {"afn": "gelu_new"}, "afn='gelu_new'"),
@@ -150,6 +151,24 @@ def test_blocks_are_compared_however_a_pattern_spells_them():
     known = formats.get("mistral")
     config = fakes.tiny(known, "MistralForCausalLM", window=3, pattern=({"window": 5}, {"window": 5}))
     assert settings.write(known, "MistralForCausalLM", config, ())["sliding_window"] == 5
+
+
+def test_rotations_of_gemma_3_in_old_and_new_files():
+    """The 4B's."""
+    old = {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    new = {
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        }
+    }
+    sizes = {"sliding_window": 1024, "max_position_embeddings": 131072, "num_hidden_layers": 34}
+    expected = models.resolve({"family": "gemma3", "preset": "4b"})
+    for keys in (old, new):
+        config = read("gemma3_text", "Gemma3ForCausalLM", **sizes, **keys)
+        assert config.blocks == expected.blocks
+    written = settings.write(formats.get("gemma3_text"), "Gemma3ForCausalLM", config, ())
+    assert {key: written[key] for key in (*old, *new)} == old | new
 
 
 def test_caps_of_gemma_2_are_there_unless_null():

@@ -38,6 +38,18 @@ _GEMMA2_ODD = _LLAMA_ODD | dict(
     final_logit_softcapping=None, layer_types=["full_attention", "sliding_attention"], tie_word_embeddings=False,
 )  # fmt: skip
 _LINEAR = {"rope_type": "linear", "factor": 4.0}
+_GEMMA3 = _LLAMA | dict(
+    head_dim=12, sliding_window=5, query_pre_attn_scalar=9,
+    layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    rope_parameters={
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_theta": 3000.0, **_LINEAR},
+    },
+)  # fmt: skip
+_GEMMA3_ODD = _LLAMA_ODD | dict(
+    num_hidden_layers=4, hidden_activation="relu", sliding_window=7, query_pre_attn_scalar=20, attention_bias=True,
+    final_logit_softcapping=3.0, sliding_window_pattern=3, tie_word_embeddings=False,
+)  # fmt: skip
 _SEQ2SEQ = dict(
     d_model=48, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4, decoder_attention_heads=4,
     encoder_ffn_dim=96, decoder_ffn_dim=96, max_position_embeddings=32, pad_token_id=PADDING, eos_token_id=END,
@@ -188,6 +200,7 @@ CASES = [
         _LLAMA_ODD | _TIED | {"attention_bias": True},
     ),
     *_decoder(_llama("Gemma2"), _GEMMA2, _GEMMA2_ODD),
+    *_decoder(("Gemma3ForCausalLM", "Gemma3TextModel", "Gemma3TextForSequenceClassification"), _GEMMA3, _GEMMA3_ODD),
     Case("OpenAIGPTLMHeadModel", "untied", _GPT1 | _UNTIED, inputs=padded),
     Case("OpenAIGPTDoubleHeadsModel", "untied", _GPT1 | _UNTIED, padding="none"),
     Case("GPT2LMHeadModel", "untied", _GPT2 | _UNTIED, inputs=padded),
