@@ -16,7 +16,7 @@ CASES = {
     "llama": ("llama", "3.2_1b", dict(rope_scaling=(8.0, 1.0, 4.0, 6.0)), {}),
     "mistral, prefix": ("mistral", "7b", dict(window=3), FULL),
     "gemma": ("gemma", "2b", {}, {}),
-    "qwen2": ("qwen2", "0.5b", dict(pattern=({}, {"window": 2}), layers=3), {}),
+    "qwen2": ("qwen2", "0.5b", dict(pattern=((), (("window", 2),))), {}),
     "relative bias, prefix": ("t5", "prefix_lm_base", {}, FULL),
     "shared layers": ("gpt2", "small", dict(shared_layers=True), {}),
     "t5, unrolled, after a prompt": ("t5", "small", dict(prompt_length=2, scan=False), {}),
