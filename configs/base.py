@@ -11,6 +11,7 @@ Two kinds of value need a word:
 """
 
 import json
+import re
 
 from ml_collections import config_dict
 
@@ -19,6 +20,7 @@ from cloze.data.pipeline import DataOptions
 from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
 from cloze.models.config import Execution, ModelConfig
+from cloze.models.heads import label_pattern
 from cloze.objectives import OBJECTIVES
 from cloze.options import suggest
 from cloze.parallel.mesh import MeshOptions
@@ -199,7 +201,7 @@ def load(path):
         with open(path) as file:
             values = json.load(file)
         config = get_base()
-        config.update(_tuples(values))
+        config.update(_tuples(_without_unread(values)))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; is it the directory of a run?") from None
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
@@ -207,8 +209,32 @@ def load(path):
     return config
 
 
+def _without_unread(values):
+    """A saved configuration as this version has it.
+
+    Version 0.1 saved the options of all objectives, optimizers and methods, whichever was chosen, and said in
+    `model.window_layers` which layers have the window.
+    """
+    values = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
+    for name, (key, classes, _) in CHOICES.items():
+        read = options.declared(classes[values[name][key]])
+        unread = {option for cls in classes.values() for option in options.declared(cls)} - set(read)
+        values[name] = {option: value for option, value in values[name].items() if option not in unread}
+    model = values["model"]
+    if "window_layers" in model:
+        layers = model.pop("window_layers") or ("odd" if model["family"] == "gpt3" else "all")
+        if model["window"] and layers == "odd":
+            model |= {"window": None, "pattern": [{}, {"window": model["window"]}]}
+    return values
+
+
 def _tuples(value):
-    """JSON's lists, at any depth, as tuples."""
+    """JSON's lists, at any depth, as tuples; patterns of the heads of labels name those that there are now."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, str) and _LABEL_HEADS.fullmatch(value):
+        return label_pattern(last="pooler" not in value)
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+_LABEL_HEADS = re.compile(r"\((\w+\|)*classifier(\|\w+)*\)/\.\*")  # what `label_pattern` gave when it was saved

@@ -8,7 +8,6 @@ Shapes: P learned places, others as in models.attention; E of a table is the wid
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from cloze.models import axes
@@ -134,6 +133,10 @@ def _in_front(array_BT, length, value_B):
     return jnp.concatenate([value_BP, array_BT], axis=1)
 
 
-def text_only(states, length):
-    """States [..., P + T, D] at the places of the text; None stays None."""
-    return None if states is None else jax.lax.slice_in_dim(states, length, states.shape[-2], axis=states.ndim - 2)
+def text_only(outputs, length):
+    """Outputs with the states of the first stack at the places of the text alone, behind a prompt of that length."""
+    first = ("hidden", "hidden_states")
+    if outputs.encoder_hidden is not None:
+        first = ("encoder_hidden", "encoder_hidden_states")
+    states = {name: getattr(outputs, name) for name in first}
+    return outputs.replace(**{name: None if x is None else x[..., length:, :] for name, x in states.items()})

@@ -50,59 +50,64 @@ class Transformer(nn.Module):
     def _body(self, batch, deterministic, collect, cache):
         """The Body of a batch with one text a row."""
         c = self.config
-        table = Table(
-            c.padded_vocab, c.embedding_width, c, axes.VOCAB, c.padded_vocab - c.vocab_size, name="token"
-        )  # fmt: skip
-        run = dict(token_table=table, deterministic=deterministic, collect=collect)
-        encoder_hidden = encoder_states = None
-        places = batch.get("prediction_positions")
-        inputs, started = stream(batch), cache is not None and cache.started
-        prompt = 0 if started else c.prompt_length  # in front of the first stack; a started cache has it already
-        behind = functools.partial(adapters.text_only, length=prompt)
-        seen = adapters.make_room(inputs, prompt)
+        padding = c.padded_vocab - c.vocab_size
+        table = Table(c.padded_vocab, c.embedding_width, c, axes.VOCAB, padding, name="token")
+        run = functools.partial(self._stack, token_table=table, deterministic=deterministic, collect=collect)
+        # The prompt is in front of the first stack; a started cache has it already.
+        prompt = 0 if _started(cache) else c.prompt_length
+        inputs, places_BP = stream(batch), batch.get("prediction_positions")
+        first = adapters.make_room(inputs, prompt)
         if c.architecture == "encoder_decoder":
-            frozen = 0 if c.shared_stacks else self.frozen_decoder
-            decoder = Stack(c, c.decoder_layers, frozen, crosses=True, name="decoder")
-            encoder = decoder if c.shared_stacks else Stack(c, c.layers, self.frozen_encoder, name="encoder")
-            if not started:
-                encoder_hidden, _, encoder_states, _ = self._stack("encoder", encoder, seen, prompt=prompt, **run)
-            memory = (encoder_hidden, cache.memory_segments if started else seen["segments"])
-            cache = None if cache is None else cache.replace(memory_segments=memory[1])
-            encoder_hidden, encoder_states = behind(encoder_hidden), behind(encoder_states)
             inputs = stream(batch, "decoder_")
-            hidden, queries, states, cache = self._stack("decoder", decoder, inputs, memory=memory, cache=cache, **run)
+            outputs = self._encoder_decoder(run, first, inputs, prompt, cache)
         else:
             frozen = self.frozen_encoder if c.architecture == "encoder" else self.frozen_decoder
-            module = Stack(c, c.layers, frozen, name=c.architecture)
-            hidden, queries, states, cache = self._stack(
-                c.architecture, module, seen, places=places, cache=cache, prompt=prompt, **run
-            )
-            hidden, states = behind(hidden), behind(states)
-        outputs = Outputs(
-            hidden=hidden,
-            query_hidden=queries,
-            hidden_states=states,
-            encoder_hidden=encoder_hidden,
-            encoder_hidden_states=encoder_states,
-            cache=cache,
-        )
-        scored = queries if queries is not None else hidden if places is None else gather(hidden, places)
+            stack = Stack(c, c.layers, frozen, name=c.architecture)
+            outputs = run(c.architecture, stack, first, prompt=prompt, places_BP=places_BP, cache=cache)
+        outputs = adapters.text_only(outputs, prompt)
+        scored = outputs.query_hidden
+        if scored is None:
+            scored = outputs.hidden if places_BP is None else gather(outputs.hidden, places_BP)
         return Body(c, outputs, batch, deterministic, table, scored, segments=inputs["segments"])
 
-    def _stack(
-        self, name, module, inputs, *, token_table, deterministic, collect, memory=None, places=None, cache=None,
-        prompt=0,
-    ):  # fmt: skip
-        """Embeds one stream, behind its prompt if it has one, and runs its stack; returns what the stack returns."""
+    def _encoder_decoder(self, run, inputs, decoder_inputs, prompt, cache):
+        """Outputs of the decoder and the encoder; once a cache is started, of the decoder alone."""
         c = self.config
-        started = cache is not None and cache.started
+        frozen = 0 if c.shared_stacks else self.frozen_decoder
+        decoder = Stack(c, c.decoder_layers, frozen, crosses=True, name="decoder")
+        if _started(cache):
+            return run("decoder", decoder, decoder_inputs, memory=(None, cache.memory_segments), cache=cache)
+        encoder = decoder if c.shared_stacks else Stack(c, c.layers, self.frozen_encoder, name="encoder")
+        encoded = run("encoder", encoder, inputs, prompt=prompt)
+        memory = encoded.hidden, inputs["segments"]
+        cache = None if cache is None else cache.replace(memory_segments=inputs["segments"])
+        outputs = run("decoder", decoder, decoder_inputs, memory=memory, cache=cache)
+        return outputs.replace(encoder_hidden=encoded.hidden, encoder_hidden_states=encoded.hidden_states)
+
+    def _stack(
+        self, name, stack, inputs, *, token_table, deterministic, collect, prompt=0, memory=None, places_BP=None,
+        cache=None,
+    ):  # fmt: skip
+        """Outputs of one stack: embeds its stream, behind a prompt if it has one, and runs it.
+
+        Args:
+            name: encoder or decoder.
+            stack: Stack.
+            inputs: models.inputs.stream, with room for the prompt.
+            token_table: embeddings.Table, which both sides of an encoder-decoder share; other embeddings are a side's.
+            deterministic, collect, cache: as above.
+            prompt: vectors in front of the tokens.
+            memory: (states [B, S, D] of the encoder or None where the cache has what is read of them, segments [B, S]
+                or None) for cross-attention; None: there is none.
+            places_BP: the places to predict, or None.
+        """
+        c, started, causal = self.config, _started(cache), name == "decoder"
         if started:
             inputs = {**inputs, "positions": cache.places(inputs["tokens"].shape[1])}
-        # The two sides of an encoder-decoder share the token table; other embeddings are each side's own.
         prompt_PE = adapters.Prompt(c, name=f"{name}_prompt")() if prompt else None
         x_BTD = Embeddings(c, name=f"{name}_embeddings")(token_table, inputs, deterministic, prompt_PE)
-        length, in_order = x_BTD.shape[1], np.arange(x_BTD.shape[1])[None]
-        segments, ranks, types = inputs["segments"], inputs["ranks"], inputs["token_types"]
+        length, segments, ranks, types = x_BTD.shape[1], inputs["segments"], inputs["ranks"], inputs["token_types"]
+        in_order = np.arange(length)[None]
         placement = Placement(
             positions=jnp.asarray(in_order) if inputs["positions"] is None else inputs["positions"],
             length=cache.length if started else length,
@@ -110,30 +115,29 @@ class Transformer(nn.Module):
             query_types=types,
             key_types=types,
         )
-        visibility = Visibility(
-            causal=name == "decoder",
-            query_segments=segments,
-            key_segments=segments,
-            query_ranks=ranks,
-            key_ranks=ranks,
-        )
         schemes = dict.fromkeys(block.positions for block in c.blocks)
-        shared = {scheme: scheme.share(c, name, visibility.causal, placement) for scheme in schemes}
+        shared = {scheme: scheme.share(c, name, causal, placement) for scheme in schemes}
         memory_BSD, memory_segments = (None, None) if memory is None else memory
         across = None if memory is None else _across(segments, memory_segments, x_BTD, memory_BSD)
-        contexts = tuple(
-            Context(
-                visibility=cache.visibility(length, block.window)
-                if started
-                else visibility.replace(window=block.window),
-                shared=shared[block.positions],
-                memory=memory_BSD,
-                memory_visibility=across,
-            )
-            for block in c.blocks
-        )
-        route = c.scheme.route(self, name, contexts, placement, places, deterministic)
-        return module(x_BTD, contexts, deterministic, collect, route, cache)
+
+        def context(block):
+            if started:
+                visibility = cache.visibility(length, block.window)
+            else:
+                visibility = Visibility(
+                    causal=causal, window=block.window, query_segments=segments, key_segments=segments,
+                    query_ranks=ranks, key_ranks=ranks,
+                )  # fmt: skip
+            return Context(visibility, shared[block.positions], memory_BSD, across)
+
+        contexts = tuple(context(block) for block in c.blocks)
+        route = c.scheme.route(self, name, contexts, placement, places_BP, deterministic)
+        hidden, queries, states, cache = stack(x_BTD, contexts, deterministic, collect, route, cache)
+        return Outputs(hidden, query_hidden=queries, hidden_states=states, cache=cache)
+
+
+def _started(cache):
+    return cache is not None and cache.started
 
 
 def _across(query_segments, key_segments, x_BTD, memory_BSD):

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 
 from cloze import storage
+from cloze.configs import base
 from cloze.errors import ConfigError
 
 # What may change between two starts of the same run: its length, how it reports, and where it runs.
@@ -86,10 +87,7 @@ class Workdir:
         file = self.path / "config.json"
         if not file.exists() or not self.has_learned:
             return
-        try:
-            old = json.loads(file.read_text())
-        except ValueError:
-            raise ConfigError(f"{file} is not valid JSON: restore it, or choose another --workdir") from None
+        old = base.to_dict(base.load(file))
         changed = [
             f"{key}: {before!r} there, {after!r} now"
             for key, before, after in differences(old, config)

@@ -419,7 +419,6 @@ def test_mixtures_stand_for_their_tasks_and_each_has_a_folder(tmp_path):
     (dict(name="glue,sst2"), "names sst2 twice"),
     (dict(name="sst2,mnli", kind="class"), "set task.kind=text"),
     (dict(name="sst2", kind="tag"), "is of kind class and cannot be read as task.kind=tag.*or write text"),
-    (dict(name="sst2", kind="clas"), "did you mean 'class'"),
     (dict(name="conll2003", kind="text"), "has tags, which cannot be read as text to text"),
     (dict(name="sst2,ptb", files="x"), "has texts without answers"),
 ])  # fmt: skip
