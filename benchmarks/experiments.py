@@ -5,7 +5,8 @@ import io
 
 import jax
 
-from cloze.training.build import build as build_experiment
+from cloze.training import resolve
+from cloze.training.run import build as build_run
 
 # Names of config files, dots for folders, with arguments after a colon. {runs} is where earlier ones of the list were
 # trained.
@@ -13,7 +14,7 @@ ALL = (
     "bert_base", "bert_base:masking=whole_words,pairs=none", "bert_base:masking=ngrams,pairs=none",
     "bert_base:masking=spans,pairs=none", "bert_base:masking=entities,pairs=none", "bert_base:static=10,pairs=none",
     "roberta", "albert", "spanbert", "unilm", "xlnet", "electra", "deberta_v3", "coco_lm",
-    "distilbert:teacher={runs}/bert_base", "gpt2", "transformer", "t5", "t5_study",
+    "distilbert:teacher={runs}/bert_base", "gpt2", "gpt_bert", "transformer", "t5", "t5_study",
     "t5_study:noise=bert_style", "t5_study:noise=mass", "t5_study:noise=drop_tokens", "t5_study:noise=deshuffle",
     "t5_study:objective=lm", "t5_study:architecture=prefix_lm", "t5_study:architecture=lm,objective=lm",
     "t5_salient_spans", "bart", "ul2", "skip_gram", "glove", "lstm_lm", "elmo",
@@ -25,6 +26,7 @@ ALL = (
 
 
 def build(config, tokenizer=None):
-    """The experiment on one device, in silence; `tokenizer` is the directory of a run's own."""
+    """The program of a run's first stage, on one device, in silence; `tokenizer` is the directory of a run's own."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return build_experiment(config, tokenizer, devices=jax.devices()[:1], report=lambda line: None)
+        resolved = resolve.resolve(config)
+        return build_run(resolved, tokenizer, devices=jax.devices()[:1], report=lambda line: None).program()

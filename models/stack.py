@@ -89,9 +89,7 @@ class Stack(nn.Module):
 
         def one(key):
             counters = None
-            for _ in range(
-                2
-            ):  # Flax's nn.scan makes parameters twice and keeps the second; so values stay what they were
+            for _ in range(2):  # the second draw is kept, as nn.scan does: what a seed gives stays the same
                 scope = Scope({}, {"params": LazyRng(key, (*rng.suffix, "layers"))}, mutable=True)
                 scope.rng_counters = scope.rng_counters if counters is None else counters
                 Layer(self.config, self.config.blocks[0], parent=scope)(x_BTD, context, True)

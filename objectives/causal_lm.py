@@ -29,12 +29,16 @@ class CausalLM(TokenLoss):
         return self.packed(length=self.length + 1, document_end=self.eos_id)
 
     def corrupt_row(self, key, row):
-        """Shifts: `tokens`, `targets`, `target_weights` [T], and `segments`, `positions` where the row has them."""
+        """See `next_tokens`."""
         del key  # nothing is drawn
-        tokens_R = row["tokens"]
-        batch = {name: row[name][:-1] for name in ("tokens", "segments", "positions") if name in row}
-        scored_T = jnp.ones(tokens_R.shape[0] - 1, bool)
-        if "segments" in row:
-            segments_R = row["segments"]
-            scored_T = (segments_R[1:] == segments_R[:-1]) & (segments_R[:-1] > 0)
-        return batch | {"targets": tokens_R[1:], "target_weights": scored_T.astype(jnp.float32)}
+        return next_tokens(row)
+
+
+def next_tokens(row):
+    """Shifts: `tokens`, `targets`, `target_weights` [T], and `segments`, `positions` where the row has them."""
+    batch = {name: row[name][:-1] for name in ("tokens", "segments", "positions") if name in row}
+    scored_T = jnp.ones(batch["tokens"].shape, bool)
+    if "segments" in row:
+        segments_R = row["segments"]
+        scored_T = (segments_R[1:] == segments_R[:-1]) & (segments_R[:-1] > 0)
+    return batch | {"targets": row["tokens"][1:], "target_weights": scored_T.astype(jnp.float32)}

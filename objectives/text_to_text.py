@@ -53,12 +53,8 @@ class Prefixed(Objective):
         Raises:
             ConfigError: what to set.
         """
-        relative = model_config.positions.endswith("relative_bias")
-        if self.prefix == "full" and relative and not model_config.relative_bidirectional:
-            raise ConfigError(
-                "objective.prefix=full: this decoder's relative bias does not tell apart the tokens after a query; set "
-                "model.relative_bidirectional=True (preset prefix_lm_base) or objective.prefix=causal"
-            )
+        if self.prefix == "full":
+            check_looks_ahead(model_config, "objective.prefix=full", "objective.prefix=causal")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -172,6 +168,24 @@ class TextToText(TokenLoss, Prefixed):
         if self.prefix == "full":
             batch["ranks"] = jnp.where(place_T < pair.inputs_count, 0, place_T).astype(jnp.int32)
         return batch
+
+
+def check_looks_ahead(model_config, option, otherwise) -> None:
+    """Refuses a decoder that does not tell apart what stands after a query.
+
+    Args:
+        model_config: models.ModelConfig.
+        option: what lets queries see it.
+        otherwise: the way out besides another model.
+
+    Raises:
+        ConfigError: names both.
+    """
+    if model_config.positions.endswith("relative_bias") and not model_config.relative_bidirectional:
+        raise ConfigError(
+            f"{option}: this decoder's relative bias does not tell apart the tokens after a query; set "
+            f"model.relative_bidirectional=True (preset prefix_lm_base) or {otherwise}"
+        )
 
 
 def text_length(row):

@@ -146,7 +146,7 @@ def _answers_with(model, task):
 
 def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
-    order = _order(trained.config.task.labels, trained.model.config, task)
+    columns = _order(trained.config.task.labels, trained.model.config, task)
     config.objective.update(name="supervised", lm_weight=0.0)
     config = resolve.resolve(config)
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
@@ -171,7 +171,7 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
         for step in range(order.steps_per_epoch):
             rows = batches.batches(step)
             scores = np.asarray(head(params, jax.device_put(rows, places)))
-            yield scores if order is None else scores[..., order], rows["row_id"]
+            yield scores if columns is None else scores[..., columns], rows["row_id"]
 
     return predict.from_heads(task, examples, features, scored(), config.task, unanswerable)
 

@@ -23,6 +23,7 @@ FIELDS = {
     "distillation": MASKED,
     "glove": {},
     "masked_lm": MASKED,
+    "masked_next_token": MASKED,
     "permutation_lm": dict(length=LENGTH),
     "prefix_lm": dict(eos_id=1, length=LENGTH),
     "replaced_tokens": MASKED,

@@ -43,21 +43,21 @@ def test_every_method_is_here():
 
 @pytest.mark.parametrize("method", TRAINS)
 def test_what_the_method_names_trains_and_all_else_stays_to_the_bit(method, task_root):
-    experiment = tiny_run.build(tiny_task.config("bert", task_root, method, model__layers=LAYERS))
-    state = tiny_task.any_state(experiment)
-    before = tiny_task.parameters(experiment, state)
+    program = tiny_run.build(tiny_task.config("bert", task_root, method, model__layers=LAYERS))
+    state = tiny_task.any_state(program)
+    before = tiny_task.parameters(program, state)
     wanted = {name for name in before if re.fullmatch(TRAINS[method], name)}
-    assert tiny_task.training(experiment.split) == wanted
+    assert tiny_task.training(program.split) == wanted
 
     frozen = set(names.flatten(state.frozen))
-    sizes = {name: shape for name, shape in experiment.split.trainable_shapes().items()}
+    sizes = {name: shape for name, shape in program.split.trainable_shapes().items()}
     assert {name: leaf.shape for name, leaf in names.flatten(state.trainable).items()} == sizes
     count = sum(before[name].size for name in wanted)
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     assert sum(leaf.nbytes for leaf in moments) == 2 * 4 * count  # Adam's two, f32
 
-    state, (metrics,) = tiny_run.run(experiment, 1, state)
-    after = tiny_task.parameters(experiment, state)
+    state, (metrics,) = tiny_run.run(program, 1, state)
+    after = tiny_task.parameters(program, state)
     moved = {name for name, array in after.items() if (array != before[name]).any()}
     assert moved <= wanted
     assert {name for name in wanted - moved if not re.fullmatch(UNFELT, name)} == set()
