@@ -18,9 +18,11 @@ from cloze.configs.finetune import classify
 from cloze.training import features, resolve
 from cloze.training.run import build
 
+ONLY = flags.DEFINE_list("only", [], "Words, one of which a strategy has in its name, beside the full one; empty: all.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of alternating steps.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 3, "Steps of a strategy in a round.", lower_bound=1)
 LAYERS = 12
+LINEAR = ((r".*/layers/.*", True), (r".*", False))
 # name: (method, further options of config.finetune, most of a full step's time that is asked for)
 STRATEGIES = {
     "full": ("full", {}, None),
@@ -29,6 +31,8 @@ STRATEGIES = {
     "bottom half frozen": ("freeze", {"layers": LAYERS // 2}, 0.7),
     "last layer": ("last_layers", {"layers": 1}, None),
     "LoRA, r=8": ("lora", {"lora_rank": 8}, 0.75),
+    "LoRA, r=8, all linear maps": ("lora", {"lora_rank": 8, "lora_targets": LINEAR}, 0.75),
+    "DoRA, r=8, all linear maps": ("dora", {"lora_rank": 8, "lora_targets": LINEAR}, None),
     "adapters": ("adapters", {}, None),
     "prefix": ("prefix", {}, None),
     "prompt": ("prompt", {"prompt_length": 20}, None),
@@ -79,7 +83,8 @@ def main(argv):
     """Builds all, runs them in turns, prints the table."""
     del argv
     print(runs.machine(), flush=True)
-    made = {name: Strategy(method, options) for name, (method, options, _) in STRATEGIES.items()}
+    wanted = [name for name in STRATEGIES if not ONLY.value or any(word in name for word in ["full", *ONLY.value])]
+    made = {name: Strategy(*STRATEGIES[name][:2]) for name in wanted}
     for strategy in made.values():
         strategy.run(1)
         strategy.times.clear()

@@ -87,14 +87,16 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     """
     new_run.check_free(workdir)
     config = _config(origin, workdir)
-    bare = dataclasses.replace(models.resolve(config.model), heads_out=initial.open_origin(origin).heads_out)
+    opened = initial.open_origin(origin)
+    bare = dataclasses.replace(models.resolve(config.model), heads_out=opened.heads_out)
     made = peft.adapted_config(source, bare, class_name)
-    lora, tree = peft.load_lora(source, made, class_name)
+    lora, tree = peft.load_lora(source, made, class_name, base=lambda: opened.read(None, report)[0])
     given = names.flatten(tree)
     always = f"lora/.*|{label_pattern()}"  # what LoRA trains in any case
     also = {name for name in given if not re.fullmatch(always, name)}
     config.finetune.update(
-        method="lora", lora_rank=lora.rank, lora_alpha=lora.alpha, lora_targets=lora.targets,
+        method="dora" if lora.magnitudes else "lora", lora_rank=lora.rank, lora_alpha=lora.alpha,
+        lora_scaling=lora.scaling, lora_targets=lora.targets,
         also=tuple(re.escape(name) for name in sorted(also)),
     )  # fmt: skip
     scored = _set_objective(config, origin, made)

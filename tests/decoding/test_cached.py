@@ -16,6 +16,8 @@ CASES = {
     "llama": ("llama", "3.2_1b", dict(rope_scaling=(8.0, 1.0, 4.0, 6.0)), {}),
     "mistral, prefix": ("mistral", "7b", dict(window=3), FULL),
     "gemma": ("gemma", "2b", {}, {}),
+    "gemma2, prefix": ("gemma2", "2b", dict(window=3), FULL),
+    "gemma3": ("gemma3", "1b", dict(window=3, pattern=((), (("rope_theta", 1e6), ("window", 0)))), {}),
     "qwen2": ("qwen2", "0.5b", dict(pattern=((), (("window", 2),))), {}),
     "relative bias, prefix": ("t5", "prefix_lm_base", {}, FULL),
     "shared layers": ("gpt2", "small", dict(shared_layers=True), {}),

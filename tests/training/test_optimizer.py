@@ -1,11 +1,17 @@
 """Optimizers against plain numpy, schedules against the papers' formulas."""
 
+import pathlib
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
+from cloze import options
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models import names
@@ -215,6 +221,18 @@ def test_a_function_of_optax_is_an_optimizer_with_its_own_options():
     kernel, g = (tree(i)["encoder/layers/ffn/up/kernel"] for i in (0, 1))
     norms = np.sqrt(np.sum(kernel**2, axis=(1, 2), keepdims=True))
     np.testing.assert_allclose(got["encoder/layers/ffn/up/kernel"], kernel - 0.1 * norms * g, rtol=1e-4, atol=1e-5)
+
+
+def test_flags_choose_a_function_of_optax_and_set_its_options(monkeypatch):
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values)
+    path = pathlib.Path(__file__).parents[2] / "configs" / "gpt2.py"
+    argv = ["x", f"--config={path}:tiny", "--config.optimizer.name=scale_by_yogi", "--config.optimizer.b1=0.7"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with options.choosing():
+        values(argv)
+    chosen = from_config(config.value.optimizer)
+    assert (chosen.b1, chosen.b2, chosen.learning_rate) == (0.7, 0.999, 1e-3)
 
 
 def test_a_schedule_that_ends_before_its_warm_up_is_refused():
