@@ -14,6 +14,7 @@ from cloze import cli
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run of train.py.")
 PROMPT = flags.DEFINE_multi_string("prompt", [], "Text, with [MASK] to be filled; may be given several times.")
 MAX_TOKENS = flags.DEFINE_integer("max_tokens", 64, "Tokens that are written at most.", lower_bound=1)
+EMA = flags.DEFINE_bool("ema", False, "Take the moving averages of the parameters that trained (train.ema_decay).")
 CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each blank.", lower_bound=1)
 
 
@@ -23,7 +24,7 @@ def main():
     from cloze.errors import ConfigError
     from cloze.training import restore
 
-    trained = restore.load(WORKDIR.value, fills=True)
+    trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value)
     heads, architecture = trained.model.config.heads_out, trained.model.config.architecture
     if "mlm" in heads:
         print_filled(trained)

@@ -293,7 +293,8 @@ def describe(cls: type, values: Any, where: str) -> list[str]:
     lines = []
     for name, field in declared(cls).items():
         value, said = values[name], field.metadata["option"]
-        changed = "" if value == field.default else f"  (default {field.default!r})"
+        unchanged = field.default is REQUIRED or value == field.default
+        changed = "" if unchanged else f"  (default {field.default!r})"
         limits = ", ".join(map(str, said.choices)) if said.choices else _range(said)
         lines.append(f"{where}.{name} = {value!r}{changed}" if where else f"{name} = {value!r}{changed}")
         lines.append(f"    {said.comment}" + (f" [{limits}]" if limits else ""))

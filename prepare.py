@@ -16,15 +16,15 @@ def main():
     """Opens the batches of both splits, which prepares whatever is missing."""
     from cloze import objectives
     from cloze.parallel import mesh as meshes
-    from cloze.training import build, methods, resolve
+    from cloze.training import methods, resolve
+    from cloze.training.run import open_data
 
     config = resolve.resolve(CONFIG.value)
     methods.check(config)
     objectives.check(config)
     tokenizer = resolve.open_tokenizer(config)
     objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
-    opened_data = build.open_data(config, tokenizer, objective, meshes.make_mesh(config.mesh), print)
-    for split, opened in zip(("train", "validation"), opened_data, strict=True):
+    for split, opened in open_data(config, tokenizer, objective, meshes.make_mesh(config.mesh), print).items():
         print(f"{split}: {opened.description}")
         for source in opened.sources:
             print(f"  in {source.directory}")

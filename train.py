@@ -2,10 +2,11 @@
 
     python train.py --config=configs/bert_base.py:tiny --workdir=runs/bert_tiny
     python train.py --config=configs/gpt2.py --config.train.batch_size=8 --config.data.sequence_length=128
+    python train.py --config=configs/gpt2.py --describe
 
 The same command again resumes where the run stopped. In --workdir: config.json, metrics.jsonl, tensorboard/,
-checkpoints/, tokenizer/, log.txt. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint
-corrupt, 75 stopped by a signal after saving.
+checkpoints/, tokenizer/, log.txt. --describe prints every option with its value and what it means. Exit codes: 0 done,
+2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 75 stopped by a signal after saving.
 """
 
 import pathlib
@@ -18,11 +19,17 @@ from cloze import cli
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; default: runs/<config name>-<arguments>.")
+DESCRIBE = flags.DEFINE_bool("describe", False, "Print every option with its value and what it means, and end.")
 cli.define_process_flags()
 
 
 def main():
-    """Builds the experiment, restores or makes its state, compiles the step, and runs the loop."""
+    """Builds the run, restores or makes its state, compiles the step, and runs the loop."""
+    if DESCRIBE.value:
+        from cloze.configs import base
+
+        print("\n".join(base.describe(CONFIG.value)))
+        return
     began = time.perf_counter()
     cli.start_jax(CONFIG.value.train.compile_cache)
 
@@ -31,8 +38,8 @@ def main():
     from cloze.configs import base
     from cloze.parallel.processes import decide
     from cloze.training import describe, resolve
-    from cloze.training.build import build
     from cloze.training.checkpoint import Checkpoints
+    from cloze.training.run import build
     from cloze.training.workdir import Workdir
 
     path = pathlib.Path(WORKDIR.value or default_workdir())
@@ -44,19 +51,19 @@ def main():
     log(f"Run in {directory.path} on {devices}, jax {jax.__version__}")
     describe.differences_from_base(config, log)
 
-    experiment = build(config, directory.tokenizer if directory.has_learned else None, report=log)
+    run = build(config, directory.tokenizer if directory.has_learned else None, report=log)
     directory.keep_config()
-    directory.keep_tokenizer(experiment.tokenizer)
-    describe.experiment_lines(experiment, log)
+    directory.keep_tokenizer(run.tokenizer)
+    describe.run_lines(run.program(), log)
 
     checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
     start = decide(lambda: find_start(checkpoints, log))
-    last = experiment.durations["steps"]
+    last = run.durations["steps"]
     if start is not None and start >= last:
         log(f"The run is finished: {start} of {last} steps are done. Raise --config.train.steps to go on.")
         return
     try:
-        train(experiment, directory, checkpoints, start, log, began)
+        train(run, directory, checkpoints, start, log, began)
     finally:
         checkpoints.close()
         directory.close()
@@ -72,66 +79,60 @@ def find_start(checkpoints, log):
     return start
 
 
-def train(experiment, directory, checkpoints, start, log, began):
+def train(run, directory, checkpoints, start, log, began):
     """Runs the loop to the end, from new parameters if `start` is None; the caller closes directory and checkpoints."""
     import jax
 
-    from cloze.configs import base
     from cloze.parallel import cost
     from cloze.training import features
-    from cloze.training.compiled import CompiledSteps, human
     from cloze.training.loop import Progress, fit
     from cloze.training.metrics import MetricWriter, NoWriter
 
     if start is None:
-        state, told = experiment.new_state(log), None
+        program, facts, plateau = run.program(), run.facts(), None
+        state = program.new_state(log)
     else:
-        experiment, state, told = restore(experiment, checkpoints, start, log)
-    experiment, state = features.with_features(experiment, state, start is None, log)
-    start = start or 0
+        seal = checkpoints.read_seal(start)
+        check_seal(run, seal, log)
+        program, facts, plateau = run.program(seal.get("stage", 0)), run.facts(seal), seal.get("plateau")
+        state = program.restore(checkpoints, start, log)
+    program, state = features.with_features(program, state, start is None, log)
+    run, start = program.run, start or 0
 
-    steps = CompiledSteps(log)
-    steps(experiment, experiment.rows(experiment.batches, start))
+    program.train_step(run.rows(run.data["train"], start), log)
     log(f"Ready {time.perf_counter() - began:.1f} s after the start")
-    rate, origin = cost.peak_rate(experiment.model.config.dtype)
-    log(f"mfu is against {human(rate)}FLOP/s per device, from {origin}")
+    rate, origin = cost.peak_rate(program.model.config.dtype)
+    log(f"mfu is against {cost.human(rate)}FLOP/s per device, from {origin}")
 
-    meta = {
-        "config": base.to_dict(experiment.config),
-        "tokenizer": experiment.tokenizer.hash,
-        "data": experiment.fingerprint,
-    }
     writer = MetricWriter(directory.path, start) if jax.process_index() == 0 else NoWriter()
-    progress = Progress(rate * jax.device_count(), experiment.durations["steps"])
+    progress = Progress(rate * jax.device_count(), run.durations["steps"])
     try:
         fit(
-            experiment, state, start=start, checkpoints=checkpoints, writer=writer, progress=progress, meta=meta,
-            report=log, told=told, steps=steps,
+            program, state, start=start, checkpoints=checkpoints, writer=writer, progress=progress, facts=facts,
+            report=log, plateau=plateau,
         )  # fmt: skip
     finally:
         writer.close()
-    log(f"Done: {experiment.durations['steps']} steps. Curves: {directory.path / 'metrics.jsonl'} and "
+    log(f"Done: {run.durations['steps']} steps. Curves: {directory.path / 'metrics.jsonl'} and "
         f"tensorboard --logdir={directory.path / 'tensorboard'}")  # fmt: skip
 
 
-def restore(experiment, checkpoints, step, log):
-    """(the experiment in the stage of a checkpoint, the state, placed on the mesh, what it says of the plateau)."""
+def check_seal(run, seal, log):
+    """Refuses to go on from a checkpoint with another tokenizer, and says so where the data have changed."""
     from cloze.errors import ConfigError
 
-    seal = checkpoints.read_seal(step)
-    if seal["tokenizer"] != experiment.tokenizer.hash:
+    step, fingerprint = seal["step"], run.data["train"].fingerprint
+    if seal["tokenizer"] != run.tokenizer.hash:
         raise ConfigError(
             f"the checkpoint of step {step} had another tokenizer (hash {seal['tokenizer'][:12]}, this one "
-            f"{experiment.tokenizer.hash[:12]}): restore the run's tokenizer/ directory, or choose another --workdir"
+            f"{run.tokenizer.hash[:12]}): restore the run's tokenizer/ directory, or choose another --workdir"
         )
-    if seal["data"] is not None and seal["data"] != experiment.fingerprint:
+    if seal["data"] is not None and seal["data"] != fingerprint:
         log(
             f"Warning: the data have changed since step {step} (then {seal['data'][:16]}): files, packages or "
             "options differ, so this is not the run that it would have been"
         )
     log(f"Resuming after step {step}")
-    experiment = experiment.at_stage(seal.get("stage", 0))
-    return experiment, experiment.restore(checkpoints, step, log), seal.get("plateau")
 
 
 def default_workdir():

@@ -5,7 +5,8 @@ import io
 
 import jax
 
-from cloze.training.build import build as build_experiment
+from cloze.training import resolve
+from cloze.training.run import build as build_run
 
 # Names of config files, dots for folders, with arguments after a colon. {runs} is where earlier ones of the list were
 # trained.
@@ -25,6 +26,7 @@ ALL = (
 
 
 def build(config, tokenizer=None):
-    """The experiment on one device, in silence; `tokenizer` is the directory of a run's own."""
+    """The program of a run's first stage, on one device, in silence; `tokenizer` is the directory of a run's own."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return build_experiment(config, tokenizer, devices=jax.devices()[:1], report=lambda line: None)
+        resolved = resolve.resolve(config)
+        return build_run(resolved, tokenizer, devices=jax.devices()[:1], report=lambda line: None).program()

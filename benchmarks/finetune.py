@@ -16,11 +16,13 @@ from absl import app, flags
 from benchmarks import runs
 from cloze.configs.finetune import classify
 from cloze.training import features, resolve
-from cloze.training.build import build
+from cloze.training.run import build
 
+ONLY = flags.DEFINE_list("only", [], "Words, one of which a strategy has in its name, beside the full one; empty: all.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of alternating steps.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 3, "Steps of a strategy in a round.", lower_bound=1)
 LAYERS = 12
+LINEAR = ((r".*/layers/.*", True), (r".*", False))
 # name: (method, further options of config.finetune, most of a full step's time that is asked for)
 STRATEGIES = {
     "full": ("full", {}, None),
@@ -29,6 +31,8 @@ STRATEGIES = {
     "bottom half frozen": ("freeze", {"layers": LAYERS // 2}, 0.7),
     "last layer": ("last_layers", {"layers": 1}, None),
     "LoRA, r=8": ("lora", {"lora_rank": 8}, 0.75),
+    "LoRA, r=8, all linear maps": ("lora", {"lora_rank": 8, "lora_targets": LINEAR}, 0.75),
+    "DoRA, r=8, all linear maps": ("dora", {"lora_rank": 8, "lora_targets": LINEAR}, None),
     "adapters": ("adapters", {}, None),
     "prefix": ("prefix", {}, None),
     "prompt": ("prompt", {"prompt_length": 20}, None),
@@ -51,26 +55,26 @@ class Strategy:
         c.train.update(batch_size=16, steps=1000)
         c.optimizer.update(name="adamw", warmup_steps=10, decay_steps=1000, schedule="linear")
         c.finetune.update(options)
-        experiment = build(resolve.resolve(c), devices=jax.devices()[:1], report=runs.silent)
-        state = experiment.new_state(runs.silent)
-        experiment, self._state = features.with_features(experiment, state, True, runs.silent)
-        self.experiment = experiment
-        with experiment.context():
-            self._step = experiment.trace_train_step().lower().compile()
+        program = build(resolve.resolve(c), devices=jax.devices()[:1], report=runs.silent).program()
+        state = program.new_state(runs.silent)
+        program, self._state = features.with_features(program, state, True, runs.silent)
+        self.program = program
+        with program.run.context():
+            self._step = program.trace_train_step().lower().compile()
         self.times = []
 
     def run(self, count):
         """Times `count` steps, and keeps the mean."""
         began = time.perf_counter()
         for number in range(count):
-            rows = self.experiment.rows(self.experiment.batches, number)
-            self._state, metrics = self._step(self._state, rows, self.experiment.keys)
+            rows = self.program.run.rows(self.program.run.data["train"], number)
+            self._state, metrics = self._step(self._state, rows, self.program.run.keys)
         jax.block_until_ready((self._state, metrics))
         self.times.append((time.perf_counter() - began) / count)
 
     def sizes(self):
         """(trainable parameters, all, bytes of the optimizer's state)."""
-        everything, trainable = self.experiment.parameter_counts()
+        everything, trainable = self.program.parameter_counts()
         state = jax.tree.leaves(self._state.opt_state)
         return trainable, everything, sum(leaf.size * leaf.dtype.itemsize for leaf in state)
 
@@ -79,7 +83,8 @@ def main(argv):
     """Builds all, runs them in turns, prints the table."""
     del argv
     print(runs.machine(), flush=True)
-    made = {name: Strategy(method, options) for name, (method, options, _) in STRATEGIES.items()}
+    wanted = [name for name in STRATEGIES if not ONLY.value or any(word in name for word in ["full", *ONLY.value])]
+    made = {name: Strategy(*STRATEGIES[name][:2]) for name in wanted}
     for strategy in made.values():
         strategy.run(1)
         strategy.times.clear()

@@ -32,6 +32,7 @@ from absl import app, flags
 from benchmarks.experiments import ALL, build
 from cloze.configs import base
 from cloze.training.checkpoint import Checkpoints
+from cloze.training.validation import Validator
 
 CONFIGS = flags.DEFINE_multi_string("config", [], "Names of config files with arguments after a colon; empty: all.")
 SECONDS = flags.DEFINE_float("seconds", 170, "Seconds of a run from its start.")
@@ -56,12 +57,12 @@ def train(name, workdir, seconds):
         raise SystemExit(f"{config} ended with {code}")
 
 
-def batches(experiment, source, count, key):
+def batches(program, source, count, key):
     """`count` corrupted batches as numpy arrays."""
-    corrupt = jax.jit(experiment.objective.corrupt)
+    corrupt = jax.jit(program.run.objective.corrupt)
     for index in range(count):
-        with experiment.context():
-            batch = corrupt(jax.random.fold_in(key, index), experiment.rows(source, index))
+        with program.run.context():
+            batch = corrupt(jax.random.fold_in(key, index), program.run.rows(source, index))
         yield {name: np.asarray(array) for name, array in batch.items()}
 
 
@@ -130,35 +131,35 @@ class Biases:
         return float((batch["target_weights"] * error**2).sum()), float((batch["target_weights"] > 0).sum())
 
 
-def baselines(experiment, terms, end):
+def baselines(program, validator, terms, end):
     """{term: (value, what it is)} of every term of the loss that has a trivial baseline."""
-    name, vocabulary = experiment.config.objective.name, experiment.tokenizer.vocab_size
+    name, vocabulary = program.run.config.objective.name, program.run.tokenizer.vocab_size
     fitted, found = {}, {}
     for term in terms:
         if term in ("rtd", "copy"):
             share = end["replaced"]
             found[term] = -share * np.log(share) - (1 - share) * np.log(1 - share), "entropy of the replaced share"
         elif term == "scl":
-            found[term] = np.log(2 * experiment.config.train.batch_size - 1), "chance"
+            found[term] = np.log(2 * program.run.config.train.batch_size - 1), "chance"
         elif name == "skip_gram":
             fitted[term] = ContextAlone(vocabulary), "context word alone"
         elif name == "glove":
             fitted[term] = Biases(vocabulary), "biases alone"
         elif term in ("nsp", "sop", "class"):
-            fitted[term] = Constant("labels", "label_weights", experiment.model.config.num_labels), "share of labels"
+            fitted[term] = Constant("labels", "label_weights", program.model.config.num_labels), "share of labels"
         elif term not in NOT_SCORED:
             fitted[term] = Constant("targets", "target_weights", vocabulary), "unigram"
-    for batch in batches(experiment, experiment.batches, FITTED, jax.random.key(7, impl="threefry2x32")):
+    for batch in batches(program, program.run.data["train"], FITTED, jax.random.key(7, impl="threefry2x32")):
         for baseline, _ in fitted.values():
             baseline.fit(batch)
     totals = dict.fromkeys(fitted, (0.0, 0.0))
-    for batch in batches(experiment, experiment.validation, experiment.validation_batches, experiment.validation_key):
+    for batch in batches(program, program.run.data["validation"], validator.num_batches, validator.key):
         for term, (baseline, _) in fitted.items():
             totals[term] = tuple(a + b for a, b in zip(totals[term], baseline.score(batch), strict=True))
     found |= {term: (totals[term][0] / totals[term][1], fitted[term][1]) for term in fitted}
     if "clm" in found:
         share, unigram = end["replaced"], found["clm"][0]
-        hidden = totals["clm"][1] / (experiment.validation_batches * batch["tokens"].size)
+        hidden = totals["clm"][1] / (validator.num_batches * batch["tokens"].size)
         wrong = min(1.0, share / hidden)  # of the hidden tokens, those whose draw is not the original
         found["clm"] = wrong * (unigram - np.log(share)) - (1 - wrong) * np.log(1 - share), "copy or unigram"
     return found
@@ -168,20 +169,21 @@ def measure(workdir):
     """[(term, baseline's name, baseline, loss at the start, loss at the end)], and the steps made."""
     config = base.load(workdir / "config.json")
     with contextlib.redirect_stdout(io.StringIO()):
-        experiment = build(config, workdir / "tokenizer")
+        program = build(config, workdir / "tokenizer")
         checkpoints = Checkpoints(workdir / "checkpoints")
         step = checkpoints.latest_whole()
         if config.objective.name == "glove":
             # Counts of the validation text, a fiftieth, are other numbers: here vectors are held against what they fit.
-            experiment.validation = experiment.batches
-        start = experiment.validate(experiment.new_state())
-        end = experiment.validate(experiment.restore(checkpoints, step))
+            program.run.data["validation"] = program.run.data["train"]
+        validator = Validator(program.run)
+        start = validator(program, program.new_state())
+        end = validator(program, program.restore(checkpoints, step))
     checkpoints.close()
-    with experiment.context():
-        rows = experiment.rows(experiment.validation, 0)
-        terms = jax.device_get(experiment.eval_step(experiment.new_state(), rows, experiment.validation_key))
+    with program.run.context():
+        rows = program.run.rows(program.run.data["validation"], 0)
+        terms, _ = jax.device_get(program.eval_step(program.new_state(), rows, validator.key))
     scored = [name for name, term in terms.items() if float(term.coefficient) > 0]
-    known = baselines(experiment, scored, end)
+    known = baselines(program, validator, scored, end)
     return [(term, what, value, start[term], end[term]) for term, (value, what) in known.items()], step
 
 

@@ -35,17 +35,17 @@ def reference_step():
     """() -> seconds of one training step of a 12-layer, 256-wide encoder."""
     config = load("bert_base")
     config.model.update(layers=12, width=256, heads=4, ffn=1024)
-    experiment = build(config)
-    state = experiment.new_state()
-    with experiment.context():
-        step = experiment.trace_train_step().lower().compile()
-    rows = experiment.rows(experiment.batches, 0)
+    program = build(config)
+    state = program.new_state()
+    with program.run.context():
+        step = program.trace_train_step().lower().compile()
+    rows = program.run.rows(program.run.data["train"], 0)
 
     def run():
         nonlocal state
         began = time.perf_counter()
-        with experiment.context():
-            state, metrics = step(state, rows, experiment.keys)
+        with program.run.context():
+            state, metrics = step(state, rows, program.run.keys)
         jax.block_until_ready(metrics)
         return time.perf_counter() - began
 
@@ -54,10 +54,10 @@ def reference_step():
 
 def transform(name):
     """() -> seconds of one transform of 8 rows."""
-    experiment = build(load(name))
-    rows = jax.device_put({k: np.asarray(v) for k, v in experiment.batches.batches(0).items()})
+    program = build(load(name))
+    rows = jax.device_put({k: np.asarray(v) for k, v in program.run.data["train"].batches(0).items()})
     key = jax.random.key(0, impl="threefry2x32")
-    corrupt = jax.jit(experiment.objective.corrupt)
+    corrupt = jax.jit(program.run.objective.corrupt)
     jax.block_until_ready(corrupt(key, rows))
 
     def run():

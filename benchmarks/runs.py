@@ -9,11 +9,10 @@ import jax
 from cloze.configs import base
 from cloze.parallel import cost
 from cloze.training import features, resolve
-from cloze.training.build import build
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.compiled import CompiledSteps
 from cloze.training.loop import Progress, fit
 from cloze.training.metrics import NoWriter
+from cloze.training.run import build
 
 
 def train(config, workdir):
@@ -29,22 +28,21 @@ def train(config, workdir):
     """
     workdir = pathlib.Path(workdir)
     config = resolve.resolve(config)
-    experiment = build(config, devices=jax.devices()[:1], report=silent)
+    program = build(config, devices=jax.devices()[:1], report=silent).program()
     workdir.mkdir(parents=True)
     (workdir / "config.json").write_text(json.dumps(base.to_dict(config), indent=1, sort_keys=True))
-    experiment.tokenizer.save(workdir / "tokenizer")
-    state = experiment.new_state(silent)
-    experiment, state = features.with_features(experiment, state, True, silent)
+    program.run.tokenizer.save(workdir / "tokenizer")
+    facts, state = program.run.facts(), program.new_state(silent)
+    program, state = features.with_features(program, state, True, silent)
     clock = Clock()
     checkpoints = Checkpoints(workdir / "checkpoints", 1)
-    meta = {"config": base.to_dict(config), "tokenizer": experiment.tokenizer.hash, "data": experiment.fingerprint}
-    last = experiment.durations["steps"]
-    experiment, state = fit(
-        experiment, state, start=0, checkpoints=checkpoints, writer=clock, progress=Progress(1.0, last), meta=meta,
-        report=silent, steps=CompiledSteps(silent),
+    last = program.run.durations["steps"]
+    program, state = fit(
+        program, state, start=0, checkpoints=checkpoints, writer=clock, progress=Progress(1.0, last), facts=facts,
+        report=silent,
     )  # fmt: skip
     checkpoints.close()
-    parameters, trainable = experiment.parameter_counts()
+    parameters, trainable = program.parameter_counts()
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.opt_state))
     return {
         "trainable": trainable, "parameters": parameters, "seconds": clock.seconds * last,

@@ -15,7 +15,7 @@ import re
 
 from ml_collections import config_dict
 
-from cloze import options
+from cloze import models, options
 from cloze.data.pipeline import DataOptions
 from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
@@ -87,6 +87,20 @@ def check(config):
     """
     for name, cls, section in declarations(config):
         options.check(cls, section, name)
+
+
+def describe(config):
+    """Lines that say of every option its value, its default where it differs, its comment and what it may be.
+
+    The values of `model` are those that its preset gives where the configuration gives none.
+    """
+    lines = []
+    for name, cls, section in declarations(config):
+        if name in CHOICES:
+            key, classes, _ = CHOICES[name]
+            lines += [f"{name}.{key} = {section[key]!r}", f"    which of them, with its options [{', '.join(classes)}]"]
+        lines += options.describe(cls, section, name)
+    return lines + options.describe(ModelConfig, vars(models.resolve(config.model)), "model")
 
 
 PUBLIC_DATA = {  # words for data=..., each a source string

@@ -40,16 +40,9 @@ def fingerprint(source, tokenizer, *, document_end, validation_share, entities=F
 
 
 def prepare(
-    source,
-    tokenizer,
-    directory,
-    *,
-    document_end,
-    validation_share,
-    entities=False,
-    part_tokens=PART_TOKENS,
-    progress=None,
-):
+    source, tokenizer, directory, *, document_end, validation_share, entities=False, part_tokens=PART_TOKENS,
+    report=print,
+):  # fmt: skip
     """Tokenises a source into a corpus under `directory`, or opens the one that is there already.
 
     Only one process prepares; others wait for it and then open the result. What an interrupted preparation has
@@ -64,7 +57,7 @@ def prepare(
         validation_share: share of the documents held out, in [0, 1], decided by a hash of each text.
         entities: flag the tokens of names, dates and numbers (data.entities).
         part_tokens: tokens after which a part is closed; decides how the files are cut, not what is read.
-        progress: called with a line of text now and then, or None.
+        report: called with progress messages.
 
     Returns:
         The Corpus.
@@ -76,7 +69,6 @@ def prepare(
     options = {"document_end": document_end, "validation_share": validation_share, "entities": bool(entities)}
     name = fingerprint(source, tokenizer, **options)
     directory = pathlib.Path(directory).expanduser() / "corpora" / name
-    report = progress or (lambda line: None)
     with corpus_files.preparing(directory, report):
         if not (directory / "manifest.json").exists():
             directory.mkdir(exist_ok=True)

@@ -96,7 +96,7 @@ class TextRows(Rows):
     def open(self, config, tokenizer, split, tasks, report):
         del tasks
         apart = bool(config.data.validation_source)
-        options = {"document_end": self.document_end, "entities": self.entities, "progress": report}
+        options = {"document_end": self.document_end, "entities": self.entities, "report": report}
         options["validation_share"] = 0.0 if apart else config.data.validation_share
         planned, weights = [], []
         for source, weight in sources.of_split(config.data, split):

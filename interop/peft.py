@@ -1,6 +1,7 @@
 """LoRA's factors in the directories of the `peft` package: adapter_config.json and adapter_model.safetensors.
 
 Its factors are those of torch's modules: lora_A [rank, in] and lora_B [out, rank], also for the Conv1D of GPT models.
+DoRA's lora_magnitude_vector [out] are lengths of columns, where we have how much longer they have become.
 Where such a module holds several of our kernels (GPT's c_attn: query, key and value), it is written with a block of
 ranks for each of them, of zeros where one is not adapted, which is the same map exactly; and a fused module that was
 trained in one piece is read as kernels that each have a copy of its lora_A, which compute the same but train apart.
@@ -19,13 +20,13 @@ from cloze.errors import ConfigError, DataError
 from cloze.interop import files, formats
 from cloze.interop import plan as plans
 from cloze.models import names
-from cloze.models.low_rank import Lora, adapted_kernels, factors_of
+from cloze.models.low_rank import SCALINGS, Lora, adapted_kernels, factors_of, magnitude_of
 
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
 # Keys of adapter_config.json that change what is computed, where they are anything but this.
 PLAIN = {
-    "bias": "none", "use_dora": False, "lora_bias": False, "use_qalora": False, "use_bdlora": None,
+    "bias": "none", "lora_bias": False, "use_qalora": False, "use_bdlora": None,
     "layer_replication": None, "trainable_token_indices": None, "alora_invocation_tokens": None,
 }  # fmt: skip
 
@@ -96,7 +97,7 @@ def save_lora(directory, config, params, lora, class_name=None, modules=(), base
     report(f"{target}: LoRA of rank {lora.rank} for {class_name}, {len(tensors)} tensors")
 
 
-def load_lora(directory, config, class_name=None):
+def load_lora(directory, config, class_name=None, base=None):
     """Reads a directory of `peft`.
 
     Args:
@@ -104,6 +105,7 @@ def load_lora(directory, config, class_name=None):
         config: ModelConfig of the model that is adapted.
         class_name: class of transformers that the adapter was made for; None: the one that it names itself, or the
             first that has all of its modules, those with just our heads first.
+        base: () -> {name: array} of the parameters that are adapted, which DoRA's lengths are compared with.
 
     Returns:
         (Lora, tree of numpy f32 arrays): the factors under "lora", of layers that are not adapted zeros, and the
@@ -116,7 +118,7 @@ def load_lora(directory, config, class_name=None):
     path, settings, factors, whole = _read(directory)
     class_name, parts = _class_with(path, config, class_name or _told(settings, config), factors, whole)
     wanted = plans.parameters(_with_heads(config, class_name)).shapes
-    lora, flat = _our_factors(path, settings, factors, _modules(parts), wanted)
+    lora, flat = _our_factors(path, settings, factors, _modules(parts), wanted, base)
     for part in parts:
         if part.theirs in whole:
             if part.layer is not None:
@@ -158,7 +160,7 @@ _LABELS = ("classifier/kernel", "tagger/kernel")  # whose outputs are labels
 
 
 def _read(directory):
-    """(path, adapter_config.json, {module: {"A" or "B": array}}, {name: tensor} of what was saved whole)."""
+    """(path, adapter_config.json, {module: {"A", "B" or "M": array}}, {name: tensor} of what was saved whole)."""
     path = pathlib.Path(directory).expanduser()
     settings = files.read_json(path / CONFIG)
     _check_plain(path, settings)
@@ -167,9 +169,9 @@ def _read(directory):
                         "peft's save_pretrained(safe_serialization=True)")  # fmt: skip
     factors, whole = collections.defaultdict(dict), {}
     for name, tensor in files.read_header(path / TENSORS).items():
-        found = re.fullmatch(re.escape(PREFIX) + r"(.*)\.lora_([AB])(?:\.default)?\.weight", name)
+        found = re.fullmatch(re.escape(PREFIX) + r"(.*)\.lora_(A|B|magnitude_vector)(\.default)?(\.weight)?", name)
         if found:
-            factors[found[1]][found[2]] = np.asarray(tensor.map(name), np.float32)
+            factors[found[1]][found[2][0].upper()] = np.asarray(tensor.map(name), np.float32)
         else:
             whole[name.removeprefix(PREFIX)] = tensor
     return path, settings, factors, whole
@@ -253,10 +255,16 @@ def _their_factors(flat, lora, modules, class_name):
             if not adapted[number]:
                 continue
             block = slice(number * lora.rank, (number + 1) * lora.rank)
-            a, b = (flat[n] if piece.layer is None else flat[n][piece.layer] for n in factors_of(piece.kernel))
+            a, b = (_of_layer(flat[n], piece) for n in factors_of(piece.kernel))
             a_RD[block] = a[: piece.shape[0]].T
             b_OR[piece.rows, block] = b[:, : piece.shape[1]].T
         tensors[f"{PREFIX}{path}.lora_A.weight"], tensors[f"{PREFIX}{path}.lora_B.weight"] = a_RD, b_OR
+        if lora.magnitudes:
+            tensors[f"{PREFIX}{path}.lora_magnitude_vector"] = m_O = np.zeros(module.outputs, np.float32)
+            for piece in module.pieces:
+                m_O[piece.rows] = _lengths(flat, piece)
+                if piece.kernel in chosen:
+                    m_O[piece.rows] += _of_layer(flat[magnitude_of(piece.kernel)], piece)[: piece.shape[1]]
         ranks[path] = len(a_RD)
     other = {path: rank for path, rank in ranks.items() if rank != lora.rank}
     return tensors, {
@@ -267,12 +275,23 @@ def _their_factors(flat, lora, modules, class_name):
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": 0.0,
-        "use_rslora": False,
+        "use_rslora": lora.scaling == "sqrt_rank",
+        "use_dora": lora.magnitudes,
         "fan_in_fan_out": any(modules[path].fan_in_fan_out for path in ranks),
         "target_modules": sorted(ranks),
         "rank_pattern": {re.escape(path): rank for path, rank in other.items()},
-        "alpha_pattern": {re.escape(path): lora.alpha * rank / lora.rank for path, rank in other.items()},
+        "alpha_pattern": {re.escape(path): lora.scale * SCALINGS[lora.scaling](rank) for path, rank in other.items()},
     }
+
+
+def _of_layer(array, piece):
+    return array if piece.layer is None else array[piece.layer]
+
+
+def _lengths(flat, piece):
+    """The lengths of the columns of a kernel."""
+    kernel = np.asarray(_of_layer(flat[piece.kernel], piece), np.float32)
+    return np.linalg.norm(kernel[: piece.shape[0], : piece.shape[1]], axis=0)
 
 
 def _check_plain(path, settings):
@@ -301,44 +320,55 @@ def _class_with(path, config, class_name, factors, whole):
     )
 
 
-def _our_factors(path, settings, factors, modules, wanted):
+def _our_factors(path, settings, factors, modules, wanted, base):
     """(Lora, {name: array}) of all kernels that are adapted."""
     found, scales = collections.defaultdict(dict), {}
+    scaling = "sqrt_rank" if settings.get("use_rslora") else "rank"
+    magnitudes = bool(settings.get("use_dora"))
+    if magnitudes and base is None:
+        raise ConfigError(f"{path} is of DoRA, whose lengths need the parameters that are adapted")
+    kernels = base() if magnitudes else None
     for module_path, both in factors.items():
         module = modules[module_path]
         wide = module.pieces[0].shape[0]
         if (
-            set(both) != {"A", "B"}
+            set(both) != {"A", "B", *("M" if magnitudes else "")}
             or both["A"].shape[1:] != (wide,)
             or both["B"].shape != (module.outputs, len(both["A"]))
         ):
             raise ConfigError(
                 f"{path / TENSORS}: the factors of {module_path} are of shapes "
                 f"{ {key: list(x.shape) for key, x in both.items()} }, expected A [rank, {wide}] and B "
-                f"[{module.outputs}, rank]"
+                f"[{module.outputs}, rank]" + (", and lora_magnitude_vector [out]" if magnitudes else "")
             )
-        scale = _scale(settings, module_path, len(both["A"]))
+        rank = len(both["A"])
+        scale = _alpha(settings, module_path) / SCALINGS[scaling](rank)
         for piece, own in zip(module.pieces, _owned(module, both, settings.get("r", 8)), strict=True):
-            if own.any():
-                found[piece.kernel][piece.layer or 0] = both["A"][own].T, both["B"][piece.rows][:, own].T, scale
+            longer = both["M"][piece.rows] - _lengths(kernels, piece) if magnitudes else 0.0
+            if own.any() or (magnitudes and np.abs(longer).max() > 1e-5 * np.abs(both["M"]).max()):
+                factors_here = both["A"][own].T, both["B"][piece.rows][:, own].T
+                found[piece.kernel][piece.layer or 0] = *factors_here, scale, longer
                 scales[scale] = scales.get(scale, 0) + 1
     if not found:
         raise ConfigError(f"{path / TENSORS} adapts nothing: it has no factors, or only zeros")
     common = max(scales, key=scales.get)
-    rank = max(a.shape[1] for layers in found.values() for a, _, _ in layers.values())
+    rank = max(a.shape[1] for layers in found.values() for a, *_ in layers.values())
     flat, targets = {}, []
     for kernel, layers in found.items():
         *stack, wide, out = wanted[kernel]
         a_DR, b_RO = (
             np.zeros(shape, np.float32) for shape in ((*(stack or [1]), wide, rank), (*(stack or [1]), rank, out))
         )
-        for layer, (a, b, scale) in layers.items():
+        m_O = np.zeros((*(stack or [1]), out), np.float32)
+        for layer, (a, b, scale, longer) in layers.items():
             a_DR[layer, : a.shape[0], : a.shape[1]] = a
             b_RO[layer, : b.shape[0], : b.shape[1]] = b if scale == common else b * np.float32(scale / common)
-        for name, array in zip(factors_of(kernel), (a_DR, b_RO), strict=True):
-            flat[name] = array if stack else array[0]
+            m_O[layer, : b.shape[1]] = longer
+        arrays = dict(zip(factors_of(kernel), (a_DR, b_RO), strict=True))
+        arrays |= {magnitude_of(kernel): m_O} if magnitudes else {}
+        flat |= {name: array if stack else array[0] for name, array in arrays.items()}
         targets += _rules(kernel, layers, stack)
-    return Lora(rank, common * rank, (*targets, (r".*", False))), flat
+    return Lora(rank, common * SCALINGS[scaling](rank), (*targets, (r".*", False)), scaling, magnitudes), flat
 
 
 def _owned(module, both, rank):
@@ -366,11 +396,10 @@ def _rules(kernel, layers, stack):
     return [(f"{before}/layers/{numbers}/{after}", True)]
 
 
-def _scale(settings, module_path, rank):
-    """alpha / rank of a module, or alpha / sqrt(rank) as use_rslora has it."""
+def _alpha(settings, module_path):
+    """The alpha of a module."""
     patterns = settings.get("alpha_pattern") or {}
-    alpha = next(
+    return next(
         (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module_path)),
         settings.get("lora_alpha", 8),
     )
-    return alpha / (rank**0.5 if settings.get("use_rslora") else rank)

@@ -367,6 +367,7 @@ CLASS_OF_MODEL = {  # where tokenizer_config.json names no class
     "mistral": "LlamaTokenizer",
     "gemma": "GemmaTokenizer",
     "gemma2": "GemmaTokenizer",
+    "gemma3_text": "GemmaTokenizer",
     "qwen2": "Qwen2Tokenizer",
     "qwen3": "Qwen2Tokenizer",
     "t5": "T5Tokenizer",

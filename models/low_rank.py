@@ -1,7 +1,8 @@
 """Low-rank changes of kernels, which train in their place (LoRA, Hu et al. 2022, arXiv:2106.09685).
 
 A change lies beside its kernel in the tree that a model is run with, and the module that owns the kernel adds it to its
-output: no changed kernel is formed, and no gradient of one. Stored are the two factors of each, "lora/.../a" and "b".
+output: no changed kernel is formed, and no gradient of one. Stored are the two factors of each, "lora/.../a" and "b",
+and with DoRA how much longer its columns have become, "m".
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -18,6 +20,11 @@ from cloze.errors import ConfigError
 from cloze.models import axes, names
 from cloze.models.adapted import New, Part, uniform
 from cloze.models.primitives import CHANGE, product
+
+SCALINGS = {  # what alpha is divided by; a root keeps gradients alike at all ranks (rsLoRA, Kalajdzievski 2023)
+    "rank": lambda rank: rank,
+    "sqrt_rank": lambda rank: rank**0.5,
+}
 
 
 @struct.dataclass
@@ -44,26 +51,62 @@ class Change:
         return kernel + self.scale * jnp.matmul(self.a, self.b, precision="highest")
 
 
-@dataclasses.dataclass(frozen=True)
-class Lora(Part):
-    """kernel + alpha / rank * a @ b, with a [in, rank] and b [rank, out] (section 4.1).
+@struct.dataclass
+class ScaledChange(Change):
+    """A changed kernel whose columns have lengths that are learned on their own.
 
-    `a` begins uniform as in the `peft` package, `b` at zero. In a stacked kernel of which some layers are not adapted,
-    these have factors too, which stay as they are: see `frozen_rules`.
+    This is DoRA (Liu et al. 2024, arXiv:2402.09353). The gradient takes the changed kernel's own lengths
+    for constants (section 4.3).
 
     Attributes:
-        rank, alpha: see above.
+        m: f32 [out], what the columns are longer than those of the kernel as it was.
+    """
+
+    m: Any = None
+
+    def __call__(self, x, y, kernel):
+        return super().__call__(x, y, kernel) * self._factor(kernel).astype(y.dtype)
+
+    def merged(self, kernel):
+        return super().merged(kernel) * self._factor(kernel)[..., None, :]
+
+    def _factor(self, kernel):
+        """Of each column of the changed kernel, without forming that: |W + sAB|^2 = |W|^2 + 2s W.AB + s^2 |AB|^2."""
+        a, b, kernel = (jax.lax.stop_gradient(leaf) for leaf in (self.a, self.b, kernel))
+        b = self.scale * b
+        to_kernel, to_itself = (jnp.einsum("...dr,...do->...ro", a, w, precision="highest") for w in (kernel, a))
+        squared = jnp.sum(jnp.square(kernel), -2)
+        product = jnp.matmul(to_itself, b, precision="highest")
+        changed = squared + jnp.sum(b * (2 * to_kernel + product), -2)
+        nonzero = changed > 0  # a column of zeros has no direction
+        return (jnp.sqrt(squared) + self.m) / jnp.sqrt(jnp.where(nonzero, changed, 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora(Part):
+    """kernel + scale * a @ b, with a [in, rank] and b [rank, out] (section 4.1).
+
+    `a` begins uniform as in the `peft` package, all else at zero. In a stacked kernel of which some layers are not
+    adapted, these have factors too, which stay as they are: see `frozen_rules`.
+
+    Attributes:
+        rank: see above.
+        alpha: the scale is alpha / rank.
         targets: ordered rules (pattern over names of kernels, adapted or not).
+        scaling: one of SCALINGS: what alpha is divided by.
+        magnitudes: whether lengths of columns are learned on their own, see `ScaledChange`.
     """
 
     rank: int
     alpha: float
     targets: tuple[tuple[str, bool], ...]
+    scaling: str = "rank"
+    magnitudes: bool = False
 
     @property
     def scale(self) -> float:
         """Factor of the product."""
-        return self.alpha / self.rank
+        return self.alpha / SCALINGS[self.scaling](self.rank)
 
     def new(self, config, base):
         made = {}
@@ -75,6 +118,8 @@ class Lora(Part):
             rank_axis = None if axes.SMALL in (from_axis, to_axis) else axes.SMALL  # a name stands once in an array
             made[a] = New((*layers, wide, self.rank), (*stacked, from_axis, rank_axis), uniform(wide))
             made[b] = New((*layers, self.rank, out), (*stacked, rank_axis, to_axis), nn.initializers.zeros)
+            if self.magnitudes:
+                made[magnitude_of(kernel)] = New((*layers, out), (*stacked, to_axis), nn.initializers.zeros)
         if not made:
             raise ConfigError(f"finetune.lora_targets={self.targets} adapt no kernel: name some, such as the default")
         return made
@@ -89,13 +134,20 @@ class Lora(Part):
         """(path of a module, the change of its kernel) of all that a flat tree holds factors of."""
         for name in (name for name in flat if name.startswith("lora/") and name.endswith("/a")):
             path = name.removesuffix("/a")
-            yield path.removeprefix("lora/"), Change(flat[name], flat[f"{path}/b"], self.scale)
+            both = flat[name], flat[f"{path}/b"], self.scale
+            change = ScaledChange(*both, flat[f"{path}/m"]) if self.magnitudes else Change(*both)
+            yield path.removeprefix("lora/"), change
 
 
 def factors_of(kernel: str) -> tuple[str, str]:
     """Names of the two factors of a kernel."""
     path = kernel.removesuffix("/kernel")
     return f"lora/{path}/a", f"lora/{path}/b"
+
+
+def magnitude_of(kernel: str) -> str:
+    """Name of the change of the lengths of a kernel's columns."""
+    return f"lora/{kernel.removesuffix('/kernel')}/m"
 
 
 def adapted_kernels(targets, shapes):

@@ -105,3 +105,27 @@ def memory(compiled):
     arguments, temporaries = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
     outputs = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return {"arguments": arguments, "temporaries": temporaries, "total": arguments + temporaries + outputs}
+
+
+def compiled_line(rows, compiled, flops, seconds):
+    """A line for the console on a compiled step.
+
+    Args:
+        rows: {name: array} that it is for.
+        compiled: the step.
+        flops: its operations over all devices.
+        seconds: that compiling took.
+    """
+    shape = next((list(rows[name].shape) for name in ("tokens", "features") if name in rows), "")
+    line = f"Compiled the step for rows of {shape} in {seconds:.1f} s: {human(flops)}FLOP"
+    if sizes := memory(compiled):
+        line += ", per device " + ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sizes.items())
+    return line
+
+
+def human(number):
+    """12345 -> "12.35k"."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(number) >= size:
+            return f"{number / size:.4g}{unit}"
+    return f"{number:.4g}"

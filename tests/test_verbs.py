@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from cloze.configs import base
 from tests.training import tiny_run, tiny_task
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -63,6 +64,34 @@ def check_refused(done, code, *words):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+def test_convert_averages_checkpoints_and_branches_off_from_one(pretrained, tmp_path):
+    workdir, _ = pretrained
+    done = run("convert", "average", f"--workdir={workdir}", "--steps=2,4", f"--target={tmp_path}/mean")
+    assert done.returncode == 0 and (tmp_path / "mean" / "checkpoints" / "4").is_dir(), done.stderr
+    done = run("convert", "branch", f"--workdir={workdir}", "--steps=2", f"--target={tmp_path}/other")
+    assert done.returncode == 0 and (tmp_path / "other" / "checkpoints" / "2" / "seal.json").is_file(), done.stderr
+    refused = run("convert", "average", f"--workdir={workdir}", "--steps=2,x", f"--target={tmp_path}/third")
+    check_refused(refused, 2, "--steps=2,x", "separated by commas")
+    refused = run("generate", f"--workdir={workdir}", "--prompt=a [MASK]", "--ema")
+    check_refused(refused, 2, "keeps no moving averages", "train.ema_decay")
+
+
+def test_describe_prints_every_option_and_runs_nothing(tmp_path):
+    workdir = tmp_path / "run"
+    done = run("train", "--config=configs/gpt2.py:tiny", "--describe", f"--workdir={workdir}", optimizer__name="lion")
+    assert done.returncode == 0 and not workdir.exists(), done.stderr
+    lines = done.stdout.splitlines()
+    described = {line.partition(" = ")[0] for line in lines if not line.startswith(" ")}
+    config = base.get_base()
+    config.objective.name, config.optimizer.name = "causal_lm", "lion"
+    sections = {name: section for name, section in config.items() if hasattr(section, "items")}
+    options = {f"{name}.{key}" for name, section in sections.items() for key in section}
+    assert described == options | (set(config) - set(sections))
+    place = lines.index("optimizer.schedule = 'cosine'  (default 'linear')")
+    assert lines[place + 1].startswith("    after warm-up: ") and lines[place + 1].endswith("slanted_triangular]")
+    assert "model.activation = 'gelu_tanh'" in done.stdout  # as the preset says
 
 
 def test_train_then_fill_blanks_then_everything_that_meets_the_workdir(root, pretrained):

@@ -23,8 +23,9 @@ SEAL = "seal.json"
 class Checkpoints:
     """The checkpoints of one run, in `<directory>/<step>/`.
 
-    Each holds the full parameters (both halves merged), the optimizer's state unless it comes from elsewhere than
-    training, and in its seal the step, the configuration and the tokenizer's hash.
+    Each holds the full parameters (both halves merged) or those alone that train, the optimizer's state unless it comes
+    from elsewhere than training, the average of what trains where one is kept, and in its seal the step, the
+    configuration and the tokenizer's hash.
 
     Args:
         directory: where they are.
@@ -55,7 +56,7 @@ class Checkpoints:
             return []
         return sorted(int(p.name) for p in self.directory.iterdir() if p.is_dir() and p.name.isdigit())
 
-    def save(self, step, params, optimizer_state, meta):
+    def save(self, step, params, optimizer_state, meta, ema=None):
         """Starts saving; returns as soon as the arrays are copied. A step that exists is left alone.
 
         Args:
@@ -63,6 +64,7 @@ class Checkpoints:
             params: full parameter tree of jax arrays.
             optimizer_state: the optimizer's state; None for parameters that no optimizer has touched.
             meta: JSON dict for the seal: config and tokenizer hash.
+            ema: the average of the parameters that train; None: none is kept.
 
         Raises:
             ConfigError: this or the previous save failed.
@@ -70,9 +72,8 @@ class Checkpoints:
         self.wait()
         if step in self.steps():
             return
-        parts = {"params": params}
-        if optimizer_state is not None:
-            parts["optimizer"] = optimizer_state
+        parts = {"params": params, "optimizer": optimizer_state, "ema": ema}
+        parts = {name: part for name, part in parts.items() if part is not None}
         try:
             response = self._open().save_checkpointables_async(step, parts, force=True)
         except OSError as error:
@@ -82,7 +83,7 @@ class Checkpoints:
             try:
                 response.result()
                 if self._writer:
-                    self._seal(step, {"optimizer": optimizer_state is not None, **meta})
+                    self._seal(step, {"optimizer": "optimizer" in parts, "ema": "ema" in parts, **meta})
             except Exception as error:  # carried to the main thread by wait()
                 self._failure = (step, error)
 
@@ -124,9 +125,9 @@ class Checkpoints:
         """The seal of a step: hashes and meta."""
         return json.loads((self.directory / str(step) / SEAL).read_text())
 
-    def has_optimizer(self, step):
-        """Whether a step holds the optimizer's state."""
-        return self.read_seal(step).get("optimizer", True)
+    def has(self, part, step):
+        """Whether a step holds the "optimizer" state, or an "ema", beside the parameters."""
+        return self.read_seal(step).get(part, part == "optimizer")
 
     def problem(self, step):
         """What is wrong with a checkpoint, or None if its files are those that were sealed."""
@@ -182,7 +183,7 @@ class Checkpoints:
 
         Args:
             step: which.
-            **abstract: params=... and optimizer=..., trees of jax.ShapeDtypeStruct with shardings.
+            **abstract: params=..., optimizer=... and ema=..., trees of jax.ShapeDtypeStruct with shardings.
 
         Returns:
             {part: tree of arrays}.
@@ -201,9 +202,20 @@ class Checkpoints:
                 if hasattr(leaf, "shape")
             }
             if wanted != stored:
-                what = "model" if part == "params" else "optimizer"
+                what = "optimizer" if part == "optimizer" else "model"
                 raise ConfigError(f"the checkpoint {self.directory / str(step)} {_difference(wanted, stored, what)}")
         return self._open().load_checkpointables(step, abstract)
+
+    def saved(self, step, part="params"):
+        """A part of a checkpoint, whatever it holds: a tree of arrays on the first device."""
+        on_one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        metadata = self._open().checkpointables_metadata(step).metadata[part]
+        abstract = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_one),
+            metadata,
+            is_leaf=lambda leaf: hasattr(leaf, "shape"),
+        )
+        return self._open().load_checkpointables(step, {part: abstract})[part]
 
 
 def _path(path):

@@ -7,22 +7,22 @@ from cloze.training import trainable
 from cloze.training.workdir import differences
 
 
-def parameter_table(experiment):
+def parameter_table(program):
     """Lines that list the parameters by group, trainable and frozen."""
-    config = experiment.model.config
-    trains = experiment.split.trainable_shapes()
+    config = program.model.config
+    trains = program.split.trainable_shapes()
     groups = collections.defaultdict(lambda: [0, 0])
-    for name, shape in experiment.shapes.items():
+    for name, shape in program.run.shapes.items():
         group = name.rsplit("/", 2)[0] if "/layers/" in name else name.rsplit("/", 1)[0]
-        everything = trainable.count({name: shape}, experiment.axis_names, config)
-        training = trainable.count({name: trains[name]}, experiment.axis_names, config) if name in trains else 0
+        everything = trainable.count({name: shape}, program.run.axis_names, config)
+        training = trainable.count({name: trains[name]}, program.run.axis_names, config) if name in trains else 0
         groups[group][0] += training
         groups[group][1] += everything - training
     width = max(map(len, groups))
     lines = [f"  {'parameters':<{width}}  {'trainable':>15}  {'frozen':>15}"]
     for group, (training, frozen) in groups.items():
         lines.append(f"  {group:<{width}}  {training:>15,}  {frozen:>15,}")
-    total, training = experiment.parameter_counts()
+    total, training = program.parameter_counts()
     lines.append(f"  {'total':<{width}}  {training:>15,}  {total - training:>15,}")
     return [f"Model {config.family}/{config.preset}, {config.architecture}:", *lines]
 
@@ -34,8 +34,9 @@ def differences_from_base(config, log):
         log(f"  {key} = {value!r}")
 
 
-def experiment_lines(experiment, log):
+def run_lines(program, log):
     """Parameters and data."""
-    for line in parameter_table(experiment):
+    for line in parameter_table(program):
         log(line)
-    log(f"Data {experiment.fingerprint[:16]}: {experiment.batches.description}")
+    data = program.run.data["train"]
+    log(f"Data {data.fingerprint[:16]}: {data.description}")

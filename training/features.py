@@ -147,49 +147,46 @@ def fit(features, norm, size):
     return {name: np.ascontiguousarray(array, np.float32) for name, array in fitted.items()}
 
 
-def with_features(experiment, state, fresh, report):
-    """The experiment on kept features where nothing below the heads trains, and the state with what is fitted on them.
+def with_features(program, state, fresh, report):
+    """The program on kept features where nothing below the heads trains, and the state with what is fitted on them.
 
     Args:
-        experiment: training.experiment.Experiment.
+        program: training.program.Program.
         state: TrainState.
         fresh: whether `state` is at its first step: finetune.feature_norm and feature_size are fitted then.
         report: called with progress messages.
 
     Returns:
-        (the experiment, the state): the same where features are not kept.
+        (the program, of a run on other data, the state): the same where features are not kept.
 
     Raises:
         ConfigError: features are to be fitted but not kept.
     """
-    method = methods.of(experiment.config)
-    if len(experiment.stages) > 1:
-        return experiment, state
-    reason = _hindrance(experiment)
+    run = program.run
+    method = methods.of(run.config)
+    if len(run.stages) > 1:
+        return program, state
+    reason = _hindrance(program)
     if reason and (method.feature_norm == "standard" or method.feature_size):
         raise ConfigError(f"finetune.feature_norm and feature_size are fitted on kept features, but {reason}")
-    if reason and "cache_features" in experiment.config.finetune:
+    if reason and "cache_features" in run.config.finetune:
         report(f"Features are not kept: {reason}")
     if reason:
-        return experiment, state
-    kept = {split: _keep(experiment, state, data, report) for split, data in _splits(experiment).items()}
-    if fresh and has_transform(experiment.model.config):
-        state = _fitted(experiment, state, kept["train"][1])
+        return program, state
+    kept = {split: _keep(program, state, data, report) for split, data in run.data.items()}
+    if fresh and has_transform(program.model.config):
+        state = _fitted(run, state, kept["train"][1])
     data = {split: batches for split, (batches, _) in kept.items()}
-    return dataclasses.replace(experiment, batches=data["train"], validation=data["validation"]), state
+    return dataclasses.replace(run, data=data).program(program.stage), state
 
 
-def _splits(experiment):
-    return {"train": experiment.batches, "validation": experiment.validation}
-
-
-def _hindrance(experiment):
+def _hindrance(program):
     """Why features cannot be kept, or None."""
-    config = experiment.config
+    run, config = program.run, program.run.config
     below = [
         name
-        for name, depth in methods.depths(experiment.shapes).items()
-        if np.any(experiment.split.mask[name] & (np.atleast_1d(depth) > 0))
+        for name, depth in methods.depths(run.shapes).items()
+        if np.any(program.split.mask[name] & (np.atleast_1d(depth) > 0))
     ]
     if not methods.of(config).cache_features:
         return "finetune.cache_features=False"
@@ -201,25 +198,23 @@ def _hindrance(experiment):
         return f"the states of tokens have one length with task.batching=pad only, not {config.task.batching}"
     if config.task.batching == "pack":
         return "packed rows hold several examples; set task.batching=buckets"
-    size = sum(len(data.features.used) * data.features.texts for data in _splits(experiment).values())
-    size *= (
-        4 * experiment.model.config.width * (config.data.sequence_length if config.task.kind in ("tag", "span") else 1)
-    )
+    size = sum(len(data.features.used) * data.features.texts for data in run.data.values())
+    size *= 4 * program.model.config.width * (config.data.sequence_length if config.task.kind in ("tag", "span") else 1)
     if size > LARGEST:
         return f"they would take {size / 2**30:.0f} GiB in data.cache_dir, more than {LARGEST / 2**30:.0f}"
     return "this run has several processes" if jax.process_count() > 1 else None
 
 
-def _keep(experiment, state, data, report):
+def _keep(program, state, data, report):
     """(data.pipeline.Data over kept features, the FrozenFeatures of the examples that are used) of a split."""
-    config = experiment.config
-    full = experiment.full_parameters(state)
+    run, config = program.run, program.run.config
+    full = program.full_parameters(state)
     directory = pathlib.Path(config.data.cache_dir).expanduser() / "features"
-    directory /= _name(full, experiment.model.config, data)
+    directory /= _name(full, program.model.config, data)
 
     @jax.jit
     def states(params, rows):
-        return experiment.model.apply({"params": params}, rows, deterministic=True).features
+        return program.model.apply({"params": params}, rows, deterministic=True).features
 
     once = dataclasses.replace(data, reader=data.reader.once(config.train.batch_size))
     used = data.features.used
@@ -234,8 +229,8 @@ def _keep(experiment, state, data, report):
             yield rows | {"row_id": np.where(rows["row_id"] >= 0, numbers[rows["row_id"]], -1), "step": step}
 
     def features_of_batch(batch):
-        with experiment.context():
-            return states(full, experiment.rows(once, batch["step"]))
+        with run.context():
+            return states(full, run.rows(once, batch["step"]))
 
     source = compute(features_of_batch, batches(), len(used), directory, report)
     return dataclasses.replace(data, reader=Batches([source], data.reader.order)), source
@@ -252,9 +247,9 @@ def _name(params, model_config, data):
     return found.hexdigest()[:32]
 
 
-def _fitted(experiment, state, source):
+def _fitted(run, state, source):
     """The state with the transform of features that is fitted on those of the training examples."""
-    method, width = methods.of(experiment.config), source.features.shape[-1]
+    method, width = methods.of(run.config), source.features.shape[-1]
     weights = source.choice_weights
     wide = np.asarray(source.features if weights is None else source.features[weights > 0]).reshape(-1, width)
     flat = names.flatten(state.frozen)

@@ -103,7 +103,7 @@ def configure(loaded, objective, objective_heads, tokenizer, workdir):
     return c
 
 
-def to_hf(workdir, target, dtype=None, class_name=None, report=print):
+def to_hf(workdir, target, dtype=None, class_name=None, report=print, ema=False):
     """Writes the newest whole checkpoint of a run as a Hugging Face directory.
 
     Args:
@@ -112,17 +112,18 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print):
         dtype: of the files; None: that of the source, if the run was converted from one and not trained, else float32.
         class_name: class of transformers; None: that of the source, likewise, or the one that fits the heads.
         report: called with messages.
+        ema: take the moving averages of the parameters that trained.
     """
     file = workdir / CONVERSION
     told = json.loads(file.read_text()) if file.exists() else {}
     config = runs.load_config(workdir)
     if runs.is_converted(workdir) and methods.saves_all(config):  # no objective need fit, no tokenizer be there
         model = runs.make_model(workdir, config, None)
-        params, step = initial.load_parameters(workdir, config, model, None, report)
+        params, step = initial.load_parameters(workdir, config, model, None, report, ema=ema)
         kept = workdir / "tokenizer"
         tokenizer = own_tokenizers.load(kept) if kept.is_dir() else None
     else:
-        trained = restore.load(workdir, report)
+        trained = restore.load(workdir, report, ema=ema)
         model, params, tokenizer, step = trained.model, trained.params, trained.tokenizer, trained.step
     report(f"{workdir}: the parameters of step {step}")
     if step > 0:  # what was learned in float32, perhaps in a head that the source's class lacks, is kept

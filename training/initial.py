@@ -1,20 +1,15 @@
-"""Parameters that a run takes from elsewhere at its start: by rules over names, and nothing else of it.
+"""Parameters that a run begins with: initialised by its seed, then taken from elsewhere, and nothing else of it.
 
-They come from another run's directory or from a Hugging Face directory. Rules are ordered pairs (pattern over this
-model's names, name in the other one or None); the first pattern that matches a whole name decides. A name may refer to
-groups of the pattern, as "\\1". None, or a name that is not there, leaves a parameter as it was initialised. Stacked
-layers have one name each, so that the layers of a student can be every second one of its teacher. A vocabulary may have
-grown: then its first rows are taken.
+They come from another run's directory or from a Hugging Face directory; training/source.py says which become which.
 """
 
-import collections
+import contextlib
 import hashlib
 import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.core import meta
 
 from cloze import models, objectives
@@ -22,12 +17,11 @@ from cloze.data import tokenizers
 from cloze.errors import ConfigError
 from cloze.interop import load as hugging_face
 from cloze.interop import tokenizers as hugging_face_tokenizers
-from cloze.models import axes, names
+from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.models.composite import Composite
-from cloze.models.heads import label_pattern
-from cloze.training import methods, runs
-from cloze.training.trainable import Split
+from cloze.training import methods, runs, trainable
+from cloze.training.source import Source
 
 
 def is_hugging_face(directory):
@@ -60,10 +54,31 @@ def _wanted(config, objective):
 
 def _open(wanted, config, tokenizer):
     vocab_size = models.resolve(config.model).vocab_size
-    return [Source(workdir, rules, tokenizer, vocab_size) for workdir, rules in wanted]
+    return [open_source(workdir, rules, tokenizer, vocab_size) for workdir, rules in wanted]
 
 
-class Run:
+def open_source(directory, rules, tokenizer, vocab_size=None):
+    """The training.source.Source of a run's or a Hugging Face directory.
+
+    Args:
+        directory, rules, vocab_size: see there.
+        tokenizer: this run's.
+
+    Raises:
+        ConfigError: there is no run, or it has another tokenizer.
+    """
+    origin = open_origin(directory)
+    if origin.tokenizer.hash != tokenizer.hash:
+        path = pathlib.Path(directory) / "tokenizer"
+        way_out = f"tokenizer.path={path}" if isinstance(origin, RunOrigin) else "init.inherit=True"
+        raise ConfigError(
+            f"{directory} has another tokenizer than this run, so its parameters would stand for other tokens: set "
+            f"{way_out}"
+        )
+    return Source(origin, directory, rules, vocab_size)
+
+
+class RunOrigin:
     """A run's directory that parameters are taken from; `offered` is {name: shape}, `heads_out` the heads there."""
 
     def __init__(self, workdir):
@@ -86,7 +101,7 @@ class Run:
             params = self._model.merge(params)
         return self._flat(params), f"{self.path}, step {step}"
 
-    def own(self, found):
+    def distinct(self, found):
         """Names without the second one that the main part of a composite is offered under."""
         return {name.removeprefix(self._prefix) for name in found}
 
@@ -104,8 +119,8 @@ class Run:
         return names.flatten(params) | names.flatten(self._inner.part(params, self._inner.main)[1])
 
 
-class HuggingFace:
-    """A Hugging Face directory that parameters are taken from; see `Run`."""
+class HuggingFaceOrigin:
+    """A Hugging Face directory that parameters are taken from; see `RunOrigin`."""
 
     def __init__(self, directory):
         self.path = pathlib.Path(directory).expanduser()
@@ -117,7 +132,7 @@ class HuggingFace:
         """({name: array}, what was read in words)."""
         return names.flatten(hugging_face.read_hf(self.path, mesh, report=report).params), str(self.path)
 
-    def own(self, found):
+    def distinct(self, found):
         return set(found)
 
     def identity(self):
@@ -130,166 +145,15 @@ class HuggingFace:
 
 
 def open_origin(directory):
-    """The Run or HuggingFace in a directory.
+    """The RunOrigin or HuggingFaceOrigin in a directory.
 
     Raises:
         ConfigError, DataError: there is none.
     """
-    return HuggingFace(directory) if is_hugging_face(directory) else Run(directory)
+    return HuggingFaceOrigin(directory) if is_hugging_face(directory) else RunOrigin(directory)
 
 
-class Source:
-    """What parameters are taken from; see the rules above.
-
-    Args:
-        directory: of a run, or of Hugging Face.
-        rules: ordered (pattern, name or None).
-        tokenizer: this run's.
-        vocab_size: rows of this run's vocabulary, if they may be more; None: they are as many.
-
-    Raises:
-        ConfigError: there is no run, or it has another tokenizer.
-    """
-
-    def __init__(self, directory, rules, tokenizer, vocab_size=None):
-        self.workdir, self.rules = pathlib.Path(directory), rules
-        self._identity = None
-        self._origin = open_origin(directory)
-        if self._origin.tokenizer.hash != tokenizer.hash:
-            way_out = f"tokenizer.path={self.workdir / 'tokenizer'}" if isinstance(self._origin, Run) else ""
-            raise ConfigError(
-                f"{directory} has another tokenizer than this run, so its parameters would stand for other tokens: set "
-                f"{way_out or 'init.inherit=True'}"
-            )
-        self._vocab_size = self._origin.vocab_size if vocab_size is None else vocab_size
-        self._grown = self._vocab_size > self._origin.vocab_size
-
-    def identity(self):
-        """A hash (hex) of the parameters there, as they were when it was first asked for."""
-        if self._identity is None:
-            self._identity = self._origin.identity()
-        return self._identity
-
-    def replaces(self, shapes, axis_names):
-        """Names of the parameters of this run of which nothing stays as it was initialised; arguments as of `plan`."""
-        counts = {name: len(parts) for name, parts in self.plan(shapes, axis_names).items()}
-        return {
-            name
-            for name, count in counts.items()
-            if (not names.is_stacked(name) or count == shapes[name][0])
-            and not (self._grown and axes.VOCAB in axis_names[name])
-        }
-
-    def is_all_of(self, wanted, shapes, axis_names):
-        """Whether parameters of this run, of names `wanted`, are whole ones of the same names there."""
-        plan, replaced = self.plan(shapes, axis_names), self.replaces(shapes, axis_names)
-        return all(name in replaced and _is_same(plan[name], name) for name in wanted)
-
-    def plan(self, shapes, axis_names):
-        """Which parameter comes from which.
-
-        Args:
-            shapes: {name: shape} of this run's parameters.
-            axis_names: {name: logical names of the axes} of them.
-
-        Returns:
-            {name: [(layer or None, their name, their layer or None)]}.
-
-        Raises:
-            ConfigError: a shape differs, or nothing at all would be taken.
-        """
-        offered = {}
-        for name, shape in self._origin.offered.items():
-            stacked = names.is_stacked(name)
-            for layer, own in enumerate(names.layer_names(name, shape[0]) if stacked else [name]):
-                offered[own] = (name, layer if stacked else None, shape[1:] if stacked else shape)
-        chosen = names.match(self.rules, shapes, "init.rules", expand=True, optional=(label_pattern(last=True),))
-        plan = collections.defaultdict(list)
-        for name, shape in shapes.items():
-            stacked = names.is_stacked(name)
-            for layer, wanted in enumerate(np.atleast_1d(chosen[name]).tolist()):
-                if wanted not in offered:
-                    continue
-                theirs, their_layer, their_shape = offered[wanted]
-                needed, along = (part[1:] if stacked else part for part in (shape, axis_names[name]))
-                if axes.VOCAB in along and self._vocab_size < self._origin.vocab_size:
-                    raise ConfigError(
-                        f"{self.workdir} has a vocabulary of {self._origin.vocab_size} rows, and model.vocab_size="
-                        f"{self._vocab_size} has fewer: raise it, or leave it unset with init.inherit=True"
-                    )
-                if not self._fits(their_shape, needed, along):
-                    pattern = name.replace("/layers/", "/layers/.*/", 1)
-                    raise ConfigError(
-                        f"{self.workdir} has {wanted} of shape {their_shape}, this model needs {needed} for {name}: "
-                        "choose a model of the same size (init.inherit=True takes that one's), or begin init.rules "
-                        f"with ({pattern!r}, None) to start anew"
-                    )
-                plan[name].append((layer if stacked else None, theirs, their_layer))
-        if not plan:
-            raise ConfigError(
-                f"nothing of {self.workdir} fits this model by init.rules={self.rules}: its parameters have names like "
-                f"{', '.join(sorted(offered)[:3])}, this model's like {', '.join(sorted(shapes)[:3])}"
-            )
-        return dict(plan)
-
-    def _fits(self, theirs, needed, along):
-        if len(theirs) != len(needed):
-            return False
-        grown = [self._grown and axis == axes.VOCAB for axis in along]
-        return all(a == b or (g and a <= b) for a, b, g in zip(theirs, needed, grown, strict=True))
-
-    def read(self, shapes, axis_names, mesh, report=print):
-        """The parameters for `put`, {name: array}, cut over the mesh of this run; says what of them is taken."""
-        plan = self.plan(shapes, axis_names)
-        flat, origin = self._origin.read(mesh, report)
-        taken = {theirs for parts in plan.values() for _, theirs, _ in parts}
-        left = self._origin.own(self._origin.offered) - self._origin.own(taken)
-        new = [name for name in shapes if name not in plan]
-        partly = [name for name, parts in plan.items() if names.is_stacked(name) and len(parts) < shapes[name][0]]
-        report(f"From {origin}: {len(plan)} of {len(shapes)} parameters")
-        for what, which in (("only some layers of", partly), ("not taken from it", new), ("left there", sorted(left))):
-            if which:
-                report(f"  {what}: {', '.join(which)}")
-        if self._grown:
-            report(f"  the vocabulary grows from {self._origin.vocab_size} rows; the new ones are initialised")
-        return flat
-
-    def put(self, flat, offered, axis_names):
-        """Parameters of this run with what comes from elsewhere in their place; traceable.
-
-        Args:
-            flat: {name: array} of this run.
-            offered: what `read` gave.
-            axis_names: {name: logical names of the axes} of this run's.
-        """
-        flat = dict(flat)
-        plan = self.plan({name: array.shape for name, array in flat.items()}, axis_names)
-        for name, parts in plan.items():
-            layers, theirs, their_layers = zip(*parts, strict=True)
-            if layers[0] is None:
-                flat[name] = self._rows(flat[name], offered[theirs[0]], axis_names[name])
-                continue
-            if _is_same(parts, theirs[0]) and len(parts) == len(offered[theirs[0]]) == len(flat[name]):
-                flat[name] = offered[theirs[0]]
-                continue
-            values = jnp.stack([offered[n][layer] for n, layer in zip(theirs, their_layers, strict=True)])
-            flat[name] = values if len(layers) == len(flat[name]) else flat[name].at[jnp.array(layers)].set(values)
-        return flat
-
-    def _rows(self, ours, theirs, along):
-        """Their array, or ours with their rows of the vocabulary where it has grown."""
-        if not self._grown or axes.VOCAB not in along:
-            return theirs
-        place = tuple(slice(self._origin.vocab_size if axis == axes.VOCAB else None) for axis in along)
-        return ours.at[place].set(theirs[place])
-
-
-def _is_same(parts, theirs):
-    """Whether all parts of a parameter (see Source.plan) are from one of theirs, each layer from the same place."""
-    return all(name == theirs and layer == their_layer for layer, name, their_layer in parts)
-
-
-def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None):
+def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None, ema=False):
     """The parameters in the newest whole checkpoint of a run, and the step they are from.
 
     A checkpoint may hold only what trained; the rest is made again as the run made it: initialised by its seed, then
@@ -302,28 +166,35 @@ def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None):
         tokenizer: its tokenizer.
         report: called with messages.
         mesh: a mesh to cut the parameters over, where their sizes divide; None: the first device.
+        ema: take the moving averages of those that trained.
 
     Raises:
-        ConfigError: nothing is saved yet, or what the rest comes from has changed.
+        ConfigError: nothing is saved yet, no averages are kept, or what the rest comes from has changed.
         CheckpointError: no checkpoint is whole.
     """
     checkpoints, step = runs.newest(workdir, report)
-    parameters = models.parameters(model)
-    shapes, axis_names = parameters.shapes, parameters.axis_names
-    seal = checkpoints.read_seal(step)
-    if "base" not in seal:
-        tree = runs.abstract(shapes, axis_names, mesh)
-        params = checkpoints.restore(step, params=tree)["params"]
-        checkpoints.close()
-        return params, step
-    objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
-    origins = base_of(workdir, seal, config, objective, tokenizer)
-    split = split_at(config, objective, shapes, seal["stage"])
-    held = checkpoints.restore(step, params=runs.abstract(split.trainable_shapes(), axis_names, mesh))["params"]
-    checkpoints.close()
-    frozen = {name for name, mask in split.mask.items() if not mask.all()}
-    flat = beginning(config, model, origins, frozen, report, mesh)
-    return split.merge(held, split(names.unflatten(flat))[1]), step
+    with contextlib.closing(checkpoints):
+        parameters = models.parameters(model)
+        shapes, axis_names = parameters.shapes, parameters.axis_names
+        seal = checkpoints.read_seal(step)
+        if ema and not checkpoints.has("ema", step):
+            raise ConfigError(
+                f"{workdir} keeps no moving averages: train with train.ema_decay above 0, or leave --ema out"
+            )
+        whole = "base" not in seal
+        if whole:
+            params = checkpoints.restore(step, params=runs.abstract(shapes, axis_names, mesh))["params"]
+        if whole and not ema:
+            return params, step
+        objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
+        split = trainable.of_stage(config, objective, methods.stages(config, shapes)[seal["stage"]], shapes)
+        part, tree = "ema" if ema else "params", runs.abstract(split.trainable_shapes(), axis_names, mesh)
+        trained = checkpoints.restore(step, **{part: tree})[part]
+        if not whole:
+            origins = base_of(workdir, seal, config, objective, tokenizer)
+            frozen = {name for name, mask in split.mask.items() if not mask.all()}
+            params = names.unflatten(beginning(config, model, origins, frozen, report, mesh))
+        return split.merge(trained, split(params)[1]), step
 
 
 def beginning(config, model, origins, wanted, report=print, mesh=None):
@@ -351,20 +222,6 @@ def beginning(config, model, origins, wanted, report=print, mesh=None):
     for origin in origins:
         flat = origin.put(flat, origin.read(shapes, axis_names, mesh, report), axis_names)
     return {name: flat[name] for name in wanted}
-
-
-def split_at(config, objective, shapes, stage):
-    """The training.trainable.Split of a stage of a run.
-
-    Args:
-        config: the configuration.
-        objective: its objective.
-        shapes: {name: shape} of all parameters.
-        stage: number of the stage.
-    """
-    always = tuple((pattern, False) for pattern in objective.frozen)
-    rules = methods.stages(config, shapes)[stage].rules
-    return Split((*always, *rules), shapes, methods.optional_patterns(config))
 
 
 def draw(seed, model):

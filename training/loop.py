@@ -11,8 +11,9 @@ from jax.experimental import multihost_utils
 
 from cloze.data.batches import Prefetcher
 from cloze.errors import DivergedError, Preempted
+from cloze.parallel.cost import human
 from cloze.training import methods
-from cloze.training.compiled import CompiledSteps, human
+from cloze.training.validation import Validator
 
 
 class StopSignal:
@@ -91,12 +92,12 @@ class Plateau:
     Args:
         patience: validations without improvement that are a plateau.
         least: improvement that counts as one.
-        told: `state` of an earlier one, as a checkpoint has it, or None.
+        state: that of an earlier one, as a checkpoint has it, or None.
     """
 
-    def __init__(self, patience, least, told=None):
+    def __init__(self, patience, least, state=None):
         self._patience, self._least = patience, least
-        self.state = {"best": None, "waited": 0} if told is None else dict(told)
+        self.state = {"best": None, "waited": 0} if state is None else dict(state)
 
     def reached(self, loss):
         """Whether it has stopped, with this one as the newest; then it begins anew."""
@@ -111,68 +112,65 @@ class Plateau:
         return False
 
 
-def fit(experiment, state, *, start, checkpoints, writer, progress, meta, report, told=None, steps=None):
+def fit(program, state, *, start, checkpoints, writer, progress, facts, report, plateau=None):
     """Trains from step `start` to the end of the run, stage by stage.
 
     Metrics of a step are read when the next step is under way. A checkpoint is taken only of a state whose last
     loss and gradient were finite.
 
     Args:
-        experiment: training.experiment.Experiment, in the stage of `state`.
+        program: training.program.Program of the stage of `state`.
         state: TrainState after `start` updates; donated.
         start: updates made so far.
         checkpoints: training.checkpoint.Checkpoints.
         writer: training.metrics.MetricWriter.
         progress: Progress.
-        meta: JSON dict that goes into each checkpoint's seal.
+        facts: JSON dict that goes into each checkpoint's seal, see training.run.Run.facts.
         report: called with lines for the console and the log.
-        told: what the checkpoint that it goes on from says of the plateau, or None.
-        steps: training.compiled.CompiledSteps; None: new ones.
+        plateau: `Plateau.state` in the checkpoint that it goes on from, or None.
 
     Returns:
-        (the experiment in its last stage, the last state).
+        (the program of the last stage, the last state).
 
     Raises:
         DivergedError: a loss or gradient that is not finite.
         Preempted: the process was asked to stop; the state is saved.
     """
-    loop = _Loop(experiment, state, start, checkpoints, writer, progress, meta, report)
-    method = methods.of(experiment.config)
-    loop.plateau = Plateau(method.patience, method.least_improvement, told)
-    steps = CompiledSteps(report) if steps is None else steps
-    read = functools.partial(experiment.rows, experiment.batches)
-    batches = Prefetcher(read, start, experiment.config.data.prefetch)
-    try:
-        with StopSignal() as stop, experiment.context():
-            for step in range(start + 1, loop.last + 1):
-                rows = batches.next()
-                train_step, flops, waited = steps(loop.experiment, rows)
-                progress.pause(waited)
-                loop.state, metrics = train_step(loop.state, rows, experiment.keys)
-                loop.settle()
-                loop.pending = (step, metrics, flops)
-                loop.after(step, stop.at(step))
-    finally:
-        batches.close()
+    run = program.run
+    loop = _Loop(program, state, start, checkpoints, writer, progress, facts, report)
+    method = methods.of(run.config)
+    loop.plateau = Plateau(method.patience, method.least_improvement, plateau)
+    read = functools.partial(run.rows, run.data["train"])
+    prefetcher = Prefetcher(read, start, run.config.data.prefetch)
+    with prefetcher as batches, StopSignal() as stop, run.context():
+        for step in range(start + 1, loop.last + 1):
+            rows = batches.next()
+            train_step, flops, seconds = loop.program.train_step(rows, report)
+            progress.pause(seconds)
+            loop.state, metrics = train_step(loop.state, rows, run.keys)
+            loop.settle()
+            loop.pending = (step, metrics, flops)
+            loop.after(step, stop.at(step))
     checkpoints.wait()
-    return loop.experiment, loop.state
+    return loop.program, loop.state
 
 
 class _Loop:
     """What happens between the steps of `fit`; arguments as there.
 
     Attributes:
-        experiment, state: where the run is.
+        program, state: where the run is.
         last: the step at which it ends.
         plateau: Plateau.
         pending: (step, metrics on the devices, operations) of the step that was dispatched last, or None.
     """
 
-    def __init__(self, experiment, state, start, checkpoints, writer, progress, meta, report):
-        self.experiment, self.state, self.last = experiment, state, experiment.durations["steps"]
+    def __init__(self, program, state, start, checkpoints, writer, progress, facts, report):
+        self.program, self.state, self.last = program, state, program.run.durations["steps"]
         self.plateau = self.pending = None
+        self._validate = Validator(program.run)
         self._start, self._checkpoints, self._writer, self._progress = start, checkpoints, writer, progress
-        self._meta, self._report = meta, report
+        self._facts, self._report = facts, report
 
     def settle(self):
         """Reads the metrics of the step that was dispatched last, and logs them if it is their turn."""
@@ -192,16 +190,16 @@ class _Loop:
     def after(self, step, stopping):
         """Validates, enters the next stage and saves, where it is time; ends the run if it is to stop."""
         evaluates, saves = self._due("eval_every", step), self._due("checkpoint_every", step)
-        stage = stage_after(self.experiment, step)
-        if not (evaluates or saves or stopping or stage != self.experiment.stage):
+        stage = stage_after(self.program, step)
+        if not (evaluates or saves or stopping or stage != self.program.stage):
             return
         self.settle()
         began = time.perf_counter()
         if evaluates:
-            stage = max(stage, self._validate(step))
-        if stage != self.experiment.stage:  # after the last step as well: a longer run goes on from there
-            self.experiment, self.state = self.experiment.enter(stage, self.state)
-            self._report(stage_line(self.experiment, step))
+            stage = max(stage, self._evaluate(step))
+        if stage != self.program.stage:  # after the last step as well: a longer run goes on from there
+            self.program, self.state = self.program.enter(stage, self.state)
+            self._report(stage_line(self.program, step))
         if saves or stopping:
             self._save(step)
         self._progress.pause(time.perf_counter() - began)
@@ -210,46 +208,47 @@ class _Loop:
             raise Preempted(f"stopped at step {step} of {self.last}, saved; run the same command again to go on")
 
     def _due(self, what, step):
-        return step % self.experiment.durations[what] == 0 or step == self.last
+        return step % self.program.run.durations[what] == 0 or step == self.last
 
-    def _validate(self, step):
+    def _evaluate(self, step):
         """Validates; returns the number of the stage that comes now, as far as the loss decides it."""
-        values = self.experiment.validate(self.state)
-        if self.experiment.privacy is not None:
-            values["epsilon"] = self.experiment.privacy.epsilon(step)
+        run = self.program.run
+        values = self._validate(self.program, self.state)
+        if run.privacy is not None:
+            values["epsilon"] = run.privacy.epsilon(step)
         if not math.isfinite(values["loss"]):
             raise _diverged(step, values, self._checkpoints)
         self._writer.write(step, "validation", values)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         self._report(f"step {step}/{self.last}  validation  {shown}")
         # What a shorter run validates at its end is not in the longer one that goes on from it.
-        regular = step % self.experiment.durations["eval_every"] == 0
-        thaws = regular and waits_for_plateau(self.experiment) and self.plateau.reached(values["loss"])
-        return self.experiment.stage + thaws
+        regular = step % run.durations["eval_every"] == 0
+        thaws = regular and waits_for_plateau(self.program) and self.plateau.reached(values["loss"])
+        return self.program.stage + thaws
 
     def _save(self, step):
-        facts = {**self._meta, **self.experiment.seal(), "plateau": self.plateau.state}
-        saved = self.experiment.saved_parameters(self.state)
-        self._checkpoints.save(step, saved, self.state.opt_state, facts)
+        facts = {**self._facts, "stage": self.program.stage, "plateau": self.plateau.state}
+        saved = self.program.saved_parameters(self.state)
+        self._checkpoints.save(step, saved, self.state.opt_state, facts, self.state.ema)
 
 
-def stage_after(experiment, step):
+def stage_after(program, step):
     """The number of the stage that comes after a step, as far as the step decides it."""
-    begun = [k for k, stage in enumerate(experiment.stages) if stage.start is not None and stage.start <= step]
-    return max(experiment.stage, *begun)
+    begun = [k for k, stage in enumerate(program.run.stages) if stage.start is not None and stage.start <= step]
+    return max(program.stage, *begun)
 
 
-def waits_for_plateau(experiment):
+def waits_for_plateau(program):
     """Whether the next stage begins when the validation loss stops improving."""
-    following = experiment.stages[experiment.stage + 1 :]
+    following = program.run.stages[program.stage + 1 :]
     return bool(following) and following[0].start is None
 
 
-def stage_line(experiment, step):
+def stage_line(program, step):
     """One line for the console."""
-    total, training = experiment.parameter_counts()
+    total, training = program.parameter_counts()
     return (
-        f"step {step}: stage {experiment.stage + 1} of {len(experiment.stages)} begins, {training:,} of {total:,} "
+        f"step {step}: stage {program.stage + 1} of {len(program.run.stages)} begins, {training:,} of {total:,} "
         "parameters train"
     )
 

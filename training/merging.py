@@ -8,7 +8,7 @@ from cloze.models.adapted import Adapted
 from cloze.training import initial, methods, new_run, runs
 
 
-def merge(workdir, target, report=print):
+def merge(workdir, target, report=print, ema=False):
     """Writes the newest whole checkpoint of a run as a run that needs no other one, and has no finetuning method.
 
     LoRA's products are added to the kernels, prefixes and prompts are computed, and parts inside the model (adapters,
@@ -18,6 +18,7 @@ def merge(workdir, target, report=print):
         workdir: path of the run's directory.
         target: path of the directory to make; it must not exist, or be empty.
         report: called with messages.
+        ema: take the moving averages of the parameters that trained.
 
     Raises:
         ConfigError: no run, a directory that is not empty, or what the run began with is missing or has changed.
@@ -27,7 +28,7 @@ def merge(workdir, target, report=print):
     config = runs.load_config(workdir)
     tokenizer = tokenizers.load(workdir / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
-    params, step = initial.load_parameters(workdir, config, model, tokenizer, report)
+    params, step = initial.load_parameters(workdir, config, model, tokenizer, report, ema=ema)
     if isinstance(model, Adapted):
         params = model.merge(params)
     merged = merged_config(config, target)

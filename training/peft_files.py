@@ -13,10 +13,10 @@ from cloze.models import names
 from cloze.models.composite import Composite
 from cloze.models.heads import HEADS, head_modules, label_pattern
 from cloze.models.low_rank import Lora
-from cloze.training import hugging_face, initial, methods, new_run, resolve, runs
+from cloze.training import hugging_face, initial, methods, new_run, resolve, runs, trainable
 
 
-def to_peft(workdir, target, class_name=None, report=print):
+def to_peft(workdir, target, class_name=None, report=print, ema=False):
     """Writes the newest whole checkpoint of a run with LoRA for `peft`: factors, heads, and the name of its base.
 
     Args:
@@ -24,6 +24,7 @@ def to_peft(workdir, target, class_name=None, report=print):
         target: the directory to write; it must not exist, or be empty.
         class_name: class of transformers that the adapter goes with; None: the one that fits the heads.
         report: called with messages.
+        ema: take the moving averages of the parameters that trained.
 
     Raises:
         ConfigError: a run that is not LoRA on top of another model, or has learned what peft has no place for.
@@ -39,7 +40,7 @@ def to_peft(workdir, target, class_name=None, report=print):
     tokenizer = tokenizers.load(workdir / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
     heads = _heads_learned(workdir, config, model, tokenizer)
-    params, step = initial.load_parameters(workdir, config, model, tokenizer, report)
+    params, step = initial.load_parameters(workdir, config, model, tokenizer, report, ema=ema)
     base = pathlib.Path(config.init.checkpoint).expanduser().absolute()
     if not initial.is_hugging_face(base):
         report(f"{base}, which is adapted, is a run: convert.py to_hf writes it for users of peft")
@@ -56,7 +57,7 @@ def _heads_learned(workdir, config, model, tokenizer):
     if len(origins) != 1 or isinstance(model.model, Composite):
         raise ConfigError(f"{workdir} is not LoRA on top of one model that init.checkpoint names: {merge}")
     parameters = models.parameters(model)
-    split = initial.split_at(config, objective, parameters.shapes, 0)
+    split = trainable.of_stage(config, objective, methods.stages(config, parameters.shapes)[0], parameters.shapes)
     learned = split.trainable_shapes()
     tops = {name.split("/")[0] for name in learned} - {"lora"}
     if others := sorted(tops - set(head_modules())):
@@ -86,14 +87,16 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     """
     new_run.check_free(workdir)
     config = _config(origin, workdir)
-    bare = dataclasses.replace(models.resolve(config.model), heads_out=initial.open_origin(origin).heads_out)
+    opened = initial.open_origin(origin)
+    bare = dataclasses.replace(models.resolve(config.model), heads_out=opened.heads_out)
     made = peft.adapted_config(source, bare, class_name)
-    lora, tree = peft.load_lora(source, made, class_name)
+    lora, tree = peft.load_lora(source, made, class_name, base=lambda: opened.read(None, report)[0])
     given = names.flatten(tree)
     always = f"lora/.*|{label_pattern()}"  # what LoRA trains in any case
     also = {name for name in given if not re.fullmatch(always, name)}
     config.finetune.update(
-        method="lora", lora_rank=lora.rank, lora_alpha=lora.alpha, lora_targets=lora.targets,
+        method="dora" if lora.magnitudes else "lora", lora_rank=lora.rank, lora_alpha=lora.alpha,
+        lora_scaling=lora.scaling, lora_targets=lora.targets,
         also=tuple(re.escape(name) for name in sorted(also)),
     )  # fmt: skip
     scored = _set_objective(config, origin, made)
@@ -106,7 +109,7 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     model = methods.with_parts(config, models.build(model_config), model_config)
     parameters = models.parameters(model)
     origins = initial.sources(config, objective, tokenizer)
-    split = initial.split_at(config, objective, parameters.shapes, 0)
+    split = trainable.of_stage(config, objective, methods.stages(config, parameters.shapes)[0], parameters.shapes)
     learned = [name for name, mask in split.mask.items() if mask.any()]
     flat = initial.beginning(config, model, origins, learned, report) | given
     held, _ = split(names.unflatten({name: flat[name] for name in learned}))

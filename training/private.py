@@ -53,12 +53,11 @@ def settings(config, batches, report):
         report: called with what the guarantee does not cover.
 
     Raises:
-        ConfigError: options with which no training is private.
+        ConfigError: an objective that is not trained privately.
     """
     f = config.finetune
     if not f.dp_clip_norm:
         return None
-    check_options(f)
     if config.objective.name != "supervised":
         raise ConfigError(
             f"finetune.dp_clip_norm={f.dp_clip_norm}: private training is for labelled examples; set objective.name="
@@ -72,28 +71,6 @@ def settings(config, batches, report):
         report("Note: epsilon does not cover finetune.feature_norm=standard and feature_size, fitted on the examples")
     probability = config.train.batch_size / len(batches.features.used)
     return Settings(f.dp_clip_norm, f.dp_noise_multiplier, config.train.batch_size, probability, f.dp_delta)
-
-
-def check_options(finetune):
-    """Refuses options with which no training is private.
-
-    Args:
-        finetune: section `finetune` of the configuration, with dp_clip_norm above 0.
-
-    Raises:
-        ConfigError: names the option, its value and what it may be.
-    """
-    if not 0 < finetune.dp_clip_norm < math.inf:
-        raise ConfigError(
-            f"finetune.dp_clip_norm={finetune.dp_clip_norm} must be above 0 and finite, or 0: not private"
-        )
-    if not 0 <= finetune.dp_noise_multiplier < math.inf:
-        raise ConfigError(
-            f"finetune.dp_noise_multiplier={finetune.dp_noise_multiplier} must be 0 or more, and finite; 0 clips "
-            "without noise and guarantees nothing"
-        )
-    if not 0 < finetune.dp_delta < 1:
-        raise ConfigError(f"finetune.dp_delta={finetune.dp_delta} must lie in (0, 1), well below 1 / training examples")
 
 
 def private_gradient(

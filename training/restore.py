@@ -29,7 +29,7 @@ class Trained:
     step: int
 
 
-def load(workdir, report=print, fills=False, mesh=None):
+def load(workdir, report=print, fills=False, mesh=None, ema=False):
     """Reads the newest whole checkpoint of a run, parameters only.
 
     What a run with LoRA or the like has learned is put into the parameters that it began with, so that the model is
@@ -40,6 +40,7 @@ def load(workdir, report=print, fills=False, mesh=None):
         report: called with messages.
         fills: of a composite, take the part that reads [MASK] and not the main one.
         mesh: a mesh to cut the parameters over; None: the first device.
+        ema: take the moving averages of the parameters that trained.
 
     Returns:
         Trained.
@@ -51,7 +52,7 @@ def load(workdir, report=print, fills=False, mesh=None):
     config = runs.load_config(workdir)
     tokenizer = tokenizers.load(pathlib.Path(workdir) / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
-    params, step = initial.load_parameters(workdir, config, model, tokenizer, report, mesh)
+    params, step = initial.load_parameters(workdir, config, model, tokenizer, report, mesh, ema)
     if isinstance(model, Adapted):
         model, params = model.model, model.merge(params)
     if isinstance(model, Composite):

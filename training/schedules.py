@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from cloze.errors import ConfigError
 
 SCHEDULES: dict[str, Callable] = {}  # {name: (step f32, Times) -> share of the peak f32}
-FALLING = ("linear", "cosine", "slanted_triangular")  # they end at optimizer.decay_steps
+FALLING = ("linear", "cosine", "slanted_triangular", "wsd")  # they end at optimizer.decay_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +21,20 @@ class Times:
         warmup: steps of warm-up; 0: none.
         end: step at which the schedule has fallen, warm-up included.
         final: the last value as a share of the peak.
+        decay_share: share of the steps up to the end in which `wsd` falls.
+        decay_shape: how it falls, linear or sqrt.
     """
 
     warmup: float
     end: float
     final: float
+    decay_share: float = 0.1
+    decay_shape: str = "linear"
+
+    @property
+    def decay_start(self) -> float:
+        """Step at which `wsd` begins to fall."""
+        return self.end - round(self.decay_share * self.end)
 
 
 def schedule(function: Callable) -> Callable:
@@ -64,6 +74,17 @@ def cosine(step, times):
     return times.final + (1 - times.final) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
 
 
+@warmed_up
+def wsd(step, times):
+    """Warm-up, stable, decay (Hu et al. 2024): at the peak until `decay_start`, then down to the final value.
+
+    With sqrt it falls by the root of the share of the decay that is done (Hägele et al. 2024, section 3).
+    """
+    progress = jnp.clip((step - times.decay_start) / (times.end - times.decay_start), 0, 1)
+    fallen = jnp.sqrt(progress) if times.decay_shape == "sqrt" else progress
+    return times.final + (1 - times.final) * (1 - fallen)
+
+
 @schedule
 def inverse_sqrt(step, times):
     """sqrt(warmup / max(step, warmup)). T5: peak 0.01 and warmup 10,000 are 1 / sqrt(max(step, 1e4))."""
@@ -82,7 +103,7 @@ def slanted_triangular(step, times):
 
 
 def make_schedule(
-    name: str, peak: float, *, warmup_steps: int, decay_steps: int, final_fraction: float
+    name: str, peak: float, *, warmup_steps: int, decay_steps: int, final_fraction: float, **decay: Any
 ) -> Callable[[jax.typing.ArrayLike], jax.Array]:
     """The learning rate as a function of the step, counted from 0.
 
@@ -92,6 +113,7 @@ def make_schedule(
         warmup_steps: steps of warm-up; 0: none.
         decay_steps: step at which a schedule ends that falls, warm-up included.
         final_fraction: its last value as a fraction of the peak.
+        **decay: decay_share and decay_shape, see `Times`.
 
     Returns:
         A function of an int array, f32.
@@ -104,5 +126,10 @@ def make_schedule(
             f"optimizer.schedule={name} ends at step {decay_steps}, but warm-up lasts until {warmup_steps}: lower "
             "optimizer.warmup_steps or raise optimizer.decay_steps (train.steps)"
         )
-    times = Times(float(warmup_steps), float(decay_steps), final_fraction)  # in tokens, they may not fit 32 bits
+    times = Times(float(warmup_steps), float(decay_steps), final_fraction, **decay)  # tokens may not fit 32 bits
+    if name == "wsd" and not warmup_steps <= times.decay_start < decay_steps:
+        raise ConfigError(
+            f"optimizer.schedule=wsd would fall from step {times.decay_start:.0f} to {decay_steps}, and warm-up lasts "
+            f"until {warmup_steps}: change optimizer.decay_share, warmup_steps or decay_steps (train.steps)"
+        )
     return lambda step: peak * SCHEDULES[name](jnp.asarray(step, jnp.float32), times)

@@ -22,6 +22,13 @@ class TrainOptions:
     steps: Duration = option(100_000, "length of the run, a duration")
     batch_size: int = option(256, "rows per step, over all devices", least=1)
     microbatches: int = option(1, "parts that a step's batch is cut into; gradients are summed", least=1)
+    ema_decay: float = option(
+        0.0,
+        "beside the parameters that train, an exponential moving average of them with this decay, which checkpoints "
+        "keep and --ema of eval.py, generate.py and convert.py reads; 0: none",
+        least=0,
+        below=1,
+    )
     log_every: Duration = option(50, "metrics to the log, a duration")
     eval_every: Duration = option(1_000, "validation, a duration")
     eval_batches: int = option(20, "validation batches at most", least=1)

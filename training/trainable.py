@@ -5,6 +5,7 @@ import numpy as np
 
 from cloze.errors import ConfigError
 from cloze.models import names
+from cloze.training import methods
 
 
 class Split:
@@ -105,6 +106,19 @@ def _runs(mask):
     """[(start, stop, value)] of the runs of equal values."""
     edges = [0, *(np.flatnonzero(np.diff(mask)) + 1).tolist(), len(mask)]
     return [(a, b, bool(mask[a])) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def of_stage(config, objective, stage, shapes):
+    """The Split of a stage of a run.
+
+    Args:
+        config: the configuration.
+        objective: its objective.
+        stage: training.methods.Stage.
+        shapes: {name: shape} of all parameters.
+    """
+    always = tuple((pattern, False) for pattern in objective.frozen)
+    return Split((*always, *stage.rules), shapes, methods.optional_patterns(config))
 
 
 def count(shapes, axis_names, config):

@@ -12,7 +12,8 @@ from cloze.errors import ConfigError
 # What may change between two starts of the same run: its length, how it reports, and where it runs.
 MAY_CHANGE = (
     "train.steps", "train.log_every", "train.eval_every", "train.eval_batches", "train.compile_cache",
-    "optimizer.decay_steps", "checkpoint.", "mesh.", "devices", "data.prefetch", "data.cache_dir", "data.tfds_dir",
+    "optimizer.decay_steps", "optimizer.decay_share", "optimizer.decay_shape", "checkpoint.", "mesh.", "devices",
+    "data.prefetch", "data.cache_dir", "data.tfds_dir",
 )  # fmt: skip
 HOW_IT_RUNS = ("model.dtype", "model.scan", "model.remat", "model.attention_backend")
 

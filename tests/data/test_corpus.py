@@ -223,7 +223,7 @@ def test_a_prepared_corpus_is_reused(tmp_path):
 def prepare_in_process(directory, start, results):
     start.wait()
     lines = []
-    made = fakes.prepare(SENTENCES, directory, part_tokens=300, progress=lines.append)
+    made = fakes.prepare(SENTENCES, directory, part_tokens=300, report=lines.append)
     results.put((sum("prepared" in line for line in lines), files(made.directory)))
 
 

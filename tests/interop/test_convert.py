@@ -15,7 +15,6 @@ from cloze.data import tokenizers
 from cloze.errors import CheckpointError, ConfigError
 from cloze.models import names
 from cloze.training import hugging_face, restore
-from cloze.training.build import build
 from cloze.training.checkpoint import Checkpoints
 from tests.interop import fakes
 from tests.training import tiny_run
@@ -109,16 +108,16 @@ def root(tmp_path_factory):
 def test_training_goes_on_from_it_with_a_fresh_optimizer(converted, root):
     path = converted[0]
     config = tiny_config(path / "run", root)
-    experiment = build(config, path / "run" / "tokenizer", report=quiet)
+    program = tiny_run.build(config, tokenizer=path / "run" / "tokenizer")
     checkpoints = Checkpoints(path / "run" / "checkpoints")
-    assert checkpoints.latest_whole() == 0 and not checkpoints.has_optimizer(0)
-    state = experiment.restore(checkpoints, 0)
+    assert checkpoints.latest_whole() == 0 and not checkpoints.has("optimizer", 0)
+    state = program.restore(checkpoints, 0)
     checkpoints.close()
     expected = names.flatten(restore.load(path / "run").params)
-    got = tiny_run.parameters(experiment, state)
+    got = tiny_run.parameters(program, state)
     for name, leaf in expected.items():
         np.testing.assert_array_equal(got[name], leaf, err_msg=name)
-    state, history = tiny_run.run(experiment, 2, state)
+    state, history = tiny_run.run(program, 2, state)
     assert all(np.isfinite(step["loss"]) for step in history) and int(state.step) == 2
 
 
@@ -130,9 +129,9 @@ def test_heads_that_no_objective_scores_stay(tmp_path, root):
     assert any("initialised at random" in line and "mlm_head" in line for line in lines)
     trained = restore.load(tmp_path / "run")
     assert set(trained.model.config.heads_out) == {"mlm", "pooler"}
-    experiment = build(tiny_config(tmp_path / "run", root), tmp_path / "run" / "tokenizer", report=quiet)
-    assert not any(mask.any() for name, mask in experiment.split.mask.items() if name.startswith("pooler/"))
-    assert all(mask.all() for name, mask in experiment.split.mask.items() if not name.startswith("pooler/"))
+    program = tiny_run.build(tiny_config(tmp_path / "run", root), tokenizer=tmp_path / "run" / "tokenizer")
+    assert not any(mask.any() for name, mask in program.split.mask.items() if name.startswith("pooler/"))
+    assert all(mask.all() for name, mask in program.split.mask.items() if not name.startswith("pooler/"))
     hugging_face.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}

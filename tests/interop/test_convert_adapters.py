@@ -3,7 +3,6 @@
 import dataclasses
 import json
 
-import jax
 import numpy as np
 import pytest
 
@@ -13,7 +12,6 @@ from cloze.errors import ConfigError, DataError
 from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.training import evaluation, hugging_face, merging, peft_files, restore, runs
-from cloze.training.build import build
 from cloze.training.checkpoint import Checkpoints
 from tests.training import finetuned, tiny_run, tiny_task
 
@@ -95,8 +93,8 @@ def test_a_merged_run_is_an_ordinary_one(merged, origin):
 @pytest.mark.parametrize("merged", ["adapters"], indirect=True)
 def test_a_run_can_begin_with_a_merged_one(merged, root):
     _, _, target = merged
-    experiment = finetuned.build(root, target, "full", seed=7)
-    start = experiment.full_parameters(experiment.new_state(quiet))
+    program = finetuned.build(root, target, "full", seed=7)
+    start = program.full_parameters(program.new_state(quiet))
     assert_equal(start, restore.load(target, quiet).params)
 
 
@@ -141,10 +139,10 @@ def test_peft_there_and_back(lora, origin, written, tmp_path):
     # Training goes on from it: its checkpoint is of the shapes that train, without an optimizer's state.
     config.task.name, config.task.files, config.train.batch_size = "jsonl:class", theirs.task.files, 8
     config.data.cache_dir, config.train.steps = theirs.data.cache_dir, 5
-    experiment = build(config, tmp_path / "run" / "tokenizer", jax.devices()[:1], report=quiet)
-    params = new.restore(0, params=experiment.abstract_state.trainable)["params"]
+    program = tiny_run.build(config, tokenizer=tmp_path / "run" / "tokenizer")
+    params = new.restore(0, params=program.abstract_state.trainable)["params"]
     assert {name.split("/")[0] for name in names.flatten(params)} == {"lora", "pooler", "classifier"}
-    assert not new.has_optimizer(0)
+    assert not new.has("optimizer", 0)
     for checkpoints in (old, new):
         checkpoints.close()
 

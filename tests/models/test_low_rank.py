@@ -11,7 +11,7 @@ from cloze import models
 from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.models.composites import ReplacedPair, narrower
-from cloze.models.low_rank import Lora
+from cloze.models.low_rank import Lora, ScaledChange
 from tests.models import test_composite, tiny
 
 ALL = ((r".*", True),)
@@ -28,8 +28,9 @@ CASES = {  # every module with a kernel: families, and heads on them
 }
 
 
-def adapted(family="gpt2", rank=2, targets=LINEAR, **changes):
-    return Adapted(models.build(tiny.config(family, **changes)), (Lora(rank, 6.0, targets),))
+def adapted(family="gpt2", scaling="rank", magnitudes=False, **changes):
+    lora = Lora(2, 6.0, LINEAR, scaling, magnitudes)
+    return Adapted(models.build(tiny.config(family, **changes)), (lora,))
 
 
 def drawn(model, seed=0):
@@ -70,6 +71,24 @@ def test_the_gradient_is_that_of_the_merged_model(family, scan):
     for name, leaf in expected.items():
         assert np.abs(leaf).max() > 0
         np.testing.assert_allclose(got[name], leaf, atol=1e-5 * np.abs(leaf).max() + 1e-9, rtol=1e-3, err_msg=name)
+
+
+def test_lengths_and_roots_merge_as_well():
+    """DoRA and rsLoRA; a column that has no direction stays zero."""
+    model = adapted("t5", scaling="sqrt_rank", magnitudes=True)
+    flat, data = drawn(model), tiny.batch("t5")
+    kernel = flat["encoder/layers/ffn/up/kernel"]
+    got = jax.jit(lambda p: model.apply({"params": p}, data).hidden)(names.unflatten(flat))
+    expected = jax.jit(lambda p: model.model.apply({"params": model.merge(p)}, data).hidden)(names.unflatten(flat))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+    merged = names.flatten(model.merge(names.unflatten(flat)))["encoder/layers/ffn/up/kernel"]
+    lengths = np.linalg.norm(kernel, axis=1) + flat["lora/encoder/layers/ffn/up/m"]
+    np.testing.assert_allclose(np.linalg.norm(merged, axis=1), np.abs(lengths), rtol=1e-4)
+    direction = kernel + 6 / 2**0.5 * flat["lora/encoder/layers/ffn/up/a"] @ flat["lora/encoder/layers/ffn/up/b"]
+    cosine = np.sum(direction * merged, 1) / np.linalg.norm(direction, axis=1) / lengths
+    np.testing.assert_allclose(cosine, 1, rtol=1e-4)
+    change = ScaledChange(jnp.ones((3, 1)), jnp.zeros((1, 2)), 1.0, jnp.zeros(2))
+    assert not np.asarray(change.merged(jnp.zeros((3, 2)))).any()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -22,9 +22,9 @@ def test_eight_devices_equal_one(family, root):
     expected = None
     for mesh in [dict(data=1), *MESHES[family]]:
         changes = {f"mesh__{axis}": size for axis, size in mesh.items()}
-        experiment = tiny_run.build(tiny_run.config(family, root, **changes), devices=int(np.prod(list(mesh.values()))))
-        state, history = tiny_run.run(experiment, 3)
-        parameters = tiny_run.parameters(experiment, state)
+        program = tiny_run.build(tiny_run.config(family, root, **changes), devices=int(np.prod(list(mesh.values()))))
+        state, history = tiny_run.run(program, 3)
+        parameters = tiny_run.parameters(program, state)
         if expected is None:
             expected = history, parameters
             continue
@@ -39,8 +39,8 @@ def test_eight_devices_equal_one(family, root):
 
 def test_parameters_and_optimizer_are_born_sharded(root):
     config = tiny_run.config("gpt2", root, mesh__data=2, mesh__fsdp=2, mesh__tensor=2)
-    experiment = tiny_run.build(config, devices=8)
-    state = experiment.new_state()
+    program = tiny_run.build(config, devices=8)
+    state = program.new_state()
     kernel = state.trainable["decoder"]["layers"]["ffn"]["up"]["kernel"]
     assert kernel.shape == (2, 32, 64) and kernel.addressable_shards[0].data.shape == (2, 16, 32)
     mu = state.opt_state[1][0].mu["decoder"]["layers"]["ffn"]["up"]["kernel"]
@@ -54,8 +54,8 @@ def test_factored_moments_follow_their_parameter(root):
         "t5", root, optimizer__name="adafactor", model__width=128, model__ffn=256, mesh__data=1, mesh__fsdp=4,
         mesh__tensor=2,
     )  # fmt: skip
-    experiment = tiny_run.build(config, devices=8)
-    state = experiment.abstract_state.opt_state
+    program = tiny_run.build(config, devices=8)
+    state = program.abstract_state.opt_state
     moments = next(
         leaf
         for leaf in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, dict))

@@ -29,6 +29,27 @@ _LLAMA_ODD = dict(
 _LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
 )  # fmt: skip
+_GEMMA2 = _LLAMA | dict(
+    head_dim=12, sliding_window=5, query_pre_attn_scalar=9, attn_logit_softcapping=2.0, final_logit_softcapping=3.0
+)  # fmt: skip
+# Layers with a window in other places, no caps, untied.
+_GEMMA2_ODD = _LLAMA_ODD | dict(
+    hidden_activation="gelu", sliding_window=7, query_pre_attn_scalar=20, attn_logit_softcapping=None,
+    final_logit_softcapping=None, layer_types=["full_attention", "sliding_attention"], tie_word_embeddings=False,
+)  # fmt: skip
+_LINEAR = {"rope_type": "linear", "factor": 4.0}
+_GEMMA3 = _LLAMA | dict(
+    head_dim=12, sliding_window=5, query_pre_attn_scalar=9,
+    layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    rope_parameters={
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_theta": 3000.0, **_LINEAR},
+    },
+)  # fmt: skip
+_GEMMA3_ODD = _LLAMA_ODD | dict(
+    num_hidden_layers=4, hidden_activation="relu", sliding_window=7, query_pre_attn_scalar=20, attention_bias=True,
+    final_logit_softcapping=3.0, sliding_window_pattern=3, tie_word_embeddings=False,
+)  # fmt: skip
 _SEQ2SEQ = dict(
     d_model=48, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4, decoder_attention_heads=4,
     encoder_ffn_dim=96, decoder_ffn_dim=96, max_position_embeddings=32, pad_token_id=PADDING, eos_token_id=END,
@@ -163,6 +184,7 @@ def _llama(prefix, *heads):
 
 _SPANS = "ForQuestionAnswering"
 _UNTIED, _TIED = {"tie_word_embeddings": False}, {"tie_word_embeddings": True}
+_UPPER = dict(use_sliding_window=True, sliding_window=5, max_window_layers=1)  # windows in all layers but the first
 CASES = [
     *_decoder(_gpt("OpenAIGPT"), _GPT1, _GPT1_ODD),
     *_decoder(_gpt("GPT2", "ForTokenClassification", _SPANS), _GPT2, _GPT2_ODD),
@@ -170,10 +192,20 @@ CASES = [
     *_decoder(_llama("Mistral", _SPANS), _LLAMA, _LLAMA_ODD | _TIED | {"sliding_window": 5}),
     *_decoder(_llama("Gemma"), _LLAMA | {"head_dim": 12}, _LLAMA_ODD | _UNTIED | {"num_key_value_heads": 1}),
     *_decoder(_llama("Qwen2", _SPANS), _LLAMA, _LLAMA_ODD | _TIED),
+    *_decoder(
+        _llama("Qwen3", _SPANS), _LLAMA | {"head_dim": 12}, _LLAMA_ODD | _TIED | _UPPER | {"attention_bias": True}
+    ),
+    *_decoder(
+        ("Olmo2ForCausalLM", "Olmo2Model", "Olmo2ForSequenceClassification"), _LLAMA,
+        _LLAMA_ODD | _TIED | {"attention_bias": True},
+    ),
+    *_decoder(_llama("Gemma2"), _GEMMA2, _GEMMA2_ODD),
+    *_decoder(("Gemma3ForCausalLM", "Gemma3TextModel", "Gemma3TextForSequenceClassification"), _GEMMA3, _GEMMA3_ODD),
     Case("OpenAIGPTLMHeadModel", "untied", _GPT1 | _UNTIED, inputs=padded),
     Case("OpenAIGPTDoubleHeadsModel", "untied", _GPT1 | _UNTIED, padding="none"),
     Case("GPT2LMHeadModel", "untied", _GPT2 | _UNTIED, inputs=padded),
     Case("LlamaForCausalLM", "llama3", _LLAMA | {"rope_parameters": _LLAMA3 | {"rope_theta": 300.0}}, length=31),
+    Case("LlamaForCausalLM", "linear", _LLAMA | {"rope_parameters": _LINEAR | {"rope_theta": 300.0}}, length=31),
     Case("LlamaForCausalLM", "biases", _LLAMA | {"attention_bias": True, "mlp_bias": True}),
     Case("LlamaForCausalLM", "biases of attention", _LLAMA | {"attention_bias": True}, padding="none"),
     Case("LlamaForCausalLM", "biases of feed-forward", _LLAMA | {"mlp_bias": True}, padding="none"),
@@ -191,6 +223,7 @@ CASES = [
         ),
         length=23,
     ),
+    Case("Qwen2ForCausalLM", "window in upper layers", _LLAMA | _UPPER, length=23),
     *_two_stacks(
         ("BartForConditionalGeneration", "BartModel", "BartForSequenceClassification", "BartForQuestionAnswering"),
         _SEQ2SEQ, _SEQ2SEQ_ODD,

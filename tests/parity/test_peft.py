@@ -25,6 +25,9 @@ CASES = {  # case: modules that peft adapts, and whether each is one of our kern
     "GPT2LMHeadModel-tiny": (["c_attn", "c_fc"], False),
     "OpenAIGPTLMHeadModel-tiny": (["c_attn", "mlp.c_proj"], False),
 }
+BERT, LLAMA, GPT2 = "BertForSequenceClassification-tiny", "LlamaForCausalLM-tiny", "GPT2LMHeadModel-tiny"
+PAIRS = [(case, "") for case in CASES] + [(BERT, "use_rslora"), (GPT2, "use_rslora")]
+PAIRS += [(case, "use_dora") for case in (BERT, LLAMA, GPT2)]
 LIMIT = 1e-4
 
 
@@ -52,15 +55,17 @@ def close(mine, theirs):
     np.testing.assert_allclose(mine, theirs, atol=LIMIT * max(1.0, np.abs(theirs).max()))
 
 
-@pytest.fixture(params=CASES, scope="module")
+@pytest.fixture(params=PAIRS, scope="module", ids="-".join)
 def pair(request, tmp_path_factory):
     """(case, directory of the base, peft's model with random factors, its logits, whether kernels are modules)."""
-    case, (targets, one_to_one) = BY_ID[request.param], CASES[request.param]
+    name, kind = request.param
+    case, (targets, one_to_one) = BY_ID[name], CASES[name]
     base = harness.reference(case)
     directory = tmp_path_factory.mktemp("peft")
     base.save_pretrained(directory / "base")
     fused = any("c_" in target for target in targets)
-    settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=targets, fan_in_fan_out=fused, lora_dropout=0.0)
+    told = dict(r=3, lora_alpha=6, target_modules=targets, fan_in_fan_out=fused, lora_dropout=0.0)
+    settings = peft.LoraConfig(**told | ({kind: True} if kind else {}))
     module = peft.get_peft_model(base, settings).eval()
     randomise(module, "lora_", 1)
     module.save_pretrained(directory / "adapter")
@@ -70,7 +75,7 @@ def pair(request, tmp_path_factory):
 def test_what_peft_saved_computes_the_same_here_and_trains_the_same(pair):
     case, directory, module, one_to_one = pair
     model, params = interop.load_hf(directory / "base")
-    lora, tree = ours.load_lora(directory / "adapter", model.config)
+    lora, tree = ours.load_lora(directory / "adapter", model.config, base=lambda: names.flatten(params))
     adapted = Adapted(model, (lora,))
     stored = names.unflatten(names.flatten(params) | names.flatten(tree))
     inputs, theirs = logits_of(case, module)
@@ -106,7 +111,8 @@ def test_what_peft_saved_computes_the_same_here_and_trains_the_same(pair):
         for name, parameter in module.named_parameters():
             if "lora_" in name:
                 parameter.copy_(parameter.grad)
-    _, expected = ours.load_lora(directory / "gradients", model.config)
+    zeros = {name: np.zeros(leaf.shape) for name, leaf in names.flatten(params).items()}  # lengths to compare with
+    _, expected = ours.load_lora(directory / "gradients", model.config, base=lambda: zeros)
     expected, got = names.flatten(expected), {f"lora/{n}": leaf for n, leaf in names.flatten(gradient).items()}
     assert set(expected) == set(got)
     for name, leaf in expected.items():
@@ -117,15 +123,16 @@ def test_what_peft_saved_computes_the_same_here_and_trains_the_same(pair):
 def test_what_we_save_computes_the_same_in_peft(pair, tmp_path):
     case, directory, _, _ = pair
     model, params = interop.load_hf(directory / "base")
+    lora, _ = ours.load_lora(directory / "adapter", model.config, base=lambda: names.flatten(params))
     targets = ((r".*/layers/0/attention/query/kernel", False), (r".*/(query|value|up)/kernel", True), (r".*", False))
-    lora = Lora(2, 5.0, targets)
+    lora = Lora(2, 5.0, targets, lora.scaling, lora.magnitudes)
     adapted = Adapted(model, (lora,))
     rng = np.random.default_rng(3)
     base = names.flatten(params)
     shapes = models.parameters(adapted).shapes
     flat = {n: base[n] if n in base else rng.normal(0, 0.3, s).astype(np.float32) for n, s in shapes.items()}
     for name, leaf in flat.items():
-        if name.endswith("/layers/attention/query/b"):
+        if name.endswith(("/layers/attention/query/b", "/layers/attention/query/m")):
             leaf[0] = 0  # as it begins and stays: this layer's is not adapted
     stored = names.unflatten(flat)
     ours.save_lora(tmp_path / "adapter", model.config, stored, lora, report=lambda line: None)

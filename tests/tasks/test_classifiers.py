@@ -23,17 +23,17 @@ def root(tmp_path):
 
 def test_an_lstm_learns_over_frozen_vectors(documents, root):
     rules = ((r"token/.*", False), (r".*", True))
-    experiment = tiny_run.build(tiny_run.config("lstm", root, trainable=rules, **RECURRENT))
-    assert "examples of 10 labels, " in experiment.batches.description
-    before = experiment.new_state(lambda line: None)
+    program = tiny_run.build(tiny_run.config("lstm", root, trainable=rules, **RECURRENT))
+    assert "examples of 10 labels, " in program.run.data["train"].description
+    before = program.new_state(lambda line: None)
     vectors = np.asarray(before.frozen["token"]["embedding"])
-    state, history = tiny_run.run(experiment, 12, before)
+    state, history = tiny_run.run(program, 12, before)
     assert history[-1]["class"] < history[0]["class"]
     np.testing.assert_array_equal(state.frozen["token"]["embedding"], vectors)
 
 
 def shipped(stem, root, **changes):
-    """A tiny experiment as it is shipped, on the text in `root`, and smaller still."""
+    """A tiny program as it is shipped, on the text in `root`, and smaller still."""
     config = importlib.import_module(f"cloze.configs.{stem}").get_config("tiny")
     config.data.update(source=f"text:{root}/text/*.txt", cache_dir=str(root / "cache"), sequence_length=16)
     config.model.update(width=32, ffn=32, vocab_size=512, vocab_multiple=8)
@@ -48,21 +48,21 @@ def shipped(stem, root, **changes):
 def test_gpt_learns_labels_and_text_at_once_and_its_head_has_dropout(documents, root):
     losses = []
     for rate in (0.5, 0.0):
-        experiment = shipped("gpt1_classifier", root, model__head_dropout=rate, model__heads=2)
-        before = tiny_run.parameters(experiment, experiment.new_state(lambda line: None))
-        state, (metrics,) = tiny_run.run(experiment, 1)
+        program = shipped("gpt1_classifier", root, model__head_dropout=rate, model__heads=2)
+        before = tiny_run.parameters(program, program.new_state(lambda line: None))
+        state, (metrics,) = tiny_run.run(program, 1)
         losses.append((metrics["class"], metrics["lm"]))
         assert metrics["loss"] == pytest.approx(metrics["class"] + 0.5 * metrics["lm"], rel=1e-5)
-        after = tiny_run.parameters(experiment, state)
+        after = tiny_run.parameters(program, state)
         assert all((before[name] != value).any() for name, value in after.items() if "key/bias" not in name)
     assert losses[0][0] != losses[1][0] and losses[0][1] == losses[1][1]
 
 
 def test_a_classifier_reads_elmo_and_leaves_it_as_it_is(documents, root):
-    experiment = shipped("elmo_classifier", root)
-    before = tiny_run.parameters(experiment, experiment.new_state(lambda line: None))
-    state, (metrics,) = tiny_run.run(experiment, 1)
-    after = tiny_run.parameters(experiment, state)
+    program = shipped("elmo_classifier", root)
+    before = tiny_run.parameters(program, program.new_state(lambda line: None))
+    state, (metrics,) = tiny_run.run(program, 1)
+    after = tiny_run.parameters(program, state)
     same = {name for name, value in after.items() if (before[name] == value).all()}
     assert metrics["class"] > 0 and same == {name for name in after if name.startswith("elmo/")} and same
 

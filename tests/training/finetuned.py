@@ -14,32 +14,32 @@ def quiet(line):
     pass
 
 
-def save(experiment, state, workdir, step=3):
+def save(program, state, workdir, step=3):
     """A run's directory as training leaves it, with one checkpoint."""
     workdir.mkdir()
-    (workdir / "config.json").write_text(json.dumps(base.to_dict(experiment.config)))
-    experiment.tokenizer.save(workdir / "tokenizer")
+    (workdir / "config.json").write_text(json.dumps(base.to_dict(program.run.config)))
+    program.run.tokenizer.save(workdir / "tokenizer")
     checkpoints = Checkpoints(workdir / "checkpoints")
-    meta = {"tokenizer": experiment.tokenizer.hash, "data": None, **experiment.seal()}
-    checkpoints.save(step, experiment.saved_parameters(state), state.opt_state, meta)
+    meta = {**program.run.facts(), "data": None, "stage": program.stage}
+    checkpoints.save(step, program.saved_parameters(state), state.opt_state, meta)
     checkpoints.close()
     return workdir
 
 
 def pretrained(root, workdir, seed=0, **changes):
     """The directory of a BERT with its initial parameters."""
-    experiment = tiny_run.build(tiny_run.config("bert", root, objective__pairs="none", seed=seed, **changes))
-    return save(experiment, experiment.new_state(quiet), workdir)
+    program = tiny_run.build(tiny_run.config("bert", root, objective__pairs="none", seed=seed, **changes))
+    return save(program, program.new_state(quiet), workdir)
 
 
 def build(root, origin, method, **changes):
-    """The Experiment of a method on top of a run."""
+    """The Program of a method on top of a run."""
     tiny_task.write(root / "task")
     changes = dict(init__checkpoint=str(origin), tokenizer__path=f"{origin}/tokenizer", init__inherit=True) | changes
     return tiny_run.build(tiny_task.config("bert", root, method, **changes))
 
 
-def moved(experiment, state):
+def moved(program, state):
     """The state with random numbers added to all that trains."""
 
     def move(tree):
@@ -48,13 +48,13 @@ def moved(experiment, state):
         new = [leaf + 0.1 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys, strict=True)]
         return jax.tree.unflatten(structure, new)
 
-    with experiment.context():
+    with program.run.context():
         shardings = jax.tree.map(lambda leaf: leaf.sharding, state.trainable)
         return state.replace(trainable=jax.jit(move, out_shardings=shardings)(state.trainable), step=jnp.int32(3))
 
 
 def finetuned(root, origin, workdir, method, **changes):
-    """(Experiment, state, directory) of such a run."""
-    experiment = build(root, origin, method, **changes)
-    state = moved(experiment, experiment.new_state(quiet))
-    return experiment, state, save(experiment, state, workdir)
+    """(Program, state, directory) of such a run."""
+    program = build(root, origin, method, **changes)
+    state = moved(program, program.new_state(quiet))
+    return program, state, save(program, state, workdir)

@@ -67,5 +67,5 @@ def test_jsonl_and_mixtures_build(root):
     lines = [json.dumps({"text": path.read_text()}) for path in sorted((root / "text").glob("*.txt"))]
     (root / "all.jsonl").write_text("\n".join(lines) + "\n")
     source = f"jsonl:{root}/all.jsonl=0.25,text:{root}/text/*.txt=0.75"
-    experiment = tiny_run.build(tiny_run.config("gpt2", root, data__source=source))
-    assert experiment.batches.batches(0)["tokens"].shape == (16, 33)
+    program = tiny_run.build(tiny_run.config("gpt2", root, data__source=source))
+    assert program.run.data["train"].batches(0)["tokens"].shape == (16, 33)

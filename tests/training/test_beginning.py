@@ -39,29 +39,29 @@ def hugging_face(tmp_path_factory):
 
 
 def test_a_hugging_face_directory_gives_its_parameters_and_nothing_else(task_root, hugging_face):
-    experiment = tiny_run.build(finetuning(task_root, hugging_face))
+    program = tiny_run.build(finetuning(task_root, hugging_face))
     told = []
-    start = parameters(experiment, experiment.new_state(told.append))
+    start = parameters(program, program.new_state(told.append))
     theirs = tiny_task.by_layer(names.flatten(interop.read_hf(hugging_face, report=lambda line: None).params))
     assert {name for name in start if name not in theirs} == {"classifier/kernel", "classifier/bias"}
     for name, array in start.items():
         if name in theirs:
             np.testing.assert_array_equal(array, theirs[name], err_msg=name)
     text = "\n".join(told)
-    assert f"From {hugging_face}: {len(experiment.shapes) - 2} of {len(experiment.shapes)} parameters" in text
+    assert f"From {hugging_face}: {len(program.run.shapes) - 2} of {len(program.run.shapes)} parameters" in text
     assert "not taken from it: classifier/bias, classifier/kernel" in text
     left = re.search("  left there: (.*)", text).group(1).split(", ")
     assert {name.split("/")[0] for name in left} == {"mlm_head", "nsp_head"}
-    again = parameters(experiment, experiment.new_state(lambda line: None))
+    again = parameters(program, program.new_state(lambda line: None))
     np.testing.assert_array_equal(again["classifier/kernel"], start["classifier/kernel"])  # by the seed
 
 
 def test_without_its_parameters_a_checkpoint_gives_the_shape_alone(task_root, hugging_face):
     config = finetuning(task_root, hugging_face)
     config.init.parameters = False
-    experiment = tiny_run.build(config)
-    assert experiment.sources == [] and experiment.shapes["token/embedding"][1] == 32
-    start = parameters(experiment, experiment.new_state(lambda line: None))
+    program = tiny_run.build(config)
+    assert program.run.sources == [] and program.run.shapes["token/embedding"][1] == 32
+    start = parameters(program, program.new_state(lambda line: None))
     theirs = tiny_task.by_layer(names.flatten(interop.read_hf(hugging_face, report=lambda line: None).params))
     assert not np.array_equal(start["token/embedding"], theirs["token/embedding"])
     assert np.abs(start["token/embedding"]).max() < 0.1  # of deviation 0.02, and theirs is 1
@@ -93,16 +93,16 @@ def test_another_number_of_labels_is_refused_with_a_way_out(task_root, hugging_f
     with pytest.raises(ConfigError, match=r"classifier/bias of shape \(2,\), this model needs \(3,\)"):
         tiny_run.build(again)
     again.init.rules = ((r"classifier/.*", None), *again.init.rules)
-    experiment = tiny_run.build(again)
-    plan = experiment.sources[0].plan(experiment.shapes, experiment.axis_names)
-    assert set(experiment.shapes) - set(plan) == {"classifier/bias", "classifier/kernel"}
+    program = tiny_run.build(again)
+    plan = program.run.sources[0].plan(program.run.shapes, program.run.axis_names)
+    assert set(program.run.shapes) - set(plan) == {"classifier/bias", "classifier/kernel"}
 
 
 @pytest.mark.parametrize("multiple", [1, 8])
 def test_a_vocabulary_grows_for_markers(multiple, task_root, tmp_path):
     """New rows are initialised, also where the old table had rows of padding in their place."""
     config = tiny_run.config("gpt2", task_root)
-    size = tiny_run.build(config).tokenizer.vocab_size
+    size = tiny_run.build(config).run.tokenizer.vocab_size
     config.model.update(vocab_size=size, vocab_multiple=multiple)
     gpt = tiny_run.build(config)
     state = tiny_task.any_state(gpt)
@@ -120,7 +120,7 @@ def test_a_vocabulary_grows_for_markers(multiple, task_root, tmp_path):
     new = table[size : size + 3]
     assert new.any(axis=1).all() and np.abs(new).max() < 0.1 and not table[size + 3 :].any()
     assert f"  the vocabulary grows from {size} rows; the new ones are initialised" in told
-    used = {int(t) for step in range(3) for t in np.unique(grown.batches.batches(step)["tokens"])}
+    used = {int(t) for step in range(3) for t in np.unique(grown.run.data["train"].batches(step)["tokens"])}
     assert {size, size + 2} <= used  # START and EXTRACT
 
 
@@ -135,9 +135,9 @@ def test_a_smaller_vocabulary_is_refused(task_root, hugging_face):
 @pytest.mark.parametrize("method", ["lora", "adapters", "prefix", "prompt", "p_tuning", "linear_probe"])
 def test_new_parts_are_told_as_new_and_all_else_comes_from_the_base(method, task_root, hugging_face):
     changes = dict(finetune__feature_norm="standard") if method == "linear_probe" else {}
-    experiment = tiny_run.build(finetuning(task_root, hugging_face, method, **changes))
-    (source,) = experiment.sources
-    new = set(experiment.shapes) - set(source.plan(experiment.shapes, experiment.axis_names))
+    program = tiny_run.build(finetuning(task_root, hugging_face, method, **changes))
+    (source,) = program.run.sources
+    new = set(program.run.shapes) - set(source.plan(program.run.shapes, program.run.axis_names))
     tops = {
         "lora": "lora", "adapters": "encoder", "prefix": "encoder prefix", "prompt": "encoder_prompt",
         "p_tuning": "prompt", "linear_probe": "feature_transform",

@@ -198,8 +198,8 @@ def probe(root, family="bert", kind="class", **changes):
     return tiny_run.build(tiny_task.config(family, root, "linear_probe", **changes))
 
 
-def keep(experiment, state, fresh=True, told=None):
-    return features.with_features(experiment, state, fresh, (told if told is not None else []).append)
+def keep(program, state, fresh=True, told=None):
+    return features.with_features(program, state, fresh, (told if told is not None else []).append)
 
 
 def test_a_probe_on_kept_features_is_the_probe(task_root):
@@ -208,12 +208,12 @@ def test_a_probe_on_kept_features_is_the_probe(task_root):
     told = []
     kept, state = keep(plain, tiny_task.any_state(plain), told=told)
     assert told == ["computing the features of 20 examples", "computing the features of 12 examples"]
-    assert kept.batches.steps_per_epoch == plain.batches.steps_per_epoch == 20 / 8
-    used = plain.batches.features.used
+    assert kept.run.data["train"].steps_per_epoch == plain.run.data["train"].steps_per_epoch == 20 / 8
+    used = plain.run.data["train"].features.used
     for step in range(6):
-        rows = kept.batches.batches(step)
-        np.testing.assert_array_equal(used[rows["row_id"]], plain.batches.batches(step)["row_id"])
-        np.testing.assert_array_equal(rows["labels"], plain.batches.batches(step)["labels"])
+        rows = kept.run.data["train"].batches(step)
+        np.testing.assert_array_equal(used[rows["row_id"]], plain.run.data["train"].batches(step)["row_id"])
+        np.testing.assert_array_equal(rows["labels"], plain.run.data["train"].batches(step)["labels"])
         assert "tokens" not in rows
     end, history = tiny_run.run(kept, 6, state)
     other, wanted = tiny_run.run(plain, 6, tiny_task.any_state(plain))
@@ -222,7 +222,7 @@ def test_a_probe_on_kept_features_is_the_probe(task_root):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-5, abs=1e-6), name
     for name, array in tiny_task.parameters(plain, other).items():
         np.testing.assert_allclose(tiny_task.parameters(kept, end)[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
-    mine, theirs = kept.validate(end), plain.validate(other)
+    mine, theirs = tiny_run.validate(kept, end), tiny_run.validate(plain, other)
     assert {"loss", "class", "accuracy", "f1_macro"} <= set(mine)
     assert mine == pytest.approx(theirs, rel=1e-5)
     told.clear()
@@ -237,20 +237,20 @@ def test_kept_features_of_other_kinds_score_the_same(family, kind, task_root):
     plain = probe(task_root, family, kind, data__sequence_length=24)
     state = tiny_task.any_state(plain)
     kept, _ = keep(plain, state)
-    mine, theirs = kept.validate(state), plain.validate(state)
+    mine, theirs = tiny_run.validate(kept, state), tiny_run.validate(plain, state)
     assert theirs[kind] > 0.1 and mine == pytest.approx(theirs, rel=1e-5, nan_ok=True)
-    rows = kept.batches.batches(0)
+    rows = kept.run.data["train"].batches(0)
     if kind != "choice":
-        np.testing.assert_array_equal(rows["labels"], plain.batches.batches(0)["labels"])
-        np.testing.assert_array_equal(rows["label_weights"], plain.batches.batches(0)["label_weights"])
+        np.testing.assert_array_equal(rows["labels"], plain.run.data["train"].batches(0)["labels"])
+        np.testing.assert_array_equal(rows["label_weights"], plain.run.data["train"].batches(0)["label_weights"])
 
 
 @pytest.mark.parametrize("norm, size", [("standard", 0), ("none", 3), ("unit", 3)])
 def test_what_is_fitted_on_the_training_examples_is_in_the_state(norm, size, task_root):
-    experiment = probe(task_root, finetune__feature_norm=norm, finetune__feature_size=size)
-    state = tiny_task.any_state(experiment)
-    kept, fitted = keep(experiment, state)
-    states = np.asarray(kept.batches.reader.sources[0].features)
+    program = probe(task_root, finetune__feature_norm=norm, finetune__feature_size=size)
+    state = tiny_task.any_state(program)
+    kept, fitted = keep(program, state)
+    states = np.asarray(kept.run.data["train"].reader.sources[0].features)
     assert states.shape == (tiny_task.COUNTS["train"], 32)
     wanted = features.fit(states, norm, size)
     assert {f"feature_transform/{name}" for name in wanted} == {
@@ -258,7 +258,7 @@ def test_what_is_fitted_on_the_training_examples_is_in_the_state(norm, size, tas
     }
     for name, array in wanted.items():
         np.testing.assert_array_equal(fitted.frozen["feature_transform"][name], array)
-    outputs = experiment.model.apply({"params": experiment.full_parameters(fitted)}, {"features": states})
+    outputs = program.model.apply({"params": program.full_parameters(fitted)}, {"features": states})
     plain = normalised(states, norm)
     if size:
         oracle = PCA(size, svd_solver="full").fit_transform(plain)
@@ -268,16 +268,16 @@ def test_what_is_fitted_on_the_training_examples_is_in_the_state(norm, size, tas
     for name, leaf in names.flatten(state.frozen).items():  # and nothing else has changed
         if not name.startswith("feature_transform/"):
             np.testing.assert_array_equal(names.flatten(fitted.frozen)[name], leaf)
-    _, resumed = keep(experiment, fitted.replace(step=jnp.int32(3)), fresh=False)
+    _, resumed = keep(program, fitted.replace(step=jnp.int32(3)), fresh=False)
     assert resumed.frozen is fitted.frozen or jax.tree.all(
         jax.tree.map(lambda a, b: bool((a == b).all()), resumed.frozen, fitted.frozen)
     )
 
 
 def test_validation_is_transformed_by_what_training_examples_gave(task_root):
-    experiment = probe(task_root, finetune__feature_norm="standard", finetune__feature_size=3)
-    kept, fitted = keep(experiment, tiny_task.any_state(experiment))
-    assert kept.validate(fitted) == pytest.approx(experiment.validate(fitted), rel=1e-4)
+    program = probe(task_root, finetune__feature_norm="standard", finetune__feature_size=3)
+    kept, fitted = keep(program, tiny_task.any_state(program))
+    assert tiny_run.validate(kept, fitted) == pytest.approx(tiny_run.validate(program, fitted), rel=1e-4)
 
 
 @pytest.mark.parametrize("changes, reason", [
@@ -286,9 +286,9 @@ def test_validation_is_transformed_by_what_training_examples_gave(task_root):
     (dict(finetune__also=(r"encoder/layers/1/ffn/up/bias",)), r"encoder/layers/ffn/up/bias trains \(finetune.also\)"),
 ])  # fmt: skip
 def test_why_features_are_not_kept_is_told(changes, reason, task_root):
-    experiment, told = probe(task_root, **changes), []
-    same, _ = keep(experiment, None, told=told)
-    assert same is experiment and re.fullmatch(f"Features are not kept: {reason}", told[0])
+    program, told = probe(task_root, **changes), []
+    same, _ = keep(program, None, told=told)
+    assert same is program and re.fullmatch(f"Features are not kept: {reason}", told[0])
     fitting = probe(task_root, finetune__feature_norm="standard", **changes)
     with pytest.raises(ConfigError, match=f"are fitted on kept features, but {reason}"):
         keep(fitting, None)

@@ -1,7 +1,6 @@
 """Parameters from other runs: a student from its teacher's layers, a model from a composite's main part."""
 
 import ast
-import dataclasses
 import json
 import pathlib
 import re
@@ -15,7 +14,6 @@ from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.training import initial, restore
-from cloze.training.build import build
 from cloze.training.checkpoint import Checkpoints
 from tests.training import tiny_run
 
@@ -23,22 +21,22 @@ LAYERS = 4
 ELECTRA = dict(objective__name="replaced_tokens", objective__discriminator_weight=5.0)
 
 
-def save(experiment, state, workdir):
+def save(program, state, workdir):
     """A run's directory with what later runs read of it."""
     workdir.mkdir()
-    (workdir / "config.json").write_text(json.dumps(base.to_dict(experiment.config)))
-    experiment.tokenizer.save(workdir / "tokenizer")
+    (workdir / "config.json").write_text(json.dumps(base.to_dict(program.run.config)))
+    program.run.tokenizer.save(workdir / "tokenizer")
     checkpoints = Checkpoints(workdir / "checkpoints")
-    meta = {"tokenizer": experiment.tokenizer.hash, "data": None}
-    checkpoints.save(3, experiment.full_parameters(state), None, meta)
+    meta = {"tokenizer": program.run.tokenizer.hash, "data": None}
+    checkpoints.save(3, program.full_parameters(state), None, meta)
     checkpoints.close()
     return str(workdir)
 
 
-def parameters(experiment, state):
+def parameters(program, state):
     """{name: array}, stacked parameters layer by layer."""
     found = {}
-    for name, array in tiny_run.parameters(experiment, state).items():
+    for name, array in tiny_run.parameters(program, state).items():
         if names.is_stacked(name):
             found |= dict(zip(names.layer_names(name, len(array)), array, strict=True))
         else:
@@ -50,17 +48,17 @@ def parameters(experiment, state):
 def teacher(root):
     """(workdir, {name: array}) of a BERT of four layers."""
     changes = dict(objective__pairs="none", model__layers=LAYERS)
-    experiment = tiny_run.build(tiny_run.config("bert", root, **changes))
-    state = experiment.new_state()
-    return save(experiment, state, root / "teacher"), parameters(experiment, state)
+    program = tiny_run.build(tiny_run.config("bert", root, **changes))
+    state = program.new_state()
+    return save(program, state, root / "teacher"), parameters(program, state)
 
 
 @pytest.fixture(scope="module")
 def electra(root):
     """(workdir, {name: array}) of a generator with a discriminator."""
-    experiment = tiny_run.build(tiny_run.config("bert", root, **ELECTRA))
-    state = experiment.new_state()
-    return save(experiment, state, root / "electra"), parameters(experiment, state)
+    program = tiny_run.build(tiny_run.config("bert", root, **ELECTRA))
+    state = program.new_state()
+    return save(program, state, root / "electra"), parameters(program, state)
 
 
 def student(root, teacher, **changes):
@@ -72,21 +70,21 @@ def student(root, teacher, **changes):
 
 
 def test_a_student_begins_as_every_third_layer_and_trains_beside_a_teacher_that_does_not(root, teacher):
-    experiment = student(root, teacher[0])
+    program = student(root, teacher[0])
     told = []
-    state = experiment.new_state(told.append)
-    start = parameters(experiment, state)
+    state = program.new_state(told.append)
+    start = parameters(program, state)
     for name, array in teacher[1].items():
         np.testing.assert_array_equal(start[f"teacher/{name}"], array)
     for name, array in start.items():
         if name.startswith("student/"):
             theirs = re.sub("/layers/1/", f"/layers/{LAYERS - 1}/", name.removeprefix("student/"))
             np.testing.assert_array_equal(array, teacher[1][theirs])
-    everything = len(experiment.shapes)
+    everything = len(program.run.shapes)
     assert told == [f"From {teacher[0]}, step 3: {everything} of {everything} parameters"]  # nothing is new or left
 
-    state, history = tiny_run.run(experiment, 2, state)
-    end = parameters(experiment, state)
+    state, history = tiny_run.run(program, 2, state)
+    end = parameters(program, state)
     for name, array in start.items():
         # A softmax ignores the bias of the keys, whose gradient is rounding; the first steps have no rate.
         if name.startswith("teacher/") or not name.endswith("key/bias"):
@@ -96,8 +94,8 @@ def test_a_student_begins_as_every_third_layer_and_trains_beside_a_teacher_that_
 
 
 def test_chosen_layers(root, teacher):
-    experiment = student(root, teacher[0], objective__teacher_layers=(2, 0))
-    start = parameters(experiment, experiment.new_state(lambda line: None))
+    program = student(root, teacher[0], objective__teacher_layers=(2, 0))
+    start = parameters(program, program.new_state(lambda line: None))
     for ours, theirs in ((0, 2), (1, 0)):
         name = "encoder/layers/{}/ffn/up/kernel"
         np.testing.assert_array_equal(start["student/" + name.format(ours)], teacher[1][name.format(theirs)])
@@ -106,8 +104,8 @@ def test_chosen_layers(root, teacher):
 def test_a_student_of_another_size_begins_anew(root, teacher):
     changes = dict(model__width=16, objective__cosine_weight=0.0)
     told = []
-    experiment = student(root, teacher[0], **changes)
-    start = parameters(experiment, experiment.new_state(told.append))
+    program = student(root, teacher[0], **changes)
+    start = parameters(program, program.new_state(told.append))
     np.testing.assert_array_equal(start["teacher/token/embedding"], teacher[1]["token/embedding"])
     assert "not taken from it: student/encoder/" in "\n".join(told)
 
@@ -153,17 +151,15 @@ def test_no_run_and_nothing_that_fits_are_refused(root, teacher):
 
 def test_what_is_new_and_what_is_left_is_told(root, teacher):
     rules = ((r"encoder/layers/0/(.*)", r"encoder/layers/3/\1"), (r"encoder/.*", None), (r"(.*)", r"\1"))
-    experiment = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], init__rules=rules, seed=1))
+    program = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], init__rules=rules, seed=1))
     told = []
-    state = experiment.new_state(told.append)
+    state = program.new_state(told.append)
     text = "\n".join(told)
     assert f"From {teacher[0]}, step 3" in text
     partly, new = (re.search(f"  {what}: (.*)", text).group(1) for what in ("only some layers of", "not taken from it"))
-    assert set(partly.split(", ")) == {name for name in experiment.shapes if names.is_stacked(name)}
+    assert set(partly.split(", ")) == {name for name in program.run.shapes if names.is_stacked(name)}
     assert {name.split("/")[0] for name in new.split(", ")} == {"nsp_head", "pooler"}
-    plain = dataclasses.replace(experiment)
-    plain.sources = []
-    start, fresh = parameters(experiment, state), parameters(plain, plain.new_state())
+    start, fresh = parameters(program, state), parameters(program, program.new_state(sources=[]))
     for name, array in start.items():
         if "/layers/1/" in name or name.startswith(("nsp_head", "pooler")):
             np.testing.assert_array_equal(array, fresh[name])
@@ -173,9 +169,9 @@ def test_what_is_new_and_what_is_left_is_told(root, teacher):
 
 def test_of_a_composite_the_main_part_is_named_without_its_prefix(root, electra):
     plain = dict(objective__pairs="none", init__checkpoint=electra[0], seed=1)
-    experiment = tiny_run.build(tiny_run.config("bert", root, **plain))
+    program = tiny_run.build(tiny_run.config("bert", root, **plain))
     told = []
-    start = parameters(experiment, experiment.new_state(told.append))
+    start = parameters(program, program.new_state(told.append))
     for name, array in start.items():
         if not name.startswith("mlm_head/"):
             np.testing.assert_array_equal(array, electra[1][f"discriminator/{name}"])
@@ -192,17 +188,17 @@ def test_other_parts_have_their_prefix(root, electra):
         (r".*", None),
     )
     config = tiny_run.config("bert", root, objective__pairs="none", init__checkpoint=electra[0], init__rules=rules)
-    experiment = tiny_run.build(config)
-    start = parameters(experiment, experiment.new_state(lambda line: None))
+    program = tiny_run.build(config)
+    start = parameters(program, program.new_state(lambda line: None))
     np.testing.assert_array_equal(start["mlm_head/norm/scale"], electra[1]["generator/mlm_head/norm/scale"])
     name = "encoder_embeddings/norm/scale"
     np.testing.assert_array_equal(start[name], electra[1][f"discriminator/{name}"])
 
 
 def test_a_composite_goes_on_from_a_composite(root, electra):
-    experiment = tiny_run.build(tiny_run.config("bert", root, **ELECTRA, init__checkpoint=electra[0], seed=1))
+    program = tiny_run.build(tiny_run.config("bert", root, **ELECTRA, init__checkpoint=electra[0], seed=1))
     told = []
-    start = parameters(experiment, experiment.new_state(told.append))
+    start = parameters(program, program.new_state(told.append))
     for name, array in start.items():
         np.testing.assert_array_equal(array, electra[1][name])
     assert len(told) == 1  # nothing is new, and nothing is left
@@ -233,15 +229,15 @@ def test_sources_come_in_order_and_the_users_wins(root, teacher):
         def initial(self):
             return [(teacher[0], ((r"(.*)", r"\1"),))]
 
-    tokenizer = tiny_run.build(config).tokenizer
+    tokenizer = tiny_run.build(config).run.tokenizer
     assert [str(source.workdir) for source in initial.sources(config, Wants(), tokenizer)] == [teacher[0]] * 2
 
 
 def test_a_source_of_some_layers_leaves_what_an_earlier_one_brought(root, teacher):
-    experiment = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], seed=1))
+    program = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], seed=1))
     rules = ((r"encoder/layers/1/(.*)", r"encoder/layers/3/\1"), (r".*", None))
-    experiment.sources = [*experiment.sources, initial.Source(teacher[0], rules, experiment.tokenizer)]
-    start = parameters(experiment, experiment.new_state(lambda line: None))
+    sources = [*program.run.sources, initial.open_source(teacher[0], rules, program.run.tokenizer)]
+    start = parameters(program, program.new_state(lambda line: None, sources))
     for name, array in start.items():
         if not name.startswith(("nsp_head", "pooler")):
             np.testing.assert_array_equal(array, teacher[1][name.replace("/layers/1/", "/layers/3/")])
@@ -250,7 +246,7 @@ def test_a_source_of_some_layers_leaves_what_an_earlier_one_brought(root, teache
 def test_a_source_is_cut_over_the_mesh_of_the_run(root, electra, monkeypatch):
     """Also where a part that is not taken does not divide: the generator's width is 8, its one head is not cut."""
     changes = dict(objective__pairs="none", init__checkpoint=electra[0], mesh__data=1, mesh__fsdp=2, mesh__tensor=2)
-    experiment = tiny_run.build(tiny_run.config("bert", root, **changes), devices=4)
+    program = tiny_run.build(tiny_run.config("bert", root, **changes), devices=4)
     read, tree = initial.load_parameters, {}
 
     def spy(*arguments):
@@ -259,30 +255,27 @@ def test_a_source_is_cut_over_the_mesh_of_the_run(root, electra, monkeypatch):
         return params, step
 
     monkeypatch.setattr(initial, "load_parameters", spy)
-    start = parameters(experiment, experiment.new_state(lambda line: None))
+    start = parameters(program, program.new_state(lambda line: None))
     np.testing.assert_array_equal(start["token/embedding"], electra[1]["discriminator/token/embedding"])
     name = "encoder/layers/ffn/up/kernel"
     whole = tree[f"discriminator/{name}"]
     assert whole.addressable_shards[0].data.size == whole.size // 4
-    assert (
-        whole.sharding.spec
-        == experiment.abstract_parameters()["encoder"]["layers"]["ffn"]["up"]["kernel"].sharding.spec
-    )
+    assert whole.sharding.spec == program.abstract_parameters["encoder"]["layers"]["ffn"]["up"]["kernel"].sharding.spec
 
 
 def test_a_run_goes_on_without_what_it_began_from(root, teacher, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(teacher[0], moved)
     config = tiny_run.config("bert", root, init__checkpoint=str(moved), tokenizer__path=f"{moved}/tokenizer")
-    experiment = tiny_run.build(config)
-    state = experiment.new_state(lambda line: None)
-    workdir = save(experiment, state, tmp_path / "run")
+    program = tiny_run.build(config)
+    state = program.new_state(lambda line: None)
+    workdir = save(program, state, tmp_path / "run")
     shutil.rmtree(moved)
-    again = build(config, pathlib.Path(workdir) / "tokenizer", jax.devices()[:1], report=lambda line: None)
+    again = tiny_run.build(config, tokenizer=pathlib.Path(workdir) / "tokenizer")
     checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
     resumed = parameters(again, again.restore(checkpoints, 3))
     checkpoints.close()
-    for name, array in parameters(experiment, state).items():
+    for name, array in parameters(program, state).items():
         np.testing.assert_array_equal(resumed[name], array)
     with pytest.raises(ConfigError, match="moved holds no run"):
         again.new_state(lambda line: None)
@@ -294,8 +287,8 @@ def test_a_run_goes_on_without_what_it_began_from(root, teacher, tmp_path):
 def test_a_trained_run_is_what_its_objective_trains_whatever_heads_its_configuration_names(root, tmp_path):
     """A converted configuration names heads; under another objective, its run is still a composite."""
     config = tiny_run.config("bert", root, **ELECTRA, model__heads_out=("mlm",))
-    experiment = tiny_run.build(config)
-    workdir = save(experiment, experiment.new_state(), tmp_path / "run")
+    program = tiny_run.build(config)
+    workdir = save(program, program.new_state(), tmp_path / "run")
     main = restore.load(workdir, report=lambda line: None)
     assert set(main.model.config.heads_out) == {"rtd", "mlm"} and main.model.config.width == 32
     # What fills blanks is the generator, though the main part has a head for it.
@@ -307,9 +300,9 @@ def test_half_of_twelve_layers_begin_as_published(root, tmp_path):
     workdir = tmp_path / "teacher"
     workdir.mkdir()
     (workdir / "config.json").write_text(json.dumps(base.to_dict(teacher)))
-    tiny_run.build(teacher).tokenizer.save(workdir / "tokenizer")
-    experiment = student(root, str(workdir), model__layers=6)
-    (source,) = experiment.sources
-    taken = source.plan(experiment.shapes, experiment.axis_names)["student/encoder/layers/ffn/up/kernel"]
+    tiny_run.build(teacher).run.tokenizer.save(workdir / "tokenizer")
+    program = student(root, str(workdir), model__layers=6)
+    (source,) = program.run.sources
+    taken = source.plan(program.run.shapes, program.run.axis_names)["student/encoder/layers/ffn/up/kernel"]
     assert [layer for _, _, layer in taken] == [0, 2, 4, 7, 9, 11]
     assert {name for _, name, _ in taken} == {"encoder/layers/ffn/up/kernel"}

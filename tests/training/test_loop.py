@@ -4,28 +4,30 @@ import json
 import os
 import signal
 
+import jax
 import numpy as np
 import pytest
 
 from cloze.errors import DivergedError, Preempted
+from cloze.parallel.cost import human
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.loop import Progress, clock, fit, human
+from cloze.training.loop import Progress, clock, fit
 from cloze.training.metrics import MetricWriter
 from tests.training import tiny_run
 
 
-def train(experiment, workdir, start=0, state=None, every_line=lambda line: None):
+def train(program, workdir, start=0, state=None, every_line=lambda line: None):
     """Runs the loop as train.py does; returns the last state."""
     workdir.mkdir(exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints", keep=2)
     if start:
-        state = experiment.restore(checkpoints, start)
-    state = experiment.new_state() if state is None else state
+        state = program.restore(checkpoints, start)
+    state = program.new_state() if state is None else state
     writer = MetricWriter(workdir, start)
     try:
         return fit(
-            experiment, state, start=start, checkpoints=checkpoints, writer=writer,
-            progress=Progress(1e12, experiment.durations["steps"]), meta={}, report=every_line,
+            program, state, start=start, checkpoints=checkpoints, writer=writer,
+            progress=Progress(1e12, program.run.durations["steps"]), facts={}, report=every_line,
         )[1]  # fmt: skip
     finally:
         writer.close()
@@ -47,15 +49,13 @@ def settings(root, **changes):
 def whole(root, tmp_path_factory):
     """(workdir, parameters, state) of a run that nothing interrupted."""
     workdir = tmp_path_factory.mktemp("whole")
-    experiment = tiny_run.build(settings(root))
-    state = train(experiment, workdir)
-    return workdir, tiny_run.parameters(experiment, state), state
+    program = tiny_run.build(settings(root))
+    state = train(program, workdir)
+    return workdir, tiny_run.parameters(program, state), state
 
 
-def check_equal(experiment, state, whole, workdir):
-    import jax
-
-    for name, value in tiny_run.parameters(experiment, state).items():
+def check_equal(program, state, whole, workdir):
+    for name, value in tiny_run.parameters(program, state).items():
         np.testing.assert_array_equal(value, whole[1][name], err_msg=name)
     for a, b in zip(jax.tree.leaves(state.opt_state), jax.tree.leaves(whole[2].opt_state), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -65,18 +65,18 @@ def check_equal(experiment, state, whole, workdir):
 
 
 def test_a_run_stopped_by_a_signal_resumes_bit_equal(root, whole, tmp_path):
-    experiment = tiny_run.build(settings(root))
+    program = tiny_run.build(settings(root))
 
     def stop_after_three(line):
         if line.startswith("step 3/"):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Preempted, match="run the same command again"):
-        train(experiment, tmp_path, every_line=stop_after_three)
+        train(program, tmp_path, every_line=stop_after_three)
     saved = Checkpoints(tmp_path / "checkpoints").latest_whole()
     assert saved in (4, 5)
     state = train(tiny_run.build(settings(root)), tmp_path, start=saved)
-    check_equal(experiment, state, whole, tmp_path)
+    check_equal(program, state, whole, tmp_path)
 
 
 def test_a_killed_run_resumes_bit_equal_and_repeats_no_step(root, whole, tmp_path):
@@ -89,14 +89,14 @@ def test_a_killed_run_resumes_bit_equal_and_repeats_no_step(root, whole, tmp_pat
         if line.startswith("step 6/"):
             raise Killed
 
-    experiment = tiny_run.build(settings(root))
+    program = tiny_run.build(settings(root))
     with pytest.raises(Killed):
-        train(experiment, tmp_path, every_line=kill_after_six)
+        train(program, tmp_path, every_line=kill_after_six)
     assert lines(tmp_path)[-1]["step"] == 6
     saved = Checkpoints(tmp_path / "checkpoints").latest_whole()
     assert saved == 4
-    state = train(experiment, tmp_path, start=saved)
-    check_equal(experiment, state, whole, tmp_path)
+    state = train(program, tmp_path, start=saved)
+    check_equal(program, state, whole, tmp_path)
 
 
 def test_metrics_have_what_scripts_rely_on(whole):
@@ -107,6 +107,25 @@ def test_metrics_have_what_scripts_rely_on(whole):
             assert {"loss", "tokens_per_second", "mfu", "learning_rate", "grad_norm", "seconds"} <= set(line)
     assert written[-1]["split"] == "validation" and {"loss", "mlm", "nsp"} <= set(written[-1])
     assert any((whole[0] / "tensorboard").iterdir())
+
+
+def test_a_decay_from_a_stable_checkpoint_is_the_run_that_had_decayed_from_there(root, tmp_path):
+    wsd = dict(optimizer__schedule="wsd", optimizer__decay_shape="sqrt", model__dropout=0.1, checkpoint__every=4)
+
+    def run(workdir, start=0, **changes):
+        program = tiny_run.build(tiny_run.config("gpt2", root, **wsd, **changes))
+        state = train(program, workdir, start)
+        rates = [line["learning_rate"] for line in lines(workdir) if line["split"] == "train"]
+        return rates, tiny_run.parameters(program, state), state
+
+    rates, whole, state = run(tmp_path / "whole", train__steps=8, optimizer__decay_share=0.5)
+    stable, _, _ = run(tmp_path / "stable", train__steps=4, optimizer__decay_steps=100)  # nothing has fallen yet
+    again, decayed, other = run(tmp_path / "stable", 4, train__steps=8, optimizer__decay_share=0.5)
+    assert rates[:4] == stable and rates == again and rates[3] == rates[4] > rates[5] > rates[6] > 0
+    for name, value in whole.items():
+        np.testing.assert_array_equal(decayed[name], value, err_msg=name)
+    for a, b in zip(jax.tree.leaves(state.opt_state), jax.tree.leaves(other.opt_state), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_divergence_stops_and_names_the_last_good_checkpoint(root, tmp_path):

@@ -1,5 +1,6 @@
 """What of a model trains under each method: by name, to the bit, and in the optimizer's memory."""
 
+import dataclasses
 import re
 import types
 
@@ -11,7 +12,9 @@ from cloze import models
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models import names
+from cloze.options import option
 from cloze.training import methods
+from cloze.training.methods.base import METHODS, SmallParts
 from cloze.training.trainable import Split
 from tests.models import tiny
 from tests.training import tiny_run, tiny_task
@@ -28,6 +31,7 @@ TRAINS = {
     "gradual": HEAD,
     "bitfit": rf"{HEAD}|.*/bias",
     "lora": rf"{HEAD}|lora/encoder/layers/\d/attention/(query|value)/[ab]",
+    "dora": rf"{HEAD}|lora/encoder/layers/\d/attention/(query|value)/[abm]",
     "adapters": rf"{HEAD}|.*_adapter/(up|down)/(kernel|bias)|.*norm/(scale|bias)",
     "prefix": rf"{HEAD}|prefix/.*|encoder/layers/\d/attention/prefix_gate",
     "prompt": rf"{HEAD}|encoder_prompt/embedding",
@@ -43,25 +47,50 @@ def test_every_method_is_here():
 
 @pytest.mark.parametrize("method", TRAINS)
 def test_what_the_method_names_trains_and_all_else_stays_to_the_bit(method, task_root):
-    experiment = tiny_run.build(tiny_task.config("bert", task_root, method, model__layers=LAYERS))
-    state = tiny_task.any_state(experiment)
-    before = tiny_task.parameters(experiment, state)
+    program = tiny_run.build(tiny_task.config("bert", task_root, method, model__layers=LAYERS))
+    state = tiny_task.any_state(program)
+    before = tiny_task.parameters(program, state)
     wanted = {name for name in before if re.fullmatch(TRAINS[method], name)}
-    assert tiny_task.training(experiment.split) == wanted
+    assert tiny_task.training(program.split) == wanted
 
     frozen = set(names.flatten(state.frozen))
-    sizes = {name: shape for name, shape in experiment.split.trainable_shapes().items()}
+    sizes = {name: shape for name, shape in program.split.trainable_shapes().items()}
     assert {name: leaf.shape for name, leaf in names.flatten(state.trainable).items()} == sizes
     count = sum(before[name].size for name in wanted)
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     assert sum(leaf.nbytes for leaf in moments) == 2 * 4 * count  # Adam's two, f32
 
-    state, (metrics,) = tiny_run.run(experiment, 1, state)
-    after = tiny_task.parameters(experiment, state)
+    state, (metrics,) = tiny_run.run(program, 1, state)
+    after = tiny_task.parameters(program, state)
     moved = {name for name, array in after.items() if (array != before[name]).any()}
     assert moved <= wanted
     assert {name for name in wanted - moved if not re.fullmatch(UNFELT, name)} == set()
     assert set(names.flatten(state.frozen)) == frozen and np.isfinite(metrics["loss"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Norms(SmallParts):
+    """A method that is this class and nothing else."""
+
+    share: float = option(0.5, "of nothing", least=0, most=1)
+
+    patterns = (r".*norm/(scale|bias)",)
+
+
+def test_a_method_that_registers_itself_trains(monkeypatch, task_root):
+    dict(METHODS)  # all files are read
+    monkeypatch.setitem(METHODS._entries, "norms", Norms)
+    config = tiny_task.config("bert", task_root, "norms", finetune__share=0.25)
+    experiment = tiny_run.build(config)
+    state = tiny_task.any_state(experiment)
+    before = tiny_task.parameters(experiment, state)
+    state, (metrics,) = tiny_run.run(experiment, 1, state)
+    after = tiny_task.parameters(experiment, state)
+    moved = {name for name, array in after.items() if (array != before[name]).any()}
+    assert moved == {name for name in before if re.fullmatch(rf"{HEAD}|.*norm/(scale|bias)", name)}
+    config.finetune.share = 2.0
+    with pytest.raises(ConfigError, match="finetune.share=2.0 must be at least 0 and at most 1"):
+        base.check(config)
 
 
 def model(family, method, heads, **changes):

@@ -1,11 +1,17 @@
 """Optimizers against plain numpy, schedules against the papers' formulas."""
 
+import pathlib
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
+from cloze import options
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models import names
@@ -33,10 +39,14 @@ def settings(name, **changes):
     return from_config(section)
 
 
+def decays(value):
+    """The same answer to which parameters decay, for all."""
+    return {name: np.full(shape[0], value) if "layers" in name else value for name, shape in SHAPES.items()}
+
+
 def update(s, steps=1, decay=True):
     """Parameters after some updates with gradients tree(1), tree(2), ..."""
-    decays = {name: np.full(shape[0], decay) if "layers" in name else decay for name, shape in SHAPES.items()}
-    optimizer = make_optimizer(s, lambda step: 0.1, SHAPES, decays)
+    optimizer = make_optimizer(s, lambda step: 0.1, SHAPES, decays(decay))
     params = names.unflatten({k: jnp.asarray(v) for k, v in tree(0).items()})
     state = optimizer.init(params)
     for i in range(steps):
@@ -69,6 +79,31 @@ def test_lamb_scales_each_layer_to_the_norm_of_its_parameters():
                 u = g / (np.abs(g) + 1e-6) + 0.3 * decays * w
                 ratio = np.linalg.norm(w) / np.linalg.norm(u) if decays else 1.0
                 np.testing.assert_allclose(got[name][layer], w - 0.1 * ratio * u, rtol=2e-5, atol=1e-6)
+
+
+def test_stable_adamw_slows_each_layer_whose_gradient_outgrows_its_second_moment():
+    """Algorithm 2 of Wortsman et al. 2023, in numpy: gradients a hundred times larger come after two steps."""
+    optimizer = make_optimizer(settings("stable_adamw", weight_decay=0.3), lambda step: 0.1, SHAPES, decays(True))
+    params = nested(tree(0))
+    state = optimizer.init(params)
+    sizes = [1.0, 1.0, np.array([1.0, 100.0, 1.0])]  # of the gradient of each layer
+    for t, size in enumerate(sizes, 1):
+        grads = {n: g * np.reshape(size, (-1, *[1] * (g.ndim - 1))) if "layers" in n else g for n, g in tree(t).items()}
+        updates, state = optimizer.update(nested(grads), state, params)
+        params = optax.apply_updates(params, updates)
+    slowed = set()
+    for name, start in tree(0).items():
+        for layer in range(len(start)) if "layers" in name else [...]:
+            p, m, v = start[layer], 0.0, 0.0
+            for t, size in enumerate(sizes, 1):
+                g = tree(t)[name][layer] * (np.broadcast_to(size, 3)[layer] if "layers" in name else 1.0)
+                m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+                moment, square = m / (1 - 0.9**t), v / (1 - 0.999**t)
+                rate = 0.1 / max(1.0, np.sqrt(np.mean(g**2 / np.maximum(square, 1e-12))))
+                slowed |= {layer} if rate < 0.07 else set()
+                p = p - rate * (moment / (np.sqrt(square) + 1e-6) + 0.3 * p)
+            np.testing.assert_allclose(names.flatten(params)[name][layer], p, rtol=1e-4, atol=1e-5)
+    assert slowed == {1}
 
 
 def test_lion():
@@ -154,10 +189,11 @@ def test_every_optimizer_descends(name):
     "values, message",
     [
         (dict(name="adma"), "unknown optimizer.name='adma'; did you mean 'adamw'"),
-        (dict(schedule="cosin"), "optimizer.schedule='cosin'; did you mean 'cosine'"),
+        (dict(schedule="cosin"), "optimizer.schedule='cosin' is not one of .*; did you mean 'cosine'"),
         (dict(beta1=1.0), r"optimizer.beta1=1.0 must be at least 0 and less than 1"),
         (dict(layer_decay=0.0), r"optimizer.layer_decay=0.0 must be more than 0 and at most 1"),
         (dict(layer_decay=1.1), r"optimizer.layer_decay=1.1 must be more than 0 and at most 1"),
+        (dict(decay_share=0.2), "optimizer.decay_share=0.2 needs optimizer.schedule=wsd"),
         (dict(name="adafactor", beta1=0.5), "optimizer.beta1 is an option of .*adamw.*adafactor does not read it"),
         (dict(name="scale_by_rdam"), "unknown optimizer.name='scale_by_rdam'"),
         (dict(name="scale_by_learning_rate"), "is no optimizer that runs with options alone"),
@@ -187,6 +223,18 @@ def test_a_function_of_optax_is_an_optimizer_with_its_own_options():
     np.testing.assert_allclose(got["encoder/layers/ffn/up/kernel"], kernel - 0.1 * norms * g, rtol=1e-4, atol=1e-5)
 
 
+def test_flags_choose_a_function_of_optax_and_set_its_options(monkeypatch):
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values)
+    path = pathlib.Path(__file__).parents[2] / "configs" / "gpt2.py"
+    argv = ["x", f"--config={path}:tiny", "--config.optimizer.name=scale_by_yogi", "--config.optimizer.b1=0.7"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with options.choosing():
+        values(argv)
+    chosen = from_config(config.value.optimizer)
+    assert (chosen.b1, chosen.b2, chosen.learning_rate) == (0.7, 0.999, 1e-3)
+
+
 def test_a_schedule_that_ends_before_its_warm_up_is_refused():
     with pytest.raises(ConfigError, match="warmup"):
         make_schedule("linear", 1.0, warmup_steps=10, decay_steps=10, final_fraction=0.0)
@@ -203,6 +251,20 @@ def test_schedules_follow_their_papers():
     assert float(t5(0)) == pytest.approx(0.01) and float(t5(39_999)) == pytest.approx(0.005)
     constant = make_schedule("constant", 1e-3, warmup_steps=0, decay_steps=0, final_fraction=0.0)
     assert float(constant(10**6)) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("shape, half", [("linear", 0.5), ("sqrt", 0.5**0.5)])
+def test_warm_up_stable_decay(shape, half):
+    """Hägele et al. 2024, section 3: up, level, and then 1 - x or 1 - sqrt(x) of the way down."""
+    wsd = make_schedule(
+        "wsd", 2e-3, warmup_steps=10, decay_steps=100, final_fraction=0.1, decay_share=0.2, decay_shape=shape
+    )
+    assert float(wsd(0)) == pytest.approx(2e-4)
+    assert [float(wsd(step)) for step in (9, 10, 50, 80)] == pytest.approx([2e-3] * 4)
+    assert float(wsd(90)) == pytest.approx(2e-3 * (0.1 + 0.9 * (1 - half)))
+    assert float(wsd(100)) == float(wsd(500)) == pytest.approx(2e-4)
+    with pytest.raises(ConfigError, match="would fall from step 80 to 100, and warm-up lasts until 90"):
+        make_schedule("wsd", 1.0, warmup_steps=90, decay_steps=100, final_fraction=0.0, decay_share=0.2)
 
 
 def test_slanted_triangular_rates_are_those_of_ulmfit():

@@ -23,9 +23,10 @@ from cloze.errors import ConfigError
 from cloze.parallel import mesh as meshes
 from cloze.training.checkpoint import Checkpoints
 from cloze.training.features import FrozenFeatures, with_features
+from cloze.training.gradients import Loss, make_gradient
 from cloze.training.loop import Progress, fit
 from cloze.training.metrics import MetricWriter
-from cloze.training.private import check_options, epsilon, private_gradient
+from cloze.training.private import epsilon, private_gradient
 from cloze.training.step import train_step
 from tests.models import tiny
 from tests.training import tiny_run, tiny_task
@@ -277,30 +278,30 @@ def test_epsilon_grows_with_steps_and_falls_with_noise_and_sampling():
      ("dp_noise_multiplier", math.nan), ("dp_delta", 0.0), ("dp_delta", 1.0)],
 )  # fmt: skip
 def test_options_that_guarantee_nothing_are_refused(option, value):
-    finetune = base.get_base().finetune
-    finetune.dp_clip_norm = 1.0
-    check_options(finetune)
-    finetune[option] = value
+    config = base.get_base()
+    config.finetune.dp_clip_norm = 1.0
+    base.check(config)
+    config.finetune[option] = value
     with pytest.raises(ConfigError, match=rf"finetune.{option}="):
-        check_options(finetune)
+        base.check(config)
 
 
 def test_a_private_step_of_a_run_is_a_loop_over_its_examples(task_root):
     """The gradient that the optimizer sees: of each example that was drawn clipped, summed, over the expected size."""
-    experiment = tiny_run.build(tiny_task.config(
+    program = tiny_run.build(tiny_task.config(
         "bert", task_root, "last_layers", model__layers=1, finetune__dp_clip_norm=1.0,
         finetune__dp_noise_multiplier=0.0,
     ))  # fmt: skip
-    state, rows = tiny_task.any_state(experiment), experiment.rows(experiment.batches, 0)
+    state, rows = tiny_task.any_state(program), program.run.rows(program.run.data["train"], 0)
     drawn = np.flatnonzero(np.asarray(rows["row_id"]) >= 0)
     assert 0 < len(drawn) < len(rows["row_id"]) and len(drawn) != 8  # a binomial number, and filler
 
     def loss(trainable, row):
-        outputs = experiment.model.apply({"params": experiment.split.merge(trainable, state.frozen)}, row)
+        outputs = program.model.apply({"params": program.split.merge(trainable, state.frozen)}, row)
         label_log_p = jax.nn.log_softmax(outputs.heads["class"])[0, row["labels"][0]]
         return -label_log_p
 
-    with experiment.context():
+    with program.run.context():
         gradient = jax.jit(jax.grad(loss))
         one_row = ({name: np.asarray(array)[i : i + 1] for name, array in rows.items()} for i in drawn)
         found = [jax.device_get(gradient(state.trainable, row)) for row in one_row]
@@ -311,13 +312,13 @@ def test_a_private_step_of_a_run_is_a_loop_over_its_examples(task_root):
     )
 
     keeps = optax.GradientTransformation(lambda params: params, lambda updates, state, params: (updates, updates))
+    loss = Loss(program.model, program.run.objective, program.split)
+    gradient = make_gradient(loss, 1, dataclasses.replace(program.run.privacy, clip_norm=clip_norm))
     step = functools.partial(
-        train_step, model=experiment.model, objective=experiment.objective, split=experiment.split, optimizer=keeps,
-        schedule=experiment.schedule, microbatches=1,
-        privacy=dataclasses.replace(experiment.privacy, clip_norm=clip_norm),
-    )  # fmt: skip
-    with experiment.context():
-        new, metrics = jax.jit(step)(state.replace(opt_state=state.trainable), rows, experiment.keys)
+        train_step, gradient=gradient, objective=program.run.objective, optimizer=keeps, schedule=program.run.schedule
+    )
+    with program.run.context():
+        new, metrics = jax.jit(step)(state.replace(opt_state=state.trainable), rows, program.run.keys)
     assert_close(new.opt_state, wanted, rtol=1e-3, atol=1e-6 * clip_norm)
     assert metrics["clipped"] == pytest.approx((lengths > clip_norm).mean(), abs=1.01 / len(drawn))
     assert metrics["grad_norm"] == pytest.approx(
@@ -326,21 +327,21 @@ def test_a_private_step_of_a_run_is_a_loop_over_its_examples(task_root):
 
 
 def test_a_private_probe_tells_what_it_has_given_away(task_root, tmp_path):
-    experiment = tiny_run.build(tiny_task.config(
+    program = tiny_run.build(tiny_task.config(
         "bert", task_root, "linear_probe", finetune__dp_clip_norm=1.0, finetune__dp_noise_multiplier=0.7,
         finetune__feature_norm="unit", train__steps=2, train__eval_every=1,
     ))  # fmt: skip
-    experiment, state = with_features(experiment, tiny_task.any_state(experiment), True, lambda line: None)
-    assert experiment.batches.size(0) > 8 and "features" in experiment.batches.batches(0)
-    before = tiny_task.parameters(experiment, state)
+    program, state = with_features(program, tiny_task.any_state(program), True, lambda line: None)
+    assert program.run.data["train"].size(0) > 8 and "features" in program.run.data["train"].batches(0)
+    before = tiny_task.parameters(program, state)
     checkpoints, writer = Checkpoints(tmp_path / "checkpoints"), MetricWriter(tmp_path, 0)
     _, state = fit(
-        experiment, state, start=0, checkpoints=checkpoints, writer=writer, progress=Progress(1e12, 2), meta={},
+        program, state, start=0, checkpoints=checkpoints, writer=writer, progress=Progress(1e12, 2), facts={},
         report=lambda line: None,
     )  # fmt: skip
     writer.close()
     checkpoints.close()
-    after = tiny_task.parameters(experiment, state)
+    after = tiny_task.parameters(program, state)
     assert {n for n in after if (before[n] != after[n]).any()} == {"classifier/kernel", "classifier/bias"}
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     told = [line["epsilon"] for line in lines if line["split"] == "validation"]

@@ -21,7 +21,7 @@ PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK]".split() + [w.lower() for w in tiny_run
 def run(root, tmp_path_factory):
     """The directory of a BERT that was pretrained with adapters in it, as far as its configuration tells."""
     config = tiny_run.config("bert", root, model__activation="relu", model__heads_out=("mlm",), model__num_labels=7)
-    tokenizer = tiny_run.build(config).tokenizer
+    tokenizer = tiny_run.build(config).run.tokenizer
     return save(config, tokenizer, tmp_path_factory.mktemp("run"))
 
 
@@ -112,7 +112,7 @@ def test_what_was_resolved_survives_json(run, hugging_face, tmp_path):
 def test_markers_make_room_behind_the_tokenizer(rows, wanted, root, tmp_path):
     """A larger vocabulary than is needed stays, and a table that has room already."""
     gpt = tiny_run.config("gpt2", root)
-    tokenizer = tiny_run.build(gpt).tokenizer
+    tokenizer = tiny_run.build(gpt).run.tokenizer
     gpt.model.vocab_size = tokenizer.vocab_size
     save(gpt, tokenizer, tmp_path)
     config = inheriting(tmp_path, task__markers=True)

@@ -21,16 +21,16 @@ def assert_equal(got, expected):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), jax.device_get(expected))
 
 
-def reread(experiment, workdir, step=3):
+def reread(program, workdir, step=3):
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
-        return experiment.restore(checkpoints, step, quiet)
+        return program.restore(checkpoints, step, quiet)
     finally:
         checkpoints.close()
 
 
 def copied(lora, path):
-    """(experiment, run, base) of which the base may be damaged."""
+    """(program, run, base) of which the base may be damaged."""
     _, _, workdir = lora
     origin, run = path / "origin", path / "run"
     file = json.loads((workdir / "config.json").read_text())
@@ -48,19 +48,19 @@ def origin(root, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lora(root, origin, tmp_path_factory):
-    """(experiment, state, directory) of a run with LoRA after three steps."""
-    experiment = finetuned.build(root, origin, "lora")
-    state, _ = tiny_run.run(experiment, 3, experiment.new_state(quiet))
-    workdir = finetuned.save(experiment, state, tmp_path_factory.mktemp("lora") / "run")
-    return experiment, state, workdir
+    """(program, state, directory) of a run with LoRA after three steps."""
+    program = finetuned.build(root, origin, "lora")
+    state, _ = tiny_run.run(program, 3, program.new_state(quiet))
+    workdir = finetuned.save(program, state, tmp_path_factory.mktemp("lora") / "run")
+    return program, state, workdir
 
 
 def test_it_holds_what_trains_and_names_the_rest(lora, origin):
-    experiment, state, workdir = lora
+    program, state, workdir = lora
     checkpoints = Checkpoints(workdir / "checkpoints")
     told = checkpoints.read_seal(3)["base"]
-    assert told == [[str(origin), initial.Run(origin).identity()]]
-    held = checkpoints.restore(3, params=experiment.abstract_state.trainable)["params"]
+    assert told == [[str(origin), initial.RunOrigin(origin).identity()]]
+    held = checkpoints.restore(3, params=program.abstract_state.trainable)["params"]
     checkpoints.close()
     assert_equal(held, state.trainable)
     tops = {name.split("/")[0] for name in names.flatten(held)}
@@ -68,20 +68,20 @@ def test_it_holds_what_trains_and_names_the_rest(lora, origin):
 
 
 def test_resuming_goes_on_to_the_bit(root, origin, lora):
-    experiment, state, workdir = lora
+    program, state, workdir = lora
     again = finetuned.build(root, origin, "lora")
     resumed = reread(again, workdir)
     assert_equal(resumed, state)
     # A step donates its state: both come from the checkpoint and the state of now.
-    continued, _ = tiny_run.run(experiment, 2, jax.tree.map(lambda leaf: leaf.copy(), state), start=3)
+    continued, _ = tiny_run.run(program, 2, jax.tree.map(lambda leaf: leaf.copy(), state), start=3)
     resumed, _ = tiny_run.run(again, 2, resumed, start=3)
     assert_equal(resumed, continued)
 
 
 def test_other_verbs_see_the_merged_model(lora):
-    experiment, state, workdir = lora
+    program, state, workdir = lora
     trained = restore.load(workdir, quiet)
-    expected = experiment.model.merge(experiment.full_parameters(state))
+    expected = program.model.merge(program.full_parameters(state))
     assert not any(name.startswith("lora/") for name in names.flatten(trained.params))
     assert jax.tree.structure(trained.params) == jax.tree.structure(expected)
     assert_equal(trained.params, expected)
@@ -105,9 +105,9 @@ def test_a_changed_base_is_refused(root, lora, tmp_path):
     checkpoints._seal(3, {"optimizer": True})  # as training would have left it
     with pytest.raises(ConfigError, match=r"run hold only what trained on top of .*/origin has changed since"):
         restore.load(run, quiet)
-    experiment = finetuned.build(root, origin, "lora")
+    program = finetuned.build(root, origin, "lora")
     with pytest.raises(ConfigError, match="has changed since"):
-        reread(experiment, run)
+        reread(program, run)
 
 
 def test_a_missing_base_is_refused_and_a_moved_one_can_be_named(lora, tmp_path, monkeypatch):
@@ -138,21 +138,21 @@ def test_a_missing_base_is_refused_and_a_moved_one_can_be_named(lora, tmp_path, 
 def test_a_run_in_its_second_stage(root, lora, tmp_path):
     _, origin = copied(lora, tmp_path)
     changes = dict(finetune__save="trainable", finetune__unfreeze_every=2)
-    experiment = finetuned.build(root, origin, "gradual", **changes)
+    program = finetuned.build(root, origin, "gradual", **changes)
     again = finetuned.build(root, origin, "gradual", **changes)
-    state, identity = experiment.new_state(quiet), initial.Run(origin).identity()
+    state, identity = program.new_state(quiet), initial.RunOrigin(origin).identity()
     away = origin.rename(tmp_path / "away")  # who trains on has read it, and says what it was
-    experiment, state = experiment.enter(1, state)
-    assert experiment.seal() == {"stage": 1, "base": [[str(origin), identity]]}
-    state = finetuned.moved(experiment, state)
-    workdir = finetuned.save(experiment, state, tmp_path / "gradual")
+    program, state = program.enter(1, state)
+    assert program.stage == 1 and program.run.facts()["base"] == [[str(origin), identity]]
+    state = finetuned.moved(program, state)
+    workdir = finetuned.save(program, state, tmp_path / "gradual")
     away.rename(origin)
-    assert_equal(reread(again.at_stage(1), workdir), state)
-    assert_equal(restore.load(workdir, quiet).params, experiment.full_parameters(state))
+    assert_equal(reread(again.run.program(1), workdir), state)
+    assert_equal(restore.load(workdir, quiet).params, program.full_parameters(state))
 
 
 def test_a_run_can_begin_with_one(root, lora):
     _, _, workdir = lora
-    experiment = finetuned.build(root, workdir, "bitfit", seed=4)
-    start = names.flatten(experiment.full_parameters(experiment.new_state(quiet)))
+    program = finetuned.build(root, workdir, "bitfit", seed=4)
+    start = names.flatten(program.full_parameters(program.new_state(quiet)))
     assert_equal(start, names.flatten(restore.load(workdir, quiet).params))

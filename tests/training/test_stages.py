@@ -10,11 +10,11 @@ import pytest
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.compiled import CompiledSteps
-from cloze.training.experiment import Experiment
 from cloze.training.features import with_features
 from cloze.training.loop import Plateau, Progress, fit
 from cloze.training.metrics import MetricWriter
+from cloze.training.program import Program
+from cloze.training.validation import Validator
 from tests.training import tiny_run, tiny_task
 
 HEAD = r"(pooler|classifier)/.*"
@@ -31,27 +31,27 @@ def build(root, method, steps, **changes):
     return tiny_run.build(tiny_task.config("bert", root, method, **settings | changes))
 
 
-def train(experiment, workdir, steps, start=0):
-    """Runs the loop as train.py does, from its checkpoint after `start` steps; (experiment, state, lines told)."""
+def train(program, workdir, start=0):
+    """Runs the loop as train.py does, from its checkpoint after `start` steps; (program, state, lines told)."""
     workdir.mkdir(exist_ok=True)
-    checkpoints, told, lines = Checkpoints(workdir / "checkpoints", keep=20), None, []
+    checkpoints, plateau, lines = Checkpoints(workdir / "checkpoints", keep=20), None, []
     if start:
         seal = checkpoints.read_seal(start)
-        experiment, told = experiment.at_stage(seal["stage"]), seal["plateau"]
-        state = experiment.restore(checkpoints, start, lines.append)
+        program, plateau = program.run.program(seal["stage"]), seal["plateau"]
+        state = program.restore(checkpoints, start, lines.append)
     else:
-        state = tiny_task.any_state(experiment)
+        state = tiny_task.any_state(program)
     writer = MetricWriter(workdir, start)
     try:
-        experiment, state = fit(
-            experiment, state, start=start, checkpoints=checkpoints, writer=writer,
-            progress=Progress(1e12, experiment.durations["steps"]), meta={}, report=lines.append, told=told,
-            steps=steps,
+        program, state = fit(
+            program, state, start=start, checkpoints=checkpoints, writer=writer,
+            progress=Progress(1e12, program.run.durations["steps"]), facts={}, report=lines.append,
+            plateau=plateau,
         )  # fmt: skip
     finally:
         writer.close()
         checkpoints.close()
-    return experiment, state, lines
+    return program, state, lines
 
 
 def copy(workdir, target, step):
@@ -67,19 +67,31 @@ def assert_same(state, other):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
 
 
-def restored(experiment, workdir, step):
-    """(the experiment in the stage after a step, the state)."""
+def restored(program, workdir, step):
+    """(the program in the stage after a step, the state)."""
     checkpoints = Checkpoints(workdir / "checkpoints", keep=20)
-    experiment = experiment.at_stage(checkpoints.read_seal(step)["stage"])
-    state = experiment.restore(checkpoints, step, lambda line: None)
+    program = program.run.program(checkpoints.read_seal(step)["stage"])
+    state = program.restore(checkpoints, step, lambda line: None)
     checkpoints.close()
-    return experiment, state
+    return program, state
 
 
-@pytest.fixture(scope="module")
-def steps():
-    """Compiled steps of the gradual run, shared by all that repeat a part of it."""
-    return CompiledSteps(lambda line: None)
+class Kept(dict):
+    def clear(self):
+        """Nothing: runs that repeat a part of another one shall not compile again."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_steps():
+    """Runs of a method share the compiled steps of its stages."""
+    shared = {}
+
+    def steps(program):
+        return shared.setdefault((program.run.config.finetune.method, program.stage), Kept())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "compiled_steps", property(steps))
+        yield
 
 
 @pytest.fixture
@@ -87,34 +99,34 @@ def losses(monkeypatch):
     """Validation loss by step, put in the place of validating; steps that are not in it have loss 1."""
     told = {}
 
-    def validate(self, state):
+    def validate(self, program, state):
         return {"loss": told.get(int(state.step), 1.0)}
 
-    monkeypatch.setattr(Experiment, "validate", validate)
+    monkeypatch.setattr(Validator, "__call__", validate)
     return told
 
 
 @pytest.fixture(scope="module")
-def gradual(task_root, steps, tmp_path_factory):
-    """(experiment, workdir, last state, lines) of an unbroken run of 7 steps: stages begin after 2, 4 and 6."""
-    workdir, experiment = tmp_path_factory.mktemp("gradual"), build(task_root, "gradual", 7)
+def gradual(task_root, tmp_path_factory):
+    """(program, workdir, last state, lines) of an unbroken run of 7 steps: stages begin after 2, 4 and 6."""
+    workdir, program = tmp_path_factory.mktemp("gradual"), build(task_root, "gradual", 7)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Experiment, "validate", lambda self, state: {"loss": 1.0})
-        last, state, lines = train(experiment, workdir, steps)
-    assert last.stage == 3 and experiment.stage == 0
-    return experiment, workdir, state, lines
+        patch.setattr(Validator, "__call__", lambda self, program, state: {"loss": 1.0})
+        last, state, lines = train(program, workdir)
+    assert last.stage == 3 and program.stage == 0
+    return program, workdir, state, lines
 
 
-def parameters_after(experiment, workdir, step):
-    return tiny_task.parameters(*restored(experiment, workdir, step))
+def parameters_after(program, workdir, step):
+    return tiny_task.parameters(*restored(program, workdir, step))
 
 
 def test_at_each_stage_exactly_the_named_layers_move(gradual):
-    experiment, workdir, _, lines = gradual
-    before = tiny_task.parameters(experiment, tiny_task.any_state(experiment))
+    program, workdir, _, lines = gradual
+    before = tiny_task.parameters(program, tiny_task.any_state(program))
     for step in range(1, 8):
         stage = (step - 1) // 2
-        after = parameters_after(experiment, workdir, step)
+        after = parameters_after(program, workdir, step)
         pattern = "|".join(ADDED[: stage + 1])
         moved = {name for name, array in after.items() if (array != before[name]).any()}
         wanted = {name for name in after if re.fullmatch(pattern, name) and "key/bias" not in name}
@@ -124,17 +136,17 @@ def test_at_each_stage_exactly_the_named_layers_move(gradual):
     assert [found.groups() for found in begun if found] == [("2", "2"), ("4", "3"), ("6", "4")]
 
 
-def test_what_trained_keeps_its_moments_and_what_thaws_begins_clean(gradual, steps):
-    experiment, workdir, _, _ = gradual
+def test_what_trained_keeps_its_moments_and_what_thaws_begins_clean(gradual):
+    program, workdir, _, _ = gradual
     checkpoints = Checkpoints(workdir / "checkpoints", keep=20)
     assert [checkpoints.read_seal(step)["stage"] for step in range(1, 8)] == [0, 1, 1, 2, 2, 3, 3]
-    earlier, state = restored(experiment, workdir, 3)  # in the second stage, a step before the third
-    rows = earlier.rows(earlier.batches, 3)
-    _, state = restored(experiment, workdir, 3)
-    state, _ = steps(earlier, rows)[0](state, rows, earlier.keys)
+    earlier, state = restored(program, workdir, 3)  # in the second stage, a step before the third
+    rows = earlier.run.rows(earlier.run.data["train"], 3)
+    _, state = restored(program, workdir, 3)
+    state, _ = earlier.train_step(rows, print)[0](state, rows, earlier.run.keys)
     before = jax.device_get(state)
     later, entered = earlier.enter(2, state)
-    _, saved = restored(experiment, workdir, 4)  # saved after the stage was entered
+    _, saved = restored(program, workdir, 4)  # saved after the stage was entered
     assert_same(entered, saved)
     old, new = (s.opt_state[1] for s in (before, jax.device_get(entered)))  # behind the clipping
     assert set(old) == {"0", "1"} and set(new) == {"0", "1", "2"}
@@ -153,23 +165,23 @@ def test_what_trained_keeps_its_moments_and_what_thaws_begins_clean(gradual, ste
 
 
 @pytest.mark.parametrize("step", [2, 3, 6])
-def test_a_run_killed_at_or_between_boundaries_resumes_bit_equal(step, gradual, steps, losses, tmp_path):
-    experiment, workdir, whole, _ = gradual
-    last, state, _ = train(experiment, copy(workdir, tmp_path / "run", step), steps, start=step)
+def test_a_run_killed_at_or_between_boundaries_resumes_bit_equal(step, gradual, losses, tmp_path):
+    program, workdir, whole, _ = gradual
+    last, state, _ = train(program, copy(workdir, tmp_path / "run", step), start=step)
     assert last.stage == 3
     assert_same(state, whole)
 
 
 @pytest.mark.parametrize("length", [2, 3])
-def test_a_shorter_run_is_the_beginning_of_a_longer_one(length, gradual, steps, losses, task_root, tmp_path):
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(length, gradual, losses, task_root, tmp_path):
     """Also where it ends as a stage would begin."""
-    experiment, workdir, whole, _ = gradual
-    short, _, _ = train(build(task_root, "gradual", length), tmp_path, steps)
-    assert short.durations["steps"] == length
+    program, workdir, whole, _ = gradual
+    short, _, _ = train(build(task_root, "gradual", length), tmp_path)
+    assert short.run.durations["steps"] == length
     checkpoints = Checkpoints(tmp_path / "checkpoints", keep=20)
     assert checkpoints.latest_whole() == length
     checkpoints.close()
-    assert_same(restored(experiment, tmp_path, length)[1], restored(experiment, workdir, length)[1])
+    assert_same(restored(program, tmp_path, length)[1], restored(program, workdir, length)[1])
 
 
 PLATEAU = dict(
@@ -183,10 +195,10 @@ PLATEAU = dict(
 FALLING = {1: 2.0, 2: 1.95, 3: 1.95, 4: 3.0, 5: 2.5, 6: 2.45, 7: 2.45, 8: 2.0}
 
 
-def test_the_next_layer_thaws_when_the_validation_loss_stops_improving(task_root, steps, losses, tmp_path):
+def test_the_next_layer_thaws_when_the_validation_loss_stops_improving(task_root, losses, tmp_path):
     losses.update(FALLING)
-    experiment = build(task_root, "gradual", 8, **PLATEAU)
-    _, whole, _ = train(experiment, tmp_path / "whole", steps)
+    program = build(task_root, "gradual", 8, **PLATEAU)
+    _, whole, _ = train(program, tmp_path / "whole")
     checkpoints = Checkpoints(tmp_path / "whole" / "checkpoints", keep=20)
     seals = [checkpoints.read_seal(step) for step in range(1, 9)]
     assert [seal["stage"] for seal in seals] == [0, 0, 1, 1, 1, 1, 2, 2]
@@ -196,19 +208,19 @@ def test_the_next_layer_thaws_when_the_validation_loss_stops_improving(task_root
         {"best": None, "waited": 0}, {"best": 2.0, "waited": 0},
     ]  # fmt: skip
     for step in (2, 3, 6):  # waiting, as it thaws, and waiting in a later stage
-        last, state, _ = train(experiment, copy(tmp_path / "whole", tmp_path / str(step), step), steps, start=step)
+        last, state, _ = train(program, copy(tmp_path / "whole", tmp_path / str(step), step), start=step)
         assert last.stage == 2
         assert_same(state, whole)
 
 
-def test_a_plateau_is_of_validations_that_the_run_has_in_any_case(task_root, steps, losses, tmp_path):
+def test_a_plateau_is_of_validations_that_the_run_has_in_any_case(task_root, losses, tmp_path):
     """The validation at the end of a shorter run is none that the longer one has."""
     losses.update({2: 2.0, 3: 5.0, 4: 2.0, 6: 2.0})
     settings = PLATEAU | dict(train__eval_every=2)
-    train(build(task_root, "gradual", 3, **settings), tmp_path / "short", steps)
-    experiment = build(task_root, "gradual", 6, **settings)
-    _, whole, _ = train(experiment, tmp_path / "whole", steps)
-    last, state, _ = train(experiment, copy(tmp_path / "short", tmp_path / "longer", 3), steps, start=3)
+    train(build(task_root, "gradual", 3, **settings), tmp_path / "short")
+    program = build(task_root, "gradual", 6, **settings)
+    _, whole, _ = train(program, tmp_path / "whole")
+    last, state, _ = train(program, copy(tmp_path / "short", tmp_path / "longer", 3), start=3)
     assert last.stage == 1
     assert_same(state, whole)
 
@@ -225,47 +237,47 @@ def test_patience_is_counted_from_the_best():
 
 @pytest.fixture(scope="module")
 def probe_then_all(task_root, tmp_path_factory):
-    """(experiment, workdir, last state, metrics) of LP-FT: two steps of the head, then three of everything."""
+    """(program, workdir, last state, metrics) of LP-FT: two steps of the head, then three of everything."""
     changes = dict(
         finetune__probe_steps=2, finetune__probe_learning_rate=0.5, optimizer__schedule="linear",
         optimizer__warmup_steps=2, optimizer__decay_steps=4, model__layers=1,
     )  # fmt: skip
-    workdir, experiment = tmp_path_factory.mktemp("lp_ft"), build(task_root, "lp_ft", 3, **changes)
+    workdir, program = tmp_path_factory.mktemp("lp_ft"), build(task_root, "lp_ft", 3, **changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Experiment, "validate", lambda self, state: {"loss": 1.0})
-        last, state, _ = train(experiment, workdir, None)
+        patch.setattr(Validator, "__call__", lambda self, program, state: {"loss": 1.0})
+        last, state, _ = train(program, workdir)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return last, workdir, state, [line for line in lines if line["split"] == "train"]
 
 
 def test_the_head_trains_first_at_its_rate_and_then_all_begins_anew(probe_then_all):
-    experiment, workdir, state, metrics = probe_then_all
-    peak = experiment.config.optimizer.learning_rate
-    assert experiment.durations["steps"] == 5 and experiment.stage == 1  # train.steps count for everything
+    program, workdir, state, metrics = probe_then_all
+    peak = program.run.config.optimizer.learning_rate
+    assert program.run.durations["steps"] == 5 and program.stage == 1  # train.steps count for everything
     rates = [line["learning_rate"] for line in metrics]
     assert rates == pytest.approx([0.5, 0.5, peak / 2, peak, peak * (1 - 2 / 4)])  # warm-up, then on the line down
-    before = tiny_task.parameters(experiment.at_stage(0), tiny_task.any_state(experiment.at_stage(0)))
+    before = tiny_task.parameters(program.run.program(0), tiny_task.any_state(program.run.program(0)))
     for step in (1, 2, 3):
-        after = parameters_after(experiment, workdir, step)
+        after = parameters_after(program, workdir, step)
         moved = {name for name, array in after.items() if (array != before[name]).any()}
         if step < 3:
             assert moved == {"classifier/kernel", "classifier/bias"}
         else:
             assert moved >= {name for name in after if "key/bias" not in name}
         before = after
-    _, entered = restored(experiment, workdir, 2)  # saved as the second stage began
+    _, entered = restored(program, workdir, 2)  # saved as the second stage began
     moments = jax.tree.leaves(entered.opt_state[:-1])
     assert not any(np.any(leaf) for leaf in moments) and int(entered.opt_state[-1].count) == 2
-    everything = sum(int(np.prod(shape)) for shape in experiment.shapes.values())
+    everything = sum(int(np.prod(shape)) for shape in program.run.shapes.values())
     assert sum(leaf.size for leaf in moments if leaf.ndim) == 2 * everything
 
 
 def test_rates_and_moments_are_those_of_adam(probe_then_all):
     """The first update of the second stage is that of a new Adam: its rate times the sign of each gradient."""
-    experiment, workdir, _, _ = probe_then_all
-    before, after = (parameters_after(experiment, workdir, step) for step in (2, 3))
+    program, workdir, _, _ = probe_then_all
+    before, after = (parameters_after(program, workdir, step) for step in (2, 3))
     moved = np.abs(after["encoder/layers/0/ffn/up/bias"] - before["encoder/layers/0/ffn/up/bias"])
-    np.testing.assert_allclose(moved, experiment.config.optimizer.learning_rate / 2, rtol=1e-2)
+    np.testing.assert_allclose(moved, program.run.config.optimizer.learning_rate / 2, rtol=1e-2)
 
 
 def test_an_unknown_base_is_one_clear_error(task_root):
@@ -275,6 +287,6 @@ def test_an_unknown_base_is_one_clear_error(task_root):
 
 def test_stages_do_not_read_kept_features(task_root):
     """Below the head something will train."""
-    experiment = build(task_root, "lp_ft", 3)
-    same, _ = with_features(experiment, None, True, lambda line: None)
-    assert same is experiment
+    program = build(task_root, "lp_ft", 3)
+    same, _ = with_features(program, None, True, lambda line: None)
+    assert same is program

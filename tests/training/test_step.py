@@ -10,7 +10,8 @@ import pytest
 from cloze import models, objectives
 from cloze.models import names
 from cloze.objectives import Term
-from cloze.training.step import _deterministic
+from cloze.parallel import mesh as meshes
+from cloze.training.gradients import is_deterministic
 from cloze.training.trainable import Split
 from tests.training import tiny_run
 
@@ -31,9 +32,9 @@ def test_four_ragged_microbatches_equal_one_batch(root):
 
 def test_ragged_means_ragged(root):
     """Guards the test above: the microbatches' weights do differ."""
-    experiment = tiny_run.build(tiny_run.config("bert", root, train__batch_size=8))
-    rows = experiment.batches.batches(0)
-    batch = experiment.objective.corrupt(jax.random.key(0, impl="threefry2x32"), rows)
+    program = tiny_run.build(tiny_run.config("bert", root, train__batch_size=8))
+    rows = program.run.data["train"].batches(0)
+    batch = program.run.objective.corrupt(jax.random.key(0, impl="threefry2x32"), rows)
     weights = np.asarray(batch["target_weights"]).sum(axis=1)
     assert len(set(weights[i::4].sum() for i in range(4))) > 1
 
@@ -47,19 +48,19 @@ FROZEN = {
 
 @pytest.mark.parametrize("rules", FROZEN)
 def test_frozen_parameters_stay_and_have_no_optimizer_state(rules, root):
-    experiment = tiny_run.build(tiny_run.config("bert", root, trainable=FROZEN[rules], optimizer__weight_decay=0.1))
-    start = tiny_run.parameters(experiment, experiment.new_state())
-    state, history = tiny_run.run(experiment, 2)
-    end = tiny_run.parameters(experiment, state)
-    for name, mask in experiment.split.mask.items():
+    program = tiny_run.build(tiny_run.config("bert", root, trainable=FROZEN[rules], optimizer__weight_decay=0.1))
+    start = tiny_run.parameters(program, program.new_state())
+    state, history = tiny_run.run(program, 2)
+    end = tiny_run.parameters(program, state)
+    for name, mask in program.split.mask.items():
         for layer in range(len(mask)):
             a, b = (start[name][layer], end[name][layer]) if names.is_stacked(name) else (start[name], end[name])
             assert np.array_equal(a, b) == (not mask[layer]), (name, layer)
     moments = sum(leaf.size for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim)
-    assert moments == 2 * sum(int(np.prod(shape)) for shape in experiment.split.trainable_shapes().values())
-    layers = experiment.split.frozen_layers()["frozen_encoder"]
+    assert moments == 2 * sum(int(np.prod(shape)) for shape in program.split.trainable_shapes().values())
+    layers = program.split.frozen_layers()["frozen_encoder"]
     assert layers == {"probe": 2, "bottom": 1, "middle": 0}[rules]
-    assert experiment.model.frozen_encoder == layers
+    assert program.model.frozen_encoder == layers
 
 
 def test_a_frozen_bottom_changes_no_update_above_it(root):
@@ -97,21 +98,21 @@ def test_decoder_layers_above_a_training_encoder_are_not_cut():
 
 
 def test_same_step_same_masks_other_step_other_masks(root):
-    experiment = tiny_run.build(tiny_run.config("bert", root))
-    rows = experiment.batches.batches(0)
-    key = experiment.keys.corrupt
-    batches = [experiment.objective.corrupt(jax.random.fold_in(key, t), rows) for t in (0, 0, 1)]
+    program = tiny_run.build(tiny_run.config("bert", root))
+    rows = program.run.data["train"].batches(0)
+    key = program.run.keys.corrupt
+    batches = [program.run.objective.corrupt(jax.random.fold_in(key, t), rows) for t in (0, 0, 1)]
     np.testing.assert_array_equal(batches[0]["tokens"], batches[1]["tokens"])
     assert not np.array_equal(batches[0]["prediction_positions"], batches[2]["prediction_positions"])
 
 
 def test_dropout_draws_and_validation_does_not(root):
-    experiment = tiny_run.build(tiny_run.config("gpt2", root, model__dropout=0.3, model__attention_dropout=0.2))
-    state = experiment.new_state()
-    assert experiment.validate(state) == experiment.validate(state)
+    program = tiny_run.build(tiny_run.config("gpt2", root, model__dropout=0.3, model__attention_dropout=0.2))
+    state = program.new_state()
+    assert tiny_run.validate(program, state) == tiny_run.validate(program, state)
     plain = tiny_run.build(tiny_run.config("gpt2", root))
-    assert experiment.validate(state)["loss"] == pytest.approx(plain.validate(state)["loss"], rel=1e-6)
-    _, history = tiny_run.run(experiment, 1)
+    assert tiny_run.validate(program, state)["loss"] == pytest.approx(tiny_run.validate(plain, state)["loss"], rel=1e-6)
+    _, history = tiny_run.run(program, 1)
     _, other = tiny_run.run(plain, 1)
     assert abs(history[0]["loss"] - other[0]["loss"]) > 1e-4
 
@@ -120,7 +121,7 @@ def test_dropout_of_heads_counts_where_there_is_such_a_head():
     def deterministic(*heads, **rates):
         none = dict.fromkeys(("dropout", "attention_dropout"), 0.0)
         settings = dict(family="bert", preset="base", heads_out=heads, head_dropout=0.0, pooler_dropout=0.0)
-        return _deterministic(models.resolve(settings | none | rates))
+        return is_deterministic(models.resolve(settings | none | rates))
 
     assert deterministic("mlm", "nsp", "class", "tag")
     assert not deterministic("mlm", dropout=0.1)
@@ -133,16 +134,16 @@ def test_dropout_of_heads_counts_where_there_is_such_a_head():
 
 
 def test_validation_that_scores_nothing_has_no_loss(root):
-    experiment = tiny_run.build(tiny_run.config("gpt2", root))
-    state = experiment.new_state()
+    program = tiny_run.build(tiny_run.config("gpt2", root))
+    state = program.new_state()
     unscored = {"lm": Term(0.0, 0.0, 1.0), "accuracy": Term(1.0, 2.0, 0.0)}
-    experiment.eval_step = lambda state, rows, key: (unscored, None)
-    values = experiment.validate(state)
+    vars(program)["eval_step"] = lambda state, rows, key: (unscored, None)
+    values = tiny_run.validate(program, state)
     assert np.isnan(values["loss"]) and np.isnan(values["lm"]) and values["accuracy"] == 0.5
-    experiment.eval_step = lambda state, rows, key: (unscored | {"other": Term(6.0, 2.0, 0.5)}, None)
-    assert experiment.validate(state)["loss"] == 1.5
-    experiment.eval_step = lambda state, rows, key: (unscored | {"other": Term(np.nan, 2.0, 0.5)}, None)
-    assert np.isnan(experiment.validate(state)["loss"])
+    vars(program)["eval_step"] = lambda state, rows, key: (unscored | {"other": Term(6.0, 2.0, 0.5)}, None)
+    assert tiny_run.validate(program, state)["loss"] == 1.5
+    vars(program)["eval_step"] = lambda state, rows, key: (unscored | {"other": Term(np.nan, 2.0, 0.5)}, None)
+    assert np.isnan(tiny_run.validate(program, state)["loss"])
 
 
 def literal_rows(family):
@@ -195,18 +196,18 @@ PINNED = {
 
 @pytest.mark.parametrize("family", PINNED)
 def test_one_step_is_pinned(family, root):
-    experiment = tiny_run.build(tiny_run.config(family, root, train__batch_size=4, optimizer__warmup_steps=0))
+    program = tiny_run.build(tiny_run.config(family, root, train__batch_size=4, optimizer__warmup_steps=0))
     rows = {k: jnp.asarray(v) for k, v in literal_rows(family).items()}
-    state = experiment.new_state()
+    state = program.new_state()
     # Parameters from sines instead of a random generator: the same on every version.
     flat = {
         name: jnp.sin(jnp.arange(leaf.size, dtype=jnp.float32) * 1.7 + i).reshape(leaf.shape) * 0.1
         for i, (name, leaf) in enumerate(names.flatten(state.trainable).items())
     }
     state = dataclasses.replace(state, trainable=names.unflatten(flat))
-    with experiment.context():
-        step = experiment.trace_train_step().lower().compile()
-        rows = jax.device_put(rows, experiment.row_sharding)
-        _, metrics = step(state, rows, experiment.keys)
+    with program.run.context():
+        step = program.trace_train_step().lower().compile()
+        rows = jax.device_put(rows, meshes.row_sharding(program.run.mesh))
+        _, metrics = step(state, rows, program.run.keys)
     got = {k: float(v) for k, v in metrics.items()}
     assert got == pytest.approx(PINNED[family], rel=1e-4)

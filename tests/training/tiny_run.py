@@ -1,4 +1,4 @@
-"""A complete tiny experiment on text that the test writes, and the shortest way to run some of its steps."""
+"""A complete tiny program on text that the test writes, and the shortest way to run some of its steps."""
 
 import contextlib
 import io
@@ -7,7 +7,9 @@ import jax
 import numpy as np
 
 from cloze.configs import base
-from cloze.training.build import build as build_experiment
+from cloze.training import resolve
+from cloze.training.run import build as build_run
+from cloze.training.validation import Validator
 
 WORDS = (
     "the a one this of in to and or is was runs sees reads writes returns value array list file name number small "
@@ -66,25 +68,32 @@ def config(family, root, **changes):
     return c
 
 
-def build(configuration, devices=1):
+def build(configuration, devices=1, tokenizer=None):
+    """The training.program.Program of a run's first stage; `tokenizer` is its own saved one, None: the run is new."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return build_experiment(configuration, devices=jax.devices()[:devices], report=lambda line: None)
+        resolved = resolve.resolve(configuration)
+        return build_run(resolved, tokenizer, devices=jax.devices()[:devices], report=lambda line: None).program()
 
 
-def run(experiment, steps, state=None, start=0):
+def run(program, steps, state=None, start=0):
     """(state, [metrics of each step as floats])."""
-    state = experiment.new_state() if state is None else state
-    with experiment.context():
-        step_function = experiment.trace_train_step().lower().compile()
+    state = program.new_state() if state is None else state
+    with program.run.context():
+        step_function = program.trace_train_step().lower().compile()
         history = []
         for step in range(start, start + steps):
-            state, metrics = step_function(state, experiment.rows(experiment.batches, step), experiment.keys)
+            state, metrics = step_function(state, program.run.rows(program.run.data["train"], step), program.run.keys)
             history.append({k: float(v) for k, v in jax.device_get(metrics).items()})
     return state, history
 
 
-def parameters(experiment, state):
+def validate(program, state):
+    """{metric: value} of a state."""
+    return Validator(program.run)(program, state)
+
+
+def parameters(program, state):
     """{name: numpy array} of all parameters."""
     from cloze.models import names
 
-    return {n: np.asarray(x) for n, x in names.flatten(experiment.full_parameters(state)).items()}
+    return {n: np.asarray(x) for n, x in names.flatten(program.full_parameters(state)).items()}

@@ -65,20 +65,20 @@ def by_layer(flat):
     return found
 
 
-def parameters(experiment, state):
+def parameters(program, state):
     """{name: numpy array} of all parameters, one name for each layer."""
-    return by_layer(tiny_run.parameters(experiment, state))
+    return by_layer(tiny_run.parameters(program, state))
 
 
-def any_state(experiment, seed=0):
+def any_state(program, seed=0):
     """A state of random parameters, none of which is zero, so that everything that trains moves in one step."""
     rng = np.random.default_rng(seed)
-    flat = {n: (0.2 * rng.normal(size=shape)).astype(np.float32) for n, shape in experiment.shapes.items()}
-    trainable, frozen = experiment.split(names.unflatten(flat))
+    flat = {n: (0.2 * rng.normal(size=shape)).astype(np.float32) for n, shape in program.run.shapes.items()}
+    trainable, frozen = program.split(names.unflatten(flat))
     # Adam's begins at zero.
-    opt_state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), experiment.abstract_state.opt_state)
+    opt_state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), program.abstract_state.opt_state)
     state = TrainState(np.zeros((), np.int32), trainable, frozen, opt_state)
-    return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), state, experiment.abstract_state)
+    return jax.tree.map(lambda leaf, like: jax.device_put(leaf, like.sharding), state, program.abstract_state)
 
 
 def training(split):

@@ -5,6 +5,7 @@ stack (with the norm on top of it), and one more than the deepest stack has for 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -66,10 +67,23 @@ class Method:
     )
     # Differentially private training (training/private.py), of whatever trains.
     dp_clip_norm: float = option(
-        0.0, "the gradient of each example is scaled to this norm at most; 0: training is not private"
+        0.0,
+        "the gradient of each example is scaled to this norm at most; 0: training is not private",
+        least=0,
+        below=math.inf,
     )
-    dp_noise_multiplier: float = option(1.0, "deviation of the noise on their sum, in units of dp_clip_norm")
-    dp_delta: float = option(1e-5, "chance at which the guarantee may fail; the log gives epsilon for it")
+    dp_noise_multiplier: float = option(
+        1.0,
+        "deviation of the noise on their sum, in units of dp_clip_norm; 0 clips without noise and guarantees nothing",
+        least=0,
+        below=math.inf,
+    )
+    dp_delta: float = option(
+        1e-5,
+        "chance at which the guarantee may fail, well below 1 / training examples; the log gives epsilon for it",
+        above=0,
+        below=1,
+    )
 
     rate: ClassVar[float]
     tiny_rate: ClassVar[float]
@@ -127,14 +141,14 @@ class Method:
         """
         raise NotImplementedError
 
-    def begin(self, params: Callable[[], Any], frequent: Callable[[int], np.ndarray]) -> Any:
-        """The tree of parameters with which a run begins, where it is not as initialised; else None.
+    def begin(self, params: Any, frequent: Callable[[int], np.ndarray]) -> Any:
+        """The tree of parameters with which a run begins.
 
         Args:
-            params: () -> tree of concrete arrays as initialised, with what comes from elsewhere in it.
+            params: tree of concrete arrays as initialised, with what comes from elsewhere in it.
             frequent: n -> the n most frequent tokens of the training texts.
         """
-        return None
+        return params
 
     @classmethod
     def suit(cls, config: Any, tiny: bool) -> None:

@@ -30,8 +30,8 @@ class Prompt(SmallParts):
 
     def begin(self, params, frequent):
         if self.prompt_init == "random":
-            return None
-        return prompt_from_vocabulary(params(), frequent(self.prompt_length))
+            return params
+        return prompt_from_vocabulary(params, frequent(self.prompt_length))
 
     @classmethod
     def suit(cls, config, tiny):

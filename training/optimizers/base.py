@@ -31,8 +31,8 @@ class Optimizer:
     learning_rate: float = option(1e-4, "peak", least=0)
     schedule: str = option(
         "linear",
-        "after warm-up: linear, cosine, inverse_sqrt or constant; slanted_triangular rises over warmup_steps and falls "
-        "linearly to final_fraction (ULMFiT: 1/32)",
+        "after warm-up: linear, cosine, inverse_sqrt or constant; wsd is constant and falls at the end; "
+        "slanted_triangular rises over warmup_steps and falls linearly to final_fraction (ULMFiT: 1/32)",
         choices=tuple(SCHEDULES),
     )
     warmup_steps: options.Duration = option(
@@ -45,6 +45,20 @@ class Optimizer:
     )
     final_fraction: float = option(
         0.0, "the schedule ends at this fraction of the peak, or also begins there (slanted_triangular)"
+    )
+    decay_share: float = option(
+        0.1,
+        "share of the steps up to decay_steps in which wsd falls. From a checkpoint of the stable part, a run may be "
+        "resumed with another train.steps, decay_steps or decay_share: it is the run that had them from its start",
+        above=0,
+        most=1,
+        needs={"schedule": ("wsd",)},
+    )
+    decay_shape: str = option(
+        "linear",
+        "how wsd falls: in a line, or by the root of the share of the decay that is done",
+        choices=("linear", "sqrt"),
+        needs={"schedule": ("wsd",)},
     )
     weight_decay: float = option(0.01, "decoupled, times the learning rate", least=0)
     decay_rules: tuple = option(

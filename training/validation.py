@@ -1,0 +1,67 @@
+"""Validation: the loss of the held-out split, and the metrics of a task where there is one."""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+
+from cloze import tasks
+from cloze.tasks import metrics, predict
+from cloze.training.program import Program, scored_kind
+from cloze.training.step import TrainState
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Validator:
+    """Scores states of a run (training.run.Run) on its validation split, with the same corruption at every step."""
+
+    run: Any
+
+    @functools.cached_property
+    def labelled(self) -> tuple | None:
+        """(the Task, its validation examples) whose metrics are among those of validation, or None."""
+        if scored_kind(self.run) is None:
+            return None
+        (task,) = tasks.read_by(self.run.config, self.run.objective.rows)
+        return task, list(task.examples("validation"))
+
+    @property
+    def num_batches(self) -> int:
+        """Whole batches only, unless there is less than one."""
+        there = int(self.run.data["validation"].steps_per_epoch)
+        return max(1, min(self.run.config.train.eval_batches, there))
+
+    @functools.cached_property
+    def key(self) -> jax.Array:
+        """Batch i is corrupted with fold_in(key, i)."""
+        return jax.random.fold_in(jax.random.key(self.run.config.seed, impl="threefry2x32"), 3)
+
+    def __call__(self, program: Program, state: TrainState) -> dict[str, float]:
+        """{metric: value} over at most `train.eval_batches` batches.
+
+        A metric is NaN where nothing is scored that it is of, and the loss where nothing at all is. Of labelled
+        examples the metrics of the task are among them, where all batches are read.
+        """
+        totals, answers = {}, []
+        with self.run.context():
+            for index in range(self.num_batches):
+                rows = self.run.rows(self.run.data["validation"], index)
+                terms, scores = jax.device_get(program.eval_step(state, rows, jax.random.fold_in(self.key, index)))
+                answers.append(scores)
+                for name, term in terms.items():
+                    old = totals.get(name, (0.0, 0.0))
+                    totals[name] = (old[0] + float(term.sum), old[1] + float(term.weight))
+        means = {name: total / weight if weight else math.nan for name, (total, weight) in totals.items()}
+        parts = [float(term.coefficient) * means[n] for n, term in terms.items() if term.coefficient and totals[n][1]]
+        return {"loss": sum(parts) if parts else math.nan, **means, **self._task_metrics(answers)}
+
+    def _task_metrics(self, answers):
+        """{metric: value} of the task, from what the head gives to each batch of the validation split."""
+        data = self.run.data["validation"]
+        if self.labelled is None or len(answers) < data.steps_per_epoch:
+            return {}
+        task, examples = self.labelled
+        predictions = predict.from_heads(task, examples, data.features, answers, self.run.config.task)
+        return metrics.score(task, predictions, examples)
