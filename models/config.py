@@ -139,8 +139,8 @@ class Architecture:
     num_labels: int = option(2, "classes of a classifier of rows or of tokens; 1 in regression", least=1)
     initializer: str = option(
         "normal",
-        "scaled_residual is GPT-2's",
-        choices=("normal", "truncated_normal", "scaled_residual", "xavier_uniform", "t5"),
+        "scaled_residual is GPT-2's, small is NeoX's",
+        choices=("normal", "truncated_normal", "scaled_residual", "small", "xavier_uniform", "t5"),
     )
     initializer_std: float = option(0.02, "standard deviation, where the initializer takes one")
 

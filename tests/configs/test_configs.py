@@ -50,6 +50,7 @@ SIZES = {
     "coco_lm": composites.COCO_LM_SIZES,
     "albert": encoders.ALBERT_SIZES,
     "llama": decoders.LLAMA_SIZES,
+    "pythia": decoders.PYTHIA_SIZES,
     "gemma": decoders.GEMMA_SIZES,
     "qwen2": decoders.QWEN2_SIZES,
     "qwen3": decoders.QWEN3_SIZES,
