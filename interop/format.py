@@ -83,6 +83,18 @@ def conv1d_part(part, parts):
     return (Leaf("/kernel", ".weight", view, shape), Leaf("/bias", ".bias", view, shape))
 
 
+def linear_part(part, parts):
+    """Rows of a fused Linear: ModernBERT's Wqkv and Wi hold several projections one after the other."""
+
+    def view(array, config):
+        return np.split(array, parts)[part].T
+
+    def shape(ours, config):
+        return (parts * ours[-1], *ours[:-1])
+
+    return (Leaf("/kernel", ".weight", view, shape), Leaf("/bias", ".bias", view, shape))
+
+
 def interleaved_part(part, parts, use_bias=False):
     """A Linear whose rows [head, part, e] interleave several projections: DeBERTa v1's in_proj, with a bias NeoX's."""
 
