@@ -61,6 +61,15 @@ LLAMA_SIZES = {
     "3.2_1b": dict(learning_rate=3e-4, tokens=9e12, tiny_kv_heads=2, devices=64, microbatches=8),
     "3.2_3b": dict(learning_rate=3e-4, tokens=9e12, tiny_kv_heads=2, devices=64, microbatches=8),
 }
+PYTHIA_SIZES = {  # peak rate (Biderman et al. 2023, table 1), then where it runs, on as many devices as the paper's
+    "70m": dict(learning_rate=1e-3, devices=32, microbatches=4),
+    "160m": dict(learning_rate=6e-4, devices=32, microbatches=4),
+    "410m": dict(learning_rate=3e-4, devices=32, microbatches=4),
+    "1b": dict(learning_rate=3e-4, devices=64, microbatches=2),
+    "1.4b": dict(learning_rate=2e-4, devices=64, microbatches=2),
+    "2.8b": dict(learning_rate=1.6e-4, devices=64, microbatches=2),
+    "6.9b": dict(learning_rate=1.2e-4, devices=128),
+}
 GEMMA_SIZES = {
     "2b": dict(tokens=3e12, tiny_kv_heads=1, devices=64, microbatches=8),
     "7b": dict(tokens=6e12, tiny_kv_heads=4, devices=128, microbatches=4),
@@ -210,6 +219,32 @@ def gpt3(name, arguments):
     if options["tiny"]:
         families.shrink(c, TINY_GPT)
         c.optimizer.decay_steps = c.train.steps * 26 // 30  # the rate stays at a tenth for the rest, as in the full run
+    return c
+
+
+def pythia(name, arguments):
+    """Pythia's pretraining: GPT-3's optimizer on 2M tokens a step (Biderman et al. 2023, section 2).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of PYTHIA_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(PYTHIA_SIZES))
+    size = dict(PYTHIA_SIZES[options["size"]])
+    _causal(c, "pythia", options["size"], kind="byte_bpe", vocab_size=50277)
+    _gpt3_optimizer(c, size.pop("learning_rate"))
+    c.data.sequence_length = 2048
+    c.train.update(batch_size=1024, steps=143_000)
+    c.optimizer.update(warmup_steps=1430, decay_steps=143_000)
+    families.place(c, remat="full", fsdp=True, **size)
+    if options["tiny"]:
+        families.shrink(c, TINY_GPT)
     return c
 
 
@@ -427,7 +462,7 @@ def _causal(c, family, preset, *, kind, vocab_size):
 
 
 def _gpt3_optimizer(c, learning_rate):
-    """What GPT-2 and GPT-3 share (Brown et al. 2020, appendix B)."""
+    """What GPT-2, GPT-3 and Pythia share (Brown et al. 2020, appendix B)."""
     c.optimizer.update(
         name="adamw", learning_rate=learning_rate, schedule="cosine", final_fraction=0.1, beta1=0.9, beta2=0.95,
         epsilon=1e-8, weight_decay=0.1, clip_norm=1.0,

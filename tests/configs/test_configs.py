@@ -37,6 +37,7 @@ SIZES = {
     "bert": encoders.BERT_SIZES,
     "roberta": encoders.ROBERTA_SIZES,
     "deberta": encoders.DEBERTA_SIZES,
+    "modernbert": encoders.MODERNBERT_SIZES,
     "spanbert": encoders.SPANBERT_SIZES,
     "unilm": encoders.UNILM_SIZES,
     "gpt2": decoders.GPT2_SIZES,
@@ -50,6 +51,7 @@ SIZES = {
     "coco_lm": composites.COCO_LM_SIZES,
     "albert": encoders.ALBERT_SIZES,
     "llama": decoders.LLAMA_SIZES,
+    "pythia": decoders.PYTHIA_SIZES,
     "gemma": decoders.GEMMA_SIZES,
     "qwen2": decoders.QWEN2_SIZES,
     "qwen3": decoders.QWEN3_SIZES,
@@ -330,7 +332,10 @@ def test_tiny_llamas_group_heads_as_their_full_sizes_do():
         assert (full.kv_heads == 1) == (tiny.kv_heads == 1)
 
 
-@pytest.mark.parametrize("stem, arguments", [("gpt3", "sparse"), ("mistral", ""), ("gemma2", ""), ("gemma3", "")])
+@pytest.mark.parametrize(
+    "stem, arguments",
+    [("gpt3", "sparse"), ("mistral", ""), ("gemma2", ""), ("gemma3", ""), ("modernbert", "")],
+)
 def test_windows_are_shorter_than_rows(stem, arguments):
     for prefix in ("", "tiny,"):
         config = load(stem, prefix + arguments)

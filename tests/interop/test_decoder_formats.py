@@ -208,6 +208,31 @@ def test_dropout_of_a_head_is_that_of_the_class_and_survives(model_type, class_n
     assert again.head_dropout == head
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"rotary_pct": 0.5, "rotary_emb_base": 300},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 300, "partial_rotary_factor": 0.5}},
+    ],
+)
+def test_partial_rotations_of_gpt_neox_in_old_and_new_files(keys):
+    config = read("gpt_neox", "GPTNeoXForCausalLM", **keys)
+    assert (config.rope_theta, config.rotary_share) == (300.0, 0.5)
+    silent = read("gpt_neox", "GPTNeoXForCausalLM")
+    assert (silent.rope_theta, silent.rotary_share, silent.norm_position) == (10000.0, 0.25, "parallel")
+
+
+def test_the_head_of_gpt_neox_goes_by_either_name(tmp_path):
+    made = fakes.write(tmp_path / "old", "gpt_neox", "GPTNeoXForCausalLM")
+    fakes.write(
+        tmp_path / "new", "gpt_neox", "GPTNeoXForCausalLM",
+        change={"embed_out.weight": None, "lm_head.weight": made["embed_out.weight"]},
+    )  # fmt: skip
+    for name in ("old", "new"):
+        kernel = interop.load_hf(tmp_path / name)[1]["lm_head"]["kernel"]
+        np.testing.assert_array_equal(kernel[:, : len(made["embed_out.weight"])].T, made["embed_out.weight"])
+
+
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize("ffn", [False, True])
 def test_biases_of_llama(attention, ffn):

@@ -54,6 +54,9 @@ def config(family, preset, changes=()):
         small["pattern"] = ({}, {"window": 3})
     elif full.window:
         small |= dict(window=3, pattern=tuple(map(dict, full.pattern[-2:])))
+    elif full.pattern:
+        blocks = [dict(block) for block in full.pattern]
+        small |= dict(layers=1 + len(blocks), pattern=tuple(block | {"window": 3} if block else {} for block in blocks))
     return models.resolve(dict(family=family, preset=preset, **small, **dict(changes)))
 
 
