@@ -1,5 +1,6 @@
 """Experiments with decoders: GPT, Llama and their kin, which predict the next token."""
 
+from cloze import models
 from cloze.configs import base, families
 
 TINY_GPT = dict(
@@ -60,6 +61,15 @@ LLAMA_SIZES = {
     "3.2_1b": dict(learning_rate=3e-4, tokens=9e12, tiny_kv_heads=2, devices=64, microbatches=8),
     "3.2_3b": dict(learning_rate=3e-4, tokens=9e12, tiny_kv_heads=2, devices=64, microbatches=8),
 }
+PYTHIA_SIZES = {  # peak rate (Biderman et al. 2023, table 1), then where it runs, on as many devices as the paper's
+    "70m": dict(learning_rate=1e-3, devices=32, microbatches=4),
+    "160m": dict(learning_rate=6e-4, devices=32, microbatches=4),
+    "410m": dict(learning_rate=3e-4, devices=32, microbatches=4),
+    "1b": dict(learning_rate=3e-4, devices=64, microbatches=2),
+    "1.4b": dict(learning_rate=2e-4, devices=64, microbatches=2),
+    "2.8b": dict(learning_rate=1.6e-4, devices=64, microbatches=2),
+    "6.9b": dict(learning_rate=1.2e-4, devices=128),
+}
 GEMMA_SIZES = {
     "2b": dict(tokens=3e12, tiny_kv_heads=1, devices=64, microbatches=8),
     "7b": dict(tokens=6e12, tiny_kv_heads=4, devices=128, microbatches=4),
@@ -68,6 +78,28 @@ QWEN2_SIZES = {
     "0.5b": dict(tokens=12e12, devices=32, microbatches=8),
     "1.5b": dict(tokens=7e12, devices=64, microbatches=8),
     "7b": dict(tokens=7e12, devices=128, microbatches=8),
+}
+QWEN3_SIZES = {
+    "0.6b": dict(devices=32, microbatches=8),
+    "1.7b": dict(devices=64, microbatches=8),
+    "4b": dict(devices=128, microbatches=8),
+    "8b": dict(devices=128, microbatches=8),
+}
+# OLMo 2's table 3; the 1B is of its released configuration. 7B and 1B stop before their cosine's end.
+OLMO2_SIZES = {
+    "1b": dict(learning_rate=4e-4, batch_tokens=2**21, warmup_steps=4000, tokens=4e12, devices=64, microbatches=8),
+    "7b": dict(learning_rate=3e-4, batch_tokens=2**22, warmup_steps=2000, tokens=3.9e12, devices=128, microbatches=8),
+    "13b": dict(learning_rate=9e-4, batch_tokens=2**23, warmup_steps=2000, tokens=5e12, devices=256, microbatches=8),
+}
+GEMMA2_SIZES = {
+    "2b": dict(tokens=2e12, devices=64, microbatches=8),
+    "9b": dict(tokens=8e12, devices=128, microbatches=4),
+    "27b": dict(tokens=13e12, devices=512),
+}
+GEMMA3_SIZES = {
+    "270m": dict(tokens=6e12, tiny_kv_heads=1, devices=128),
+    "1b": dict(tokens=2e12, tiny_kv_heads=1, devices=128),
+    "4b": dict(tokens=4e12, tiny_kv_heads=2, devices=256, tensor=4, microbatches=2),
 }
 
 
@@ -190,6 +222,32 @@ def gpt3(name, arguments):
     return c
 
 
+def pythia(name, arguments):
+    """Pythia's pretraining: GPT-3's optimizer on 2M tokens a step (Biderman et al. 2023, section 2).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of PYTHIA_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(PYTHIA_SIZES))
+    size = dict(PYTHIA_SIZES[options["size"]])
+    _causal(c, "pythia", options["size"], kind="byte_bpe", vocab_size=50277)
+    _gpt3_optimizer(c, size.pop("learning_rate"))
+    c.data.sequence_length = 2048
+    c.train.update(batch_size=1024, steps=143_000)
+    c.optimizer.update(warmup_steps=1430, decay_steps=143_000)
+    families.place(c, remat="full", fsdp=True, **size)
+    if options["tiny"]:
+        families.shrink(c, TINY_GPT)
+    return c
+
+
 def llama(name, arguments):
     """Llama's pretraining (Touvron et al. 2023, sections 2.1 to 2.3; 2307.09288, 2.2; 2407.21783, 3.2 to 3.4).
 
@@ -272,9 +330,94 @@ def qwen2(name, arguments):
     return _llama_like(c, "qwen2", options, **settings | QWEN2_SIZES[options["size"]])
 
 
+def qwen3(name, arguments):
+    """Qwen3's pretraining: Llama 2's recipe for the lengths that the paper gives (Yang et al. 2025, section 3).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of QWEN3_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(QWEN3_SIZES))
+    settings = LLAMA_RECIPE | dict(kind="byte_bpe", vocab_size=151669, length=4096, tokens=36e12, tiny_kv_heads=2)
+    return _llama_like(c, "qwen3", options, **settings | QWEN3_SIZES[options["size"]])
+
+
+def olmo2(name, arguments):
+    """OLMo 2's first stage of pretraining (OLMo team 2024, section 2 and table 3, and the released configurations).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of OLMO2_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(OLMO2_SIZES))
+    settings = dict(kind="byte_bpe", vocab_size=100278, length=4096, decay_tokens=5e12, tiny_kv_heads=4)
+    _llama_like(c, "olmo2", options, final_fraction=0.1, **settings | OLMO2_SIZES[options["size"]])
+    c.objective.z_loss = 1e-5
+    c.optimizer.update(epsilon=1e-8, decay_rules=((r"token/embedding", False), (r".*", True)))
+    return c
+
+
+def gemma2(name, arguments):
+    """Gemma 2's pretraining: Llama 2's recipe for the lengths that the paper gives (Riviere et al. 2024, section 3).
+
+    The smaller two learned from a larger model's answers; here they learn from the text.
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of GEMMA2_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(GEMMA2_SIZES))
+    settings = LLAMA_RECIPE | dict(kind="sentencepiece_bpe", vocab_size=256000, length=8192, tiny_kv_heads=2)
+    _llama_like(c, "gemma2", options, **settings | GEMMA2_SIZES[options["size"]])
+    if options["tiny"]:
+        c.model.window = 32  # the published one is longer than a tiny row
+    return c
+
+
+def gemma3(name, arguments):
+    """Gemma 3's pretraining: Llama 2's recipe for the lengths that the report gives (Kamath et al. 2025, section 2).
+
+    All sizes learned from a larger model's answers; here they learn from the text.
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of GEMMA3_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(GEMMA3_SIZES))
+    settings = LLAMA_RECIPE | dict(kind="sentencepiece_bpe", vocab_size=262144, length=32768)
+    _llama_like(c, "gemma3", options, **settings | GEMMA3_SIZES[options["size"]])
+    if options["tiny"]:  # three layers, the last of which sees all of a row
+        c.model.update(window=32, pattern=models.presets("gemma3")[options["size"]]["pattern"][-3:])
+    return c
+
+
 def _llama_like(
     c, family, options, *, kind, vocab_size, length, learning_rate, batch_tokens, tokens, warmup_steps,
-    final_fraction, tiny_kv_heads, **place,
+    final_fraction, tiny_kv_heads, decay_tokens=None, **place,
 ):  # fmt: skip
     """Fills in an experiment with a kin of Llama.
 
@@ -284,9 +427,10 @@ def _llama_like(
         options: values of the config's arguments, `size` being the preset.
         kind, vocab_size: the tokenizer.
         length: tokens in a row.
-        learning_rate, warmup_steps, final_fraction: the schedule, a cosine over the whole run.
+        learning_rate, warmup_steps, final_fraction: the schedule, a cosine.
         batch_tokens: tokens in a step.
         tokens: tokens in the run.
+        decay_tokens: length of the cosine; None: of the run.
         tiny_kv_heads: key and value heads of the tiny model, which has 4 heads.
         **place: see `families.place`; parameters are always cut and activations recomputed.
     """
@@ -298,13 +442,14 @@ def _llama_like(
     c.train.update(batch_size=batch_tokens // length, steps=steps)
     c.optimizer.update(
         name="adamw", learning_rate=learning_rate, schedule="cosine", warmup_steps=warmup_steps,
-        decay_steps=steps, final_fraction=final_fraction, beta1=0.9, beta2=0.95, epsilon=1e-5,
-        weight_decay=0.1, clip_norm=1.0,
+        decay_steps=round((decay_tokens or tokens) / batch_tokens), final_fraction=final_fraction, beta1=0.9,
+        beta2=0.95, epsilon=1e-5, weight_decay=0.1, clip_norm=1.0,
     )  # fmt: skip
     families.place(c, remat="full", fsdp=True, **place)
     if options["tiny"]:
         families.shrink(c, TINY_LLAMA)
         c.model.kv_heads = tiny_kv_heads
+        c.optimizer.decay_steps = round(c.train.steps * (decay_tokens or tokens) / tokens)
     return c
 
 
@@ -317,7 +462,7 @@ def _causal(c, family, preset, *, kind, vocab_size):
 
 
 def _gpt3_optimizer(c, learning_rate):
-    """What GPT-2 and GPT-3 share (Brown et al. 2020, appendix B)."""
+    """What GPT-2, GPT-3 and Pythia share (Brown et al. 2020, appendix B)."""
     c.optimizer.update(
         name="adamw", learning_rate=learning_rate, schedule="cosine", final_fraction=0.1, beta1=0.9, beta2=0.95,
         epsilon=1e-8, weight_decay=0.1, clip_norm=1.0,

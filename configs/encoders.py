@@ -37,6 +37,16 @@ ALBERT_SIZES = {
     "xlarge": dict(devices=64, microbatches=4),
     "xxlarge": dict(devices=128, microbatches=4, remat="full"),
 }
+MODERNBERT_SIZES = {  # the authors' code and appendix A, then where it runs
+    "base": dict(
+        learning_rate=8e-4, batch_size=4608, tokens=1.719e12, warmup_tokens=3e9, decay_tokens=50e9, devices=64,
+        microbatches=4,
+    ),
+    "large": dict(
+        learning_rate=5e-4, batch_size=4928, tokens=1.7e12, warmup_tokens=2e9, decay_tokens=50e9, devices=64,
+        remat="full",
+    ),
+}  # fmt: skip
 MASKINGS = ("tokens", "whole_words", "ngrams", "spans", "entities")
 
 
@@ -108,6 +118,42 @@ def roberta(name, arguments):
     families.place(c, **size)
     if options["tiny"]:
         families.shrink(c, TINY_MASKED)
+    return c
+
+
+def modernbert(name, arguments):
+    """The first stage of ModernBERT's pretraining, on rows of 1,024 tokens (Warner et al. 2024, section 2.2).
+
+    Args:
+        name: of the config file, without ".py".
+        arguments: the text after the colon of --config; `size` is one of MODERNBERT_SIZES.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: an unknown argument or value.
+    """
+    c, options = base.experiment(name, arguments, size=tuple(MODERNBERT_SIZES))
+    size, length = dict(MODERNBERT_SIZES[options["size"]]), 1024
+    rate, batch_size = size.pop("learning_rate"), size.pop("batch_size")
+    steps, warmup, decay = (
+        round(size.pop(key) / batch_size / length) for key in ("tokens", "warmup_tokens", "decay_tokens")
+    )
+    _masked(c, "modernbert", options["size"], batch_size=batch_size, steps=steps)
+    c.model.rope_theta = 10_000.0  # of global layers, until rows grow
+    c.objective.mask_rate = 0.3
+    c.data.update(sequence_length=length, packing="documents")
+    c.tokenizer.update(kind="byte_bpe", vocab_size=50368, mask_token=True)
+    c.optimizer.update(
+        name="stable_adamw", learning_rate=rate, schedule="wsd", warmup_steps=warmup, decay_share=decay / steps,
+        decay_shape="sqrt", beta2=0.98, clip_norm=0.0, weight_decay=1e-5 / rate,  # theirs is not times the rate
+    )  # fmt: skip
+    families.place(c, **size)
+    if options["tiny"]:
+        families.shrink(c, TINY_MASKED)
+        local = {"window": 17, "rope_theta": 10_000.0}  # the published window is longer than a tiny row
+        c.model.pattern = ({}, local, local)
     return c
 
 

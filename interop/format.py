@@ -83,13 +83,30 @@ def conv1d_part(part, parts):
     return (Leaf("/kernel", ".weight", view, shape), Leaf("/bias", ".bias", view, shape))
 
 
-def interleaved_part(part, parts):
-    """A Linear without bias whose rows [head, part, e] interleave several projections: DeBERTa v1's in_proj."""
+def linear_part(part, parts):
+    """Rows of a fused Linear: ModernBERT's Wqkv and Wi hold several projections one after the other."""
 
     def view(array, config):
-        return np.moveaxis(array.reshape(config.heads, parts, config.head_dim, -1)[:, part], -1, 0)
+        return np.split(array, parts)[part].T
 
-    return (Leaf("/kernel", ".weight", view, lambda ours, config: (parts * ours[1], ours[0])),)
+    def shape(ours, config):
+        return (parts * ours[-1], *ours[:-1])
+
+    return (Leaf("/kernel", ".weight", view, shape), Leaf("/bias", ".bias", view, shape))
+
+
+def interleaved_part(part, parts, use_bias=False):
+    """A Linear whose rows [head, part, e] interleave several projections: DeBERTa v1's in_proj, with a bias NeoX's."""
+
+    def rows(array, config):
+        return array.reshape(config.heads, parts, config.head_dim, *array.shape[1:])[:, part]
+
+    def kernel(array, config):
+        return np.moveaxis(rows(array, config), -1, 0)
+
+    leaf = Leaf("/kernel", ".weight", kernel, lambda ours, config: (parts * ours[1], ours[0]))
+    bias = Leaf("/bias", ".bias", rows, lambda ours, config: (parts * ours[0],))
+    return (leaf, bias) if use_bias else (leaf,)
 
 
 def _heads_in_shape(shape, config):

@@ -7,7 +7,9 @@ import re
 from cloze import models
 from cloze.errors import ConfigError
 from cloze.interop import formats, plan
+from cloze.models.config import PER_BLOCK
 from cloze.models.heads import HEADS
+from cloze.models.positions import SCHEMES
 from cloze.options import suggest
 
 # Fields that say how a model is run, trained or named, not what it computes: config.json need not hold them.
@@ -15,6 +17,8 @@ NOT_COMPUTED = frozenset(
     "family preset vocab_multiple initializer initializer_std dropout attention_dropout activation_dropout "
     "final_dropout pooler_dropout head_dropout dtype attention_backend scan remat heads_out".split()
 )
+# Fields in which blocks may differ: they are compared block by block, however a pattern is spelled.
+IN_BLOCKS = frozenset(("pattern", "scale_attention", *PER_BLOCK)).union(*(s.differing for s in SCHEMES.values()))
 # Keys of a source's config.json that we do not use, but that its users do: they go back where they came from.
 CARRIED = (
     "pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id",
@@ -147,13 +151,27 @@ def _check_held(config, held, class_name):
     for field in dataclasses.fields(config):
         name = field.name
         readers = {head for head, facts in HEADS.items() if name in facts.fields}  # none: the body reads it
-        if name in NOT_COMPUTED or (readers and not readers & set(held.heads_out)):
+        if name in NOT_COMPUTED | IN_BLOCKS or (readers and not readers & set(held.heads_out)):
             continue
-        ours, theirs = getattr(config, name), getattr(held, name)
-        if ours != theirs:
-            raise ConfigError(
-                f"model.{name}={ours!r} cannot be written for transformers: its {class_name} computes {theirs!r}"
-            )
+        _check_same(f"model.{name}", getattr(config, name), getattr(held, name), class_name)
+    for layer in range(max(config.layers, config.decoder_layers)):
+        ours, theirs = _block(config, layer), _block(held, layer)
+        for name in ours:
+            _check_same(name, ours[name], theirs[name], class_name, f" of layer {layer}")
+
+
+def _block(config, layer):
+    """{name: what the block of a layer computes by}."""
+    spec = config.block(layer)
+    made = {name: value for name, value in vars(spec).items() if name != "positions"}
+    return made | {name: getattr(spec.positions, name) for name in spec.positions.differing}
+
+
+def _check_same(name, ours, theirs, class_name, where=""):
+    if ours != theirs:
+        raise ConfigError(
+            f"{name}={ours!r}{where} cannot be written for transformers: its {class_name} computes {theirs!r}"
+        )
 
 
 def origins(known):

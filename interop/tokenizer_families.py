@@ -97,9 +97,14 @@ def _byte_bpe(paths, options, tokens):
     return tokenizer
 
 
-def _qwen2(paths, options, tokens):
+def _gpt_neox(paths, options, tokens):
     tokenizer = _byte_bpe(paths, options, tokens)
     tokenizer.normalizer = normalizers.NFC()
+    return tokenizer
+
+
+def _qwen2(paths, options, tokens):
+    tokenizer = _gpt_neox(paths, options, tokens)
     words = pre_tokenizers.Split(Regex(_QWEN2_WORDS), behavior="isolated")
     bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=bool(options["add_prefix_space"]), use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, bytes_of])
@@ -300,6 +305,9 @@ FAMILIES = {
     "ElectraTokenizer": _BERT_FAMILY,
     "OpenAIGPTTokenizer": Family(BPE_FILES, _gpt1, {"unk": "<unk>"}, {}, PLAIN),
     "GPT2Tokenizer": Family(BPE_FILES, _byte_bpe, _END_OF_TEXT, {"add_prefix_space": False}, PLAIN),
+    "GPTNeoXTokenizer": Family(
+        BPE_FILES, _gpt_neox, _END_OF_TEXT | {"pad": "<|padding|>"}, {"add_prefix_space": False}, PLAIN
+    ),
     "RobertaTokenizer": _ROBERTA_FAMILY,
     "BartTokenizer": _ROBERTA_FAMILY,
     "DebertaTokenizer": Family(
@@ -359,6 +367,7 @@ CLASS_OF_MODEL = {  # where tokenizer_config.json names no class
     "electra": "BertTokenizer",
     "openai-gpt": "OpenAIGPTTokenizer",
     "gpt2": "GPT2Tokenizer",
+    "gpt_neox": "GPTNeoXTokenizer",
     "roberta": "RobertaTokenizer",
     "bart": "RobertaTokenizer",
     "deberta": "DebertaTokenizer",
@@ -367,6 +376,7 @@ CLASS_OF_MODEL = {  # where tokenizer_config.json names no class
     "mistral": "LlamaTokenizer",
     "gemma": "GemmaTokenizer",
     "gemma2": "GemmaTokenizer",
+    "gemma3_text": "GemmaTokenizer",
     "qwen2": "Qwen2Tokenizer",
     "qwen3": "Qwen2Tokenizer",
     "t5": "T5Tokenizer",

@@ -81,6 +81,7 @@ class Architecture:
         needs={"norm_position": ("pre",), "shared_layers": (False,)},
     )
     norm_epsilon: float = option(1e-5, "added to the variance")
+    norm_bias: bool = option(True, "layer norms have a bias")
     norm_plus_one: bool = option(False, "RMS norms multiply by 1 + scale (Gemma)")
     embedding_norm: bool = option(False, "normalise the summed embeddings")
     final_norm: bool = option(False, "normalise the output of a stack")
@@ -115,6 +116,11 @@ class Architecture:
         0.0, "logits over the vocabulary are c * tanh(logits / c) (Gemma 2); 0: as they are", least=0
     )
     mlm_transform: bool = option(True, 'a dense layer and a norm in the head "mlm" (BERT)')
+    head_transform: bool = option(
+        False,
+        "a dense layer, activation and norm that heads of hidden tokens, rows and tokens share and stand on "
+        "(ModernBERT)",
+    )
     pooling: str = option(
         "first",
         "what classifiers of rows read: first or last token that is not padding, or max or mean over all",
@@ -139,8 +145,8 @@ class Architecture:
     num_labels: int = option(2, "classes of a classifier of rows or of tokens; 1 in regression", least=1)
     initializer: str = option(
         "normal",
-        "scaled_residual is GPT-2's",
-        choices=("normal", "truncated_normal", "scaled_residual", "xavier_uniform", "t5"),
+        "scaled_residual is GPT-2's, small is NeoX's",
+        choices=("normal", "truncated_normal", "scaled_residual", "small", "xavier_uniform", "t5"),
     )
     initializer_std: float = option(0.02, "standard deviation, where the initializer takes one")
 

@@ -11,6 +11,7 @@ def initializer(config, role):
 
     normal, truncated_normal: initializer_std everywhere (BERT truncates at two deviations).
     scaled_residual: GPT-2's, where matrices that write to the residual stream have std / sqrt(2 * layers).
+    small: NeoX's, sqrt(2 / (5 * width)) (Nguyen and Salazar 2019), and 2 / (layers * sqrt(width)) for those matrices.
     xavier_uniform: Glorot and Bengio's for matrices, deviation 1/sqrt(width) for tables (the original Transformer).
     t5: deviations that stand in for the missing 1/sqrt(head size) of the attention scores (mesh_tensorflow).
     """
@@ -22,9 +23,12 @@ def initializer(config, role):
         if role not in ("embedding", "relative"):
             return jax.nn.initializers.xavier_uniform()
         return jax.nn.initializers.normal(config.width**-0.5)
-    std = config.initializer_std
-    if config.initializer == "scaled_residual" and role in ("attention_output", "ffn_output"):
-        std /= (2 * max(config.layers, config.decoder_layers)) ** 0.5
+    std, depth = config.initializer_std, max(config.layers, config.decoder_layers)
+    to_residual = role in ("attention_output", "ffn_output")
+    if config.initializer == "scaled_residual" and to_residual:
+        std /= (2 * depth) ** 0.5
+    if config.initializer == "small":
+        std = 2 / depth / config.width**0.5 if to_residual else (2 / 5 / config.width) ** 0.5
     if config.initializer == "t5":
         d = config.width
         std = {

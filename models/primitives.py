@@ -93,7 +93,9 @@ class Norm(nn.Module):
             scale = 1 + scale if c.norm_plus_one else scale
             y = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), -1, keepdims=True) + c.norm_epsilon) * scale
             return y.astype(c.dtype)
-        bias = self.param("bias", named(nn.initializers.zeros), x.shape[-1:], jnp.float32)
         centred = x - jnp.mean(x, -1, keepdims=True)
         variance = jnp.mean(jnp.square(centred), -1, keepdims=True)
-        return (centred * jax.lax.rsqrt(variance + c.norm_epsilon) * scale + bias).astype(c.dtype)
+        y = centred * jax.lax.rsqrt(variance + c.norm_epsilon) * scale
+        if c.norm_bias:
+            y += self.param("bias", named(nn.initializers.zeros), x.shape[-1:], jnp.float32)
+        return y.astype(c.dtype)

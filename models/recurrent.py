@@ -198,7 +198,8 @@ def lstm(weights, x_BTD, same_BT, reverse):
     rows, length, width = x_BTD.shape
     dtype = x_BTD.dtype
     gates = (x_BTD.reshape(-1, width) @ weights["input"] + weights["bias"]).reshape(rows, length, -1)
-    gates_TBG = axes.constrain(jnp.swapaxes(gates, 0, 1), None, axes.BATCH, axes.ACT_FFN)
+    constrain = axes.constrain if rows > 1 else lambda x, *names: x  # a single row is not cut
+    gates_TBG = constrain(jnp.swapaxes(gates, 0, 1), None, axes.BATCH, axes.ACT_FFN)
     projection = weights.get("projection")
 
     def step(carry, inputs):
@@ -214,7 +215,7 @@ def lstm(weights, x_BTD, same_BT, reverse):
         if projection is not None:
             state_BD = state_BD @ projection
         # Without this XLA cuts the state both ways on a mesh of rows and features, and its gradient comes out wrong.
-        state_BD = axes.constrain(state_BD, axes.BATCH, axes.ACT_EMBED)
+        state_BD = constrain(state_BD, axes.BATCH, axes.ACT_EMBED)
         return (state_BD, memory_BF), state_BD
 
     cells = gates_TBG.shape[-1] // 4

@@ -31,27 +31,26 @@ def build(config, tables, model_config) -> Objective:
         ConfigError: an objective that cannot train the model's architecture, options outside their range, or a
             tokenizer without a token that the objective needs.
     """
-    name = config.objective.name
-    objective, architecture = OBJECTIVES[name], model_config.architecture
-    if architecture not in objective.architectures:
-        fitting = [other for other, kind in OBJECTIVES.items() if architecture in kind.architectures]
+    name, kind, architecture = config.objective.name, config.objective.chosen, model_config.architecture
+    if architecture not in kind.architectures:
+        fitting = [other for other, cls in OBJECTIVES.items() if architecture in cls.architectures]
         raise ConfigError(
-            f"objective.name={name} trains models of architecture {' or '.join(objective.architectures)}, but "
+            f"objective.name={name} trains models of architecture {' or '.join(kind.architectures)}, but "
             f"model.family={config.model.family} is of architecture {architecture}: set model.family to one of "
-            f"{', '.join(_families(objective.architectures))}, or objective.name to one of {', '.join(fitting)}"
+            f"{', '.join(_families(kind.architectures))}, or objective.name to one of {', '.join(fitting)}"
         )
     if tables.vocab_size > model_config.vocab_size:
         raise ConfigError(
             f"the tokenizer has {tables.vocab_size} ids, the model room for {model_config.vocab_size}: set "
             f"model.vocab_size={tables.vocab_size} or more, or lower tokenizer.vocab_size"
         )
-    made = objective.from_config(config, tables, model_config)
-    if made.rows.kind == "documents" and model_config.prompt_length:
+    objective = kind.from_config(config, tables, model_config)
+    if objective.rows.kind == "documents" and model_config.prompt_length:
         raise ConfigError(
             "data.packing=documents puts several texts into a row, and a prompt (finetune.method=prompt or p_tuning) "
             "is in front of one: set data.packing=windows"
         )
-    return made
+    return objective
 
 
 def _families(architectures):

@@ -117,9 +117,9 @@ class DistilledMaskedLM(MaskedLM):
         given = config.objective.teacher
         if given and (pathlib.Path(given) / "config.json").exists():
             return
-        found = f"objective.teacher={given} holds no run: config.json is missing" if given else "no objective.teacher"
+        problem = f"objective.teacher={given} holds no run: config.json is missing" if given else "no objective.teacher"
         raise ConfigError(
-            f"{found}. The teacher is a finished run of a masked language model; make one with "
+            f"{problem}. The teacher is a finished run of a masked language model; make one with "
             f"python train.py --config=configs/bert_base.py:tiny --workdir={given or 'runs/bert_base-tiny'}"
         )
 

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from cloze.data import examples
 from cloze.data.encoding import Layout
+from cloze.data.examples import Examples
 from cloze.errors import ConfigError
 from cloze.objectives.base import Objective, check_special_tokens
 
@@ -15,7 +15,7 @@ DOUBLE_SEPARATOR = ("roberta", "bart", "coco_lm")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Examples(Objective):
+class Labelled(Objective):
     """An objective that reads labelled examples. Rows are batches already: nothing is hidden or drawn.
 
     Attributes:
@@ -91,7 +91,7 @@ def rows(config, tables, model_config, **options):
         )
     _check_batching(task, layout, model_config)
     pad = 0 if tables.pad is None else tables.pad
-    return examples.Examples(length=length, pad=pad, layout=layout, batching=task.batching)
+    return Examples(length=length, pad=pad, layout=layout, batching=task.batching)
 
 
 def check_kind(config, kinds, otherwise):

@@ -67,29 +67,6 @@ def _cross_entropy_backward(label_smoothing, z_loss, residuals, cotangent):
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def masked_cross_entropy(logits_V, valid_V, targets, *, label_smoothing=0.0, z_loss=0.0):
-    """As `cross_entropy`, of a softmax over some of the logits.
-
-    Args:
-        logits_V: float [..., V].
-        valid_V: bool [..., V], what the softmax is over; where there is nothing, over all.
-        targets: int [...], of which each is valid.
-        label_smoothing: spread over what is valid.
-        z_loss: see `cross_entropy`.
-
-    Returns:
-        f32 [...].
-    """
-    valid_V = valid_V | ~jnp.any(valid_V, axis=-1, keepdims=True)
-    x_V = jnp.where(valid_V, logits_V.astype(jnp.float32), -1e30)  # finite: an infinity has no gradient
-    log_z = jax.nn.logsumexp(x_V, axis=-1)
-    expected = _target_logits(x_V, targets)
-    if label_smoothing:
-        mean = jnp.sum(jnp.where(valid_V, x_V, 0.0), axis=-1) / jnp.sum(valid_V, axis=-1)
-        expected = (1 - label_smoothing) * expected + label_smoothing * mean
-    return log_z - expected + (z_loss * jnp.square(log_z) if z_loss else 0.0)
-
-
 def is_top(logits_V, targets):
     """Whether each target is the argmax of its logits.
 

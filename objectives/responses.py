@@ -15,7 +15,7 @@ from cloze.objectives.text_to_text import Prefixed
 
 @OBJECTIVES.register("responses")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Responses(frames.Examples, TokenLoss, Prefixed):
+class Responses(frames.Labelled, TokenLoss, Prefixed):
     """The tokens of responses and what ends them."""
 
     architectures = ("encoder_decoder", "decoder")

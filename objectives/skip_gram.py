@@ -71,10 +71,10 @@ class SkipGram(Objective):
 
     def with_counts(self, counts):
         """By the counts of the training text."""
-        made = dataclasses.replace(self, counts=np.asarray(counts))
-        if not made._word_counts.any():
+        counted = dataclasses.replace(self, counts=np.asarray(counts))
+        if not counted._word_counts.any():
             raise ConfigError("objective.name=skip_gram: the training text has no word that is not a special token")
-        return made
+        return counted
 
     @property
     def _word_counts(self):

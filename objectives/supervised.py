@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from cloze.errors import ConfigError
 from cloze.objectives import frames
 from cloze.objectives.base import OBJECTIVES, Term
-from cloze.objectives.losses import TokenLoss, classification_terms, is_top, masked_cross_entropy
+from cloze.objectives.losses import TokenLoss, classification_terms, is_top
 from cloze.options import option
 
 HEADS = {  # task.kind: the head that answers it
@@ -27,7 +27,7 @@ FEWEST_LABELS = {"class": 2, "tag": 2}
 
 @OBJECTIVES.register("supervised")
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Supervised(frames.Examples, TokenLoss):
+class Supervised(frames.Labelled, TokenLoss):
     """The labels of a task's examples. Label smoothing and z-loss are of these.
 
     Attributes:
@@ -97,25 +97,48 @@ class Supervised(frames.Examples, TokenLoss):
 def _check_model(config, model_config):
     """Refuses a model without the heads, the direction or the number of labels that the examples need."""
     task, weight, architecture = config.task, config.objective.lm_weight, model_config.architecture
-    found = f"model.family={config.model.family} is of architecture {architecture}"
+    what = f"model.family={config.model.family} is of architecture {architecture}"
     if architecture.endswith("recurrent") and HEADS[task.kind] != "class":
         raise ConfigError(
-            f"task.kind={task.kind} needs a transformer, but {found}: set model.family to one, or task.kind=class"
+            f"task.kind={task.kind} needs a transformer, but {what}: set model.family to one, or task.kind=class"
         )
     if weight and architecture not in frames.LEFT_TO_RIGHT:
         raise ConfigError(
-            f"objective.lm_weight={weight} needs a model that reads from left to right, but {found}: set "
+            f"objective.lm_weight={weight} needs a model that reads from left to right, but {what}: set "
             "objective.lm_weight=0"
         )
     if task.both_orders and task.kind not in ("class", "regression"):
         raise ConfigError(f"task.both_orders is for pairs with one label, not for task.kind={task.kind}: set it False")
     if HEADS[task.kind] in ("class", "choice", "span") and architecture in ("decoder", "recurrent", "encoder_decoder"):
         if model_config.pooling == "first":
-            raise ConfigError(f"model.pooling=first: {found}, whose first token has read nothing; set it to last")
+            raise ConfigError(f"model.pooling=first: {what}, whose first token has read nothing; set it to last")
     fewest = FEWEST_LABELS.get(task.kind, 1)
     if model_config.num_labels < fewest or (task.kind == "regression" and model_config.num_labels > 1):
         wanted = "must be at least 2 to classify" if fewest == 2 else "must be 1, the number that is learned"
         raise ConfigError(f"model.num_labels={model_config.num_labels} {wanted} (task.kind={task.kind})")
+
+
+def masked_cross_entropy(logits_V, valid_V, targets, *, label_smoothing=0.0, z_loss=0.0):
+    """As `cross_entropy`, of a softmax over some of the logits.
+
+    Args:
+        logits_V: float [..., V].
+        valid_V: bool [..., V], what the softmax is over; where there is nothing, over all.
+        targets: int [...], of which each is valid.
+        label_smoothing: spread over what is valid.
+        z_loss: see `cross_entropy`.
+
+    Returns:
+        f32 [...].
+    """
+    valid_V = valid_V | ~jnp.any(valid_V, axis=-1, keepdims=True)
+    x_V = jnp.where(valid_V, logits_V.astype(jnp.float32), -1e30)  # finite: an infinity has no gradient
+    log_z = jax.nn.logsumexp(x_V, axis=-1)
+    expected = jnp.take_along_axis(x_V, targets[..., None], axis=-1)[..., 0]
+    if label_smoothing:
+        mean = jnp.sum(jnp.where(valid_V, x_V, 0.0), axis=-1) / jnp.sum(valid_V, axis=-1)
+        expected = (1 - label_smoothing) * expected + label_smoothing * mean
+    return log_z - expected + (z_loss * jnp.square(log_z) if z_loss else 0.0)
 
 
 def _squared_error(numbers, batch):
@@ -130,11 +153,11 @@ def _span_terms(logits_BT2, batch, **smooth):
     if labels.ndim == 2:  # an example a row
         labels, weights = labels[:, None], weights[:, None]
     number_E = jnp.arange(1, labels.shape[1] + 1)
-    own_BET = segments_BT[:, None, :] == number_E[None, :, None]
+    inside_BET = segments_BT[:, None, :] == number_E[None, :, None]
     total, right = 0.0, True
     for end in range(2):
-        logits_BET = jnp.broadcast_to(logits_BT2[:, None, :, end], own_BET.shape)
-        losses, top = _among(logits_BET, own_BET, labels[..., end], **smooth)
+        logits_BET = jnp.broadcast_to(logits_BT2[:, None, :, end], inside_BET.shape)
+        losses, top = _among(logits_BET, inside_BET, labels[..., end], **smooth)
         total, right = total + losses / 2, right & top
     return _terms("span", total, right, weights)
 

@@ -32,11 +32,11 @@ def counts(length, denoisers):
     Returns:
         [(tokens, spans)], Python ints; 0 spans in mode S, which has no sentinels.
     """
-    found = []
+    hidden = []
     for mode, mean_span, share in denoisers:
         noise, spans = noise_counts(length, share, length if mode == "S" else mean_span)
-        found.append((noise, 0 if mode == "S" else spans))
-    return found
+        hidden.append((noise, 0 if mode == "S" else spans))
+    return hidden
 
 
 def row_length(inputs_length, denoisers):

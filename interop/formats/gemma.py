@@ -6,7 +6,6 @@ Its releases say `hidden_activation` as well, which transformers 5 does not read
 from cloze.interop.format import ACTIVATIONS, Format
 from cloze.interop.formats import llama
 
-_CLASSES = {name: known for name, known in llama.classes("Gemma").items() if "span" not in known.heads}
 _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", **ACTIVATIONS, "gelu": "gelu_tanh"}
 
 FORMAT = Format(
@@ -14,7 +13,7 @@ FORMAT = Format(
     families=("gemma",),
     preset="7b",
     base="model.",
-    classes=_CLASSES,
+    classes=llama.classes("Gemma", without=("span",)),
     fields=tuple(
         field._replace(values=_ACTIVATIONS) if field.ours == "activation" else field
         for field in llama.fields(

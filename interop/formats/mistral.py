@@ -1,5 +1,6 @@
 """Mistral: Llama with a sliding window."""
 
+from cloze.interop import patterns
 from cloze.interop.format import Format
 from cloze.interop.formats import llama
 
@@ -21,5 +22,5 @@ FORMAT = Format(
     copies=llama.COPIES,
     ignored=llama.IGNORED,
     read=_read,
-    write=lambda config: {**llama.write(config), "sliding_window": config.window or None},
+    write=lambda config: {**llama.write(config), "sliding_window": patterns.window(config)},
 )

@@ -1,44 +1,25 @@
 """Qwen2: Llama with biases on queries, keys and values, and, if told so, a sliding window in some layers."""
 
-from cloze.errors import ConfigError
+from cloze.interop import patterns
 from cloze.interop.format import Format
 from cloze.interop.formats import llama
 
-_FULL, _SLIDING = "full_attention", "sliding_attention"
 
-
-def _layer_types(config):
-    """What each layer is."""
-    return [_SLIDING if config.block(i).window else _FULL for i in range(config.layers)]
-
-
-def _read(settings, tensors):
-    made = {**llama.read(settings, tensors), "window": 0, "pattern": ()}
-    window = settings.get("sliding_window", 4096)
-    if not settings.get("use_sliding_window", False) or window is None:
-        return made
+def read_windows(settings):
+    """Which layers have a window."""
     layers, first = settings.get("num_hidden_layers", 32), settings.get("max_window_layers", 28)
-    types = settings.get("layer_types") or [_SLIDING if i >= first else _FULL for i in range(layers)]
-    if set(types) == {_FULL}:
-        return made
-    if set(types) == {_SLIDING}:
-        return made | {"window": window}
-    if types == [_SLIDING if i % 2 else _FULL for i in range(layers)]:
-        return made | {"pattern": ({}, {"window": window})}
-    raise ConfigError(
-        f"config.json: layer_types={types} (from max_window_layers={first} where not given) is not supported, expected "
-        f"all {_FULL}, all {_SLIDING}, or {_FULL} and {_SLIDING} in turn"
-    )
+    size = settings.get("sliding_window", 4096) if settings.get("use_sliding_window", False) else None
+    types = settings.get("layer_types") or [patterns.SLIDING if i >= first else patterns.FULL for i in range(layers)]
+    return patterns.read(types, layers, {patterns.FULL: {"window": 0}, patterns.SLIDING: {"window": size or 0}})
 
 
-def _write(config):
-    types = _layer_types(config)
-    windows = [config.block(i).window for i in range(config.layers)]
+def write_windows(config):
+    """The keys that say so."""
+    types, window = patterns.types(config), patterns.window(config)
     return {
-        **llama.write(config),
-        "use_sliding_window": any(windows),
-        "sliding_window": max(windows) or None,
-        "max_window_layers": types.count(_FULL),
+        "use_sliding_window": window is not None,
+        "sliding_window": window,
+        "max_window_layers": types.count(patterns.FULL),
         "layer_types": types,
     }
 
@@ -56,6 +37,6 @@ FORMAT = Format(
     fixed=llama.FIXED,
     copies=llama.COPIES,
     ignored=llama.IGNORED,
-    read=_read,
-    write=_write,
+    read=lambda settings, tensors: {**llama.read(settings, tensors), **read_windows(settings)},
+    write=lambda config: {**llama.write(config), **write_windows(config)},
 )

@@ -2,7 +2,7 @@
 
 from cloze.models.families.llama import LLAMA
 
-_GEMMA = dict(
+GEMMA = dict(
     LLAMA,
     vocab_size=256000,
     max_positions=8192,
@@ -15,6 +15,6 @@ _GEMMA = dict(
 )
 
 PRESETS = {
-    "2b": dict(_GEMMA, layers=18, width=2048, heads=8, kv_heads=1, ffn=16384),
-    "7b": dict(_GEMMA, layers=28, width=3072, heads=16, kv_heads=16, ffn=24576),
+    "2b": dict(GEMMA, layers=18, width=2048, heads=8, kv_heads=1, ffn=16384),
+    "7b": dict(GEMMA, layers=28, width=3072, heads=16, kv_heads=16, ffn=24576),
 }

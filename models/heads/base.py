@@ -7,6 +7,7 @@ from typing import Any
 
 from cloze.errors import ConfigError
 from cloze.models import texts
+from cloze.models.heads.transform import Transform
 from cloze.models.outputs import Outputs
 from cloze.models.pooling import pool
 from cloze.registry import Registry
@@ -14,6 +15,7 @@ from cloze.registry import Registry
 HEADS = Registry("model.heads_out", __package__)
 TRANSFORMERS = ("encoder", "decoder", "encoder_decoder")
 RECURRENT = ("recurrent", "bidirectional_recurrent")
+TRANSFORM = "head_transform"  # the module that heads share, see Body.transformed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +102,14 @@ class Body:
         each = any(HEADS[name].each_text for name in self.config.heads_out)
         return texts.unfold(state, self.texts) if each else texts.add(state, self.texts)
 
+    def transformed(self, x):
+        """[..., D] states as most heads read them: through the layers that they share, if the model has them."""
+        return self._transform(x) if self.config.head_transform else x
+
+    @functools.cached_property
+    def _transform(self):
+        return Transform(self.config, self.config.width, self.config.use_bias, name=TRANSFORM)
+
 
 def with_heads(run_body: Callable[[dict], Body], config: Any, batch: dict, deterministic: bool) -> Outputs:
     """The Outputs of a model: its body's, and those of the heads that its configuration names.
@@ -161,7 +171,7 @@ def check_heads(config: Any) -> None:
 
 def head_modules() -> tuple[str, ...]:
     """Names of the modules of all heads, at the top of a model's parameters."""
-    return _unique(head.modules for head in HEADS.values())
+    return _unique(((TRANSFORM,), *(head.modules for head in HEADS.values())))
 
 
 def head_pattern() -> str:
@@ -173,9 +183,10 @@ def label_pattern(*, last: bool = False) -> str:
     """A pattern of the names of the parameters of heads for labelled examples, which do not come from pretraining.
 
     Args:
-        last: only of the modules that give the scores, not of the pooler under them.
+        last: only of the modules that give the scores, not of the pooler and the layers under them.
     """
-    return _pattern(_unique(head.modules[-1:] if last else head.modules for head in HEADS.values() if head.labels))
+    modules = [head.modules for head in HEADS.values() if head.labels]
+    return _pattern(_unique([names[-1:] for names in modules] if last else ((TRANSFORM,), *modules)))
 
 
 def _unique(groups):

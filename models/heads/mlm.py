@@ -4,11 +4,9 @@ from typing import Any
 
 import flax.linen as nn
 
-from cloze.models import axes
 from cloze.models.heads.base import head
+from cloze.models.heads.transform import Transform
 from cloze.models.heads.vocabulary import FIELDS, VocabularyHead, check_tied
-from cloze.models.initializers import initializer
-from cloze.models.primitives import ACTIVATIONS, Linear, Norm
 
 
 class MaskedHead(nn.Module):
@@ -24,9 +22,9 @@ class MaskedHead(nn.Module):
         """f32 [B, P, V]."""
         c = self.config
         if c.mlm_transform:
-            init = initializer(c, "head")
-            dense = Linear(c.embedding_width, (axes.EMBED, axes.SMALL), init, True, c.dtype, name="dense")
-            hidden_BPD = Norm(c, name="norm")(ACTIVATIONS[c.activation](dense(hidden_BPD)))
+            transform = Transform(c, c.embedding_width, name="transform")
+            nn.share_scope(self, transform)
+            hidden_BPD = transform(hidden_BPD)
         vocabulary = VocabularyHead(c, use_bias=True, name="vocabulary")
         nn.share_scope(self, vocabulary)
         return vocabulary(hidden_BPD, token_table)
@@ -40,4 +38,4 @@ def _check(config):
 @head("mlm", "mlm_head", fields=(*FIELDS, "mlm_transform", "enhanced_decoder"), check=_check)
 def hidden_tokens(c, body):
     """Logits of hidden tokens, f32 [B, T or P, V]."""
-    return MaskedHead(c, name="mlm_head")(body.scored, body.table)
+    return MaskedHead(c, name="mlm_head")(body.transformed(body.scored), body.table)

@@ -40,5 +40,5 @@ def pooled(c, body):
         if has_transform(c):
             given["pooler"] = FeatureTransform(c, name="feature_transform")(body.state)
         else:
-            given["pooler"] = Pooler(c, name="pooler")(body.state, body.deterministic)
+            given["pooler"] = Pooler(c, name="pooler")(body.transformed(body.state), body.deterministic)
     return given["pooler"]

@@ -7,4 +7,4 @@ from cloze.models.heads.classifier import Classifier
 @head("span", "span_head", labels=True, rates=("head_dropout",))
 def spans(c, body):
     """Logits of each token as the start and as the end of the answer, f32 [B, T, 2]."""
-    return Classifier(c, 2, name="span_head")(body.hidden, body.deterministic)
+    return Classifier(c, 2, name="span_head")(body.transformed(body.hidden), body.deterministic)

@@ -20,7 +20,9 @@ class Rotary(Scheme):
 
     rope_theta: float = option(10000.0, "base of the rotary frequencies", above=0)
     rope_scaling: tuple[float, ...] = option(
-        (), "Llama 3.1's slower rotations: (factor, low_freq_factor, high_freq_factor, original length); (): none"
+        (),
+        "slower rotations: all by a factor, (factor,), or Llama 3.1's (factor, low_freq_factor, high_freq_factor, "
+        "original length); (): none",
     )
     rotary_share: float = option(1.0, "share of each head that turns, from its first feature (NeoX)", least=0, most=1)
 
@@ -31,10 +33,10 @@ class Rotary(Scheme):
                 f"rotary positions turn pairs: the part of a head that turns must be even, got {size} of "
                 f"model.head_dim={config.head_dim}"
             )
-        if self.rope_scaling and len(self.rope_scaling) != 4:
+        if len(self.rope_scaling) not in (0, 1, 4):
             raise ConfigError(
-                "model.rope_scaling takes four numbers (factor, low_freq_factor, high_freq_factor, original length), "
-                f"got {self.rope_scaling}"
+                "model.rope_scaling takes one number, a factor, or four (factor, low_freq_factor, high_freq_factor, "
+                f"original length), got {self.rope_scaling}"
             )
 
     def size(self, config):
@@ -44,13 +46,13 @@ class Rotary(Scheme):
     def frequencies(self, size):
         """Angles per position of the pairs, f32 [R / 2]: theta ** (-2i/R).
 
-        With `rope_scaling`, waves longer than length / low are slowed down by the factor, those shorter than
-        length / high stay, others are blended.
+        One number of `rope_scaling` divides all of them. With four, waves longer than length / low are slowed down by
+        the factor, those shorter than length / high stay, others are blended.
         """
         half = size // 2
         frequencies = np.float32(self.rope_theta) ** (-np.arange(half, dtype=np.float32) / np.float32(half))
-        if not self.rope_scaling:
-            return frequencies
+        if len(self.rope_scaling) < 4:
+            return frequencies / np.float32(self.rope_scaling[0]) if self.rope_scaling else frequencies
         factor, low, high, length = (np.float32(number) for number in self.rope_scaling)
         turns = length * frequencies / np.float32(2 * math.pi)  # within the original length
         kept = np.clip((turns - low) / (high - low), 0, 1)

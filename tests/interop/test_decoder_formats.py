@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cloze import interop
+from cloze import interop, models
 from cloze.errors import ConfigError
 from cloze.interop import formats, settings
 from tests.interop import fakes
@@ -31,6 +31,7 @@ def llama(**keys):
         ({"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", **LLAMA3}}, 5e5, (8.0, 1.0, 4.0, 8192.0)),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 9.0, **LLAMA3}}, 9.0, (8.0, 1.0, 4.0, 8192.0)),
         ({"rope_scaling": {"type": "llama3", **LLAMA3}}, 10000.0, (8.0, 1.0, 4.0, 8192.0)),
+        ({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2}}, 5e5, (2.0,)),
         (
             {"rope_scaling": {"rope_type": "llama3", **LLAMA3}, "original_max_position_embeddings": 64},
             10000.0,
@@ -59,16 +60,18 @@ def test_the_original_length_is_all_positions_where_it_is_not_given():
     "model_type, class_name, keys, told",
     [
         ("llama", "LlamaForCausalLM", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "rope_type 'yarn'"),
-        ("llama", "LlamaForCausalLM", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type 'linear'"),
+        ("llama", "LlamaForCausalLM", {"rope_scaling": {"type": "linear"}}, "rope_type 'linear' lack factor"),
         ("llama", "LlamaForCausalLM", {"rope_parameters": {"rope_type": "llama3", "factor": 2.0}}, "lack low_freq"),
         ("llama", "LlamaForTokenClassification", {"token_classification_bias": False}, "token_classification_bias"),
         ("gemma", "GemmaForCausalLM", {"use_bidirectional_attention": True}, "use_bidirectional_attention=True"),
         (
             "qwen2",
             "Qwen2ForCausalLM",
-            {"use_sliding_window": True, "num_hidden_layers": 4, "max_window_layers": 3},
-            "layer_types",
+            {"use_sliding_window": True, "num_hidden_layers": 1, "layer_types": ["chunked_attention"]},
+            "layer_types with chunked_attention",
         ),
+        ("qwen3", "Qwen3ForCausalLM", {"num_hidden_layers": 2, "layer_types": ["full_attention"]}, "1 entries for 2"),
+        ("gemma3_text", "Gemma3ForCausalLM", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping=50.0"),
         ("gpt2", "GPT2DoubleHeadsModel", {"summary_type": "mean"}, "summary_type='mean'"),
         ("openai-gpt", "OpenAIGPTDoubleHeadsModel", {"summary_activation": "tanh"}, "summary_activation='tanh'"),
         ("openai-gpt", "OpenAIGPTLMHeadModel", {"afn": "gelu_new"}, "afn='gelu_new'"),
@@ -113,6 +116,70 @@ def test_windows_of_qwen2(keys, windows):
     assert again.blocks == config.blocks
 
 
+@pytest.mark.parametrize(
+    "windows, period",
+    [("...w", 4), ("w...", 4), ("..w..", 3), ("w.w.w", 2), ("wwww", 1), ("....", 1), ("..w..w..", 3), ("w..ww", 4)],
+)
+def test_any_list_of_layers_is_read_and_written(windows, period):
+    types = ["sliding_attention" if layer == "w" else "full_attention" for layer in windows]
+    keys = {"use_sliding_window": True, "sliding_window": 7, "layer_types": types, "num_hidden_layers": len(types)}
+    config = read("qwen3", "Qwen3ForCausalLM", **keys)
+    assert [config.block(i).window for i in range(config.layers)] == [7 if layer == "w" else 0 for layer in windows]
+    assert len(config.blocks) == period
+    written = settings.write(formats.get("qwen3"), "Qwen3ForCausalLM", config, ())
+    assert written["layer_types"] == types
+
+
+@pytest.mark.parametrize(
+    "model_type, changes, told",
+    [
+        ("qwen2", {"pattern": ({"window": 3}, {"window": 4})}, "window=4 of layer 1"),
+        ("mistral", {"pattern": ({"window": 3}, {})}, "window=4096 of layer 1"),
+        ("llama", {"pattern": ({}, {"rope_theta": 5.0})}, "rope_theta=5.0 of layer 1"),
+        ("llama", {"positions": "sinusoidal"}, "rotary positions"),
+        ("gemma2", {"query_scalar": 2.5}, "scale=.* of layer 0"),
+    ],
+)
+def test_blocks_that_a_class_does_not_know_are_not_written(model_type, changes, told):
+    known = formats.get(model_type)
+    class_name = next(iter(known.classes))
+    with pytest.raises(ConfigError, match=told):
+        settings.write(known, class_name, fakes.tiny(known, class_name, **changes), ())
+
+
+def test_blocks_are_compared_however_a_pattern_spells_them():
+    known = formats.get("mistral")
+    config = fakes.tiny(known, "MistralForCausalLM", window=3, pattern=({"window": 5}, {"window": 5}))
+    assert settings.write(known, "MistralForCausalLM", config, ())["sliding_window"] == 5
+
+
+def test_rotations_of_gemma_3_in_old_and_new_files():
+    """The 4B's."""
+    old = {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    new = {
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        }
+    }
+    sizes = {"sliding_window": 1024, "max_position_embeddings": 131072, "num_hidden_layers": 34}
+    expected = models.resolve({"family": "gemma3", "preset": "4b"})
+    for keys in (old, new):
+        config = read("gemma3_text", "Gemma3ForCausalLM", **sizes, **keys)
+        assert config.blocks == expected.blocks
+    written = settings.write(formats.get("gemma3_text"), "Gemma3ForCausalLM", config, ())
+    assert {key: written[key] for key in (*old, *new)} == old | new
+
+
+def test_caps_of_gemma_2_are_there_unless_null():
+    caps = {"attn_logit_softcapping": None, "final_logit_softcapping": None}
+    for keys, expected in (({}, (50.0, 30.0)), (caps, (0.0, 0.0))):
+        config = read("gemma2", "Gemma2ForCausalLM", **keys)
+        assert (config.attention_softcap, config.logit_cap) == expected
+        written = settings.write(formats.get("gemma2"), "Gemma2ForCausalLM", config, ())
+        assert tuple(written[key] or 0 for key in caps) == expected
+
+
 def test_one_word_two_functions():
     """GPT-1 and Gemma have always meant the tanh form by "gelu"."""
     assert read("gemma", "GemmaForCausalLM", hidden_act="gelu").activation == "gelu_tanh"
@@ -139,6 +206,31 @@ def test_dropout_of_a_head_is_that_of_the_class_and_survives(model_type, class_n
     assert (config.pooler_dropout, config.head_dropout) == (pooler, head)
     again = settings.read(settings.write(formats.get(model_type), class_name, config, ()), ())[2]
     assert again.head_dropout == head
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"rotary_pct": 0.5, "rotary_emb_base": 300},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 300, "partial_rotary_factor": 0.5}},
+    ],
+)
+def test_partial_rotations_of_gpt_neox_in_old_and_new_files(keys):
+    config = read("gpt_neox", "GPTNeoXForCausalLM", **keys)
+    assert (config.rope_theta, config.rotary_share) == (300.0, 0.5)
+    silent = read("gpt_neox", "GPTNeoXForCausalLM")
+    assert (silent.rope_theta, silent.rotary_share, silent.norm_position) == (10000.0, 0.25, "parallel")
+
+
+def test_the_head_of_gpt_neox_goes_by_either_name(tmp_path):
+    made = fakes.write(tmp_path / "old", "gpt_neox", "GPTNeoXForCausalLM")
+    fakes.write(
+        tmp_path / "new", "gpt_neox", "GPTNeoXForCausalLM",
+        change={"embed_out.weight": None, "lm_head.weight": made["embed_out.weight"]},
+    )  # fmt: skip
+    for name in ("old", "new"):
+        kernel = interop.load_hf(tmp_path / name)[1]["lm_head"]["kernel"]
+        np.testing.assert_array_equal(kernel[:, : len(made["embed_out.weight"])].T, made["embed_out.weight"])
 
 
 @pytest.mark.parametrize("attention", [False, True])

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from cloze import models
 from cloze.errors import ConfigError
 from cloze.interop import formats, settings
 from tests.interop import fakes
@@ -27,6 +28,9 @@ def read(model_type, class_name, **keys):
         ("albert", "AlbertModel", {"num_hidden_groups": 2}),
         ("bert", "BertModel", {"position_embedding_type": "relative_key"}),
         ("bert", "BertModel", {"is_decoder": True}),
+        ("modernbert", "ModernBertForMaskedLM", {"classifier_activation": "relu"}),
+        ("modernbert", "ModernBertForMaskedLM", {"classifier_bias": True}),
+        ("modernbert", "ModernBertForMaskedLM", {"decoder_bias": False}),
     ],
 )
 def test_what_we_would_compute_otherwise_is_refused(model_type, class_name, keys):
@@ -55,6 +59,7 @@ def test_what_decides_one_head_is_no_matter_to_another():
         ("electra", "ElectraForSequenceClassification", dict(classifier_dropout=0.3), 0.3, 0.3),
         ("electra", "ElectraForMultipleChoice", dict(summary_last_dropout=0.3), 0.0, 0.3),
         ("albert", "AlbertForSequenceClassification", dict(classifier_dropout_prob=0.3), 0.0, 0.3),
+        ("modernbert", "ModernBertForTokenClassification", dict(classifier_dropout=0.3), 0.0, 0.3),
     ],
 )
 def test_dropout_of_a_head_is_that_of_the_class_and_survives(model_type, class_name, keys, pooler, head):
@@ -63,6 +68,24 @@ def test_dropout_of_a_head_is_that_of_the_class_and_survives(model_type, class_n
     written = settings.write(formats.get(model_type), class_name, config, ())
     again = settings.read(written, ())[2]
     assert (again.head_dropout, again.pooler_dropout) == (head, pooler)
+
+
+def test_layers_of_modernbert_in_old_and_new_files():
+    old = {"global_attn_every_n_layers": 2, "global_rope_theta": 900, "local_rope_theta": 30}
+    thetas = {"full_attention": 900, "sliding_attention": 30}
+    new = {
+        "layer_types": [("full_attention", "sliding_attention")[i % 2] for i in range(5)],
+        "rope_parameters": {kind: {"rope_type": "default", "rope_theta": theta} for kind, theta in thetas.items()},
+    }
+    for keys in (old, new):
+        config = read("modernbert", "ModernBertModel", num_hidden_layers=5, local_attention=10, **keys)
+        blocks = [config.block(layer) for layer in range(5)]
+        assert [block.window for block in blocks] == [0, 6, 0, 6, 0]  # five to either side, and its own
+        assert [block.positions.rope_theta for block in blocks] == [900, 30, 900, 30, 900]
+        written = settings.write(formats.get("modernbert"), "ModernBertModel", config, ())
+        assert written["local_attention"] == 10 and settings.read(written, ())[2] == config
+    silent = read("modernbert", "ModernBertModel")
+    assert silent == dataclasses.replace(models.resolve({"family": "modernbert", "preset": "base"}), heads_out=())
 
 
 def test_positions_of_roberta_start_after_its_padding_token():

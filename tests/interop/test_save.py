@@ -34,7 +34,7 @@ def test_what_no_class_holds_is_left_out_and_told(bert, tmp_path):
     [
         ({"norm_position": "pre"}, "model.norm_position='pre' cannot be written .* BertForMaskedLM computes 'post'"),
         ({"positions": "rotary"}, "model.positions='rotary'"),
-        ({"window": 8}, "model.window=8"),
+        ({"window": 8}, "window=8 of layer 0"),
         ({"family": "coco_lm"}, "model.family=coco_lm"),
     ],
 )

@@ -19,7 +19,7 @@ BEFORE_TRANSFORMERS = ("elmo", "glove", "lstm", "skip_gram")  # have tests of th
 PRESETS = {f: next(iter(models.presets(f))) for f in models.families() if f not in BEFORE_TRANSFORMERS}
 # Settings of what others have, too: their programs differ in nothing that a mesh or a loop could break. Parity tests
 # run all of them.
-ALIKE = ("distilbert", "electra", "gpt1", "gpt2", "mistral", "qwen2", "roberta", "spanbert", "unilm")
+ALIKE = ("distilbert", "electra", "gpt1", "gpt2", "mistral", "qwen2", "qwen3", "roberta", "spanbert", "unilm")
 CASES = [(family, preset, ()) for family, preset in PRESETS.items() if family not in ALIKE] + [
     ("deberta", "v3_base", ()),
     ("electra", "small_generator", ()),
@@ -53,7 +53,10 @@ def config(family, preset, changes=()):
     if family == "gpt3":
         small["pattern"] = ({}, {"window": 3})
     elif full.window:
-        small["window"] = 3
+        small |= dict(window=3, pattern=tuple(map(dict, full.pattern[-2:])))
+    elif full.pattern:
+        blocks = [dict(block) for block in full.pattern]
+        small |= dict(layers=1 + len(blocks), pattern=tuple(block | {"window": 3} if block else {} for block in blocks))
     return models.resolve(dict(family=family, preset=preset, **small, **dict(changes)))
 
 

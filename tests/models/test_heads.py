@@ -13,6 +13,7 @@ from cloze import models
 from cloze.errors import ConfigError
 from cloze.models import heads
 from cloze.models.heads.classifier import Classifier
+from cloze.models.heads.transform import Transform
 from cloze.models.pooling import pool
 from tests.models import tiny
 
@@ -130,6 +131,19 @@ def test_the_cap_bends_logits_softly(family, changes):
     capped = np.asarray(tiny.apply(family, data, params, logit_cap=0.5, **vocabulary).logits)
     np.testing.assert_allclose(capped, 0.5 * np.tanh(plain / 0.5), atol=1e-5)
     assert np.abs(plain).max() > 0.5 > np.abs(capped).max()
+
+
+def test_heads_share_the_layers_under_them():
+    shared = dict(head_transform=True, mlm_transform=False, pooler_activation="none", heads_out=("mlm", "class", "tag"))
+    c = tiny.config("bert", **shared)
+    params, data = tiny.parameters("bert", **shared), tiny.batch("bert")
+    outputs = tiny.apply("bert", data, params, **shared)
+    states = Transform(c, c.width).apply({"params": params["head_transform"]}, outputs.hidden)
+    classify = lambda name, x: x @ params[name]["kernel"] + params[name]["bias"]  # noqa: E731
+    np.testing.assert_allclose(outputs.heads["tag"], classify("tagger", states), atol=1e-5)
+    np.testing.assert_allclose(outputs.heads["class"], classify("classifier", states[:, 0]), atol=1e-5)
+    logits = states @ params["token"]["embedding"].T + params["mlm_head"]["bias"]
+    np.testing.assert_allclose(outputs.logits, logits[..., : c.vocab_size], atol=1e-4)
 
 
 @heads.head("first_is_odd", "odd_head", rows=True, rates=("head_dropout",))

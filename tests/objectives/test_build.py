@@ -28,7 +28,7 @@ BAD = [
     (
         "causal_lm",
         {"model": {"architecture": "encoder_decoder"}},
-        "one of gemma, gpt1, gpt2, .*qwen2.*, or objective.name to one of .*span",
+        "one of gemma, .*gpt1, gpt2, .*qwen2.*, or objective.name to one of .*span",
     ),
     (
         "span_corruption",

@@ -1,7 +1,8 @@
-"""GPT-1, GPT-2, Llama and its relatives, BART, Marian and T5 against their PyTorch classes; see tests.parity.harness.
+"""GPT-1, GPT-2, GPT-NeoX, Llama and its relatives, BART, Marian and T5 against their PyTorch classes.
 
-Padding is token 1, at the left for some decoders: their positions are then given to both sides, counted from the mask
-as transformers' generate() does, because a plain forward call of theirs would count padding.
+See tests.parity.harness. Padding is token 1, at the left for some decoders: their positions are then given to both
+sides, counted from the mask as transformers' generate() does, because a plain forward call of theirs would count
+padding.
 """
 
 import numpy as np
@@ -17,6 +18,14 @@ _GPT2_ODD = dict(
 )  # fmt: skip
 _GPT1 = dict(n_embd=48, n_layer=3, n_head=4, n_positions=32, pad_token_id=PADDING)
 _GPT1_ODD = dict(_GPT1, n_embd=35, n_layer=2, n_head=5, n_positions=23, afn="silu", layer_norm_epsilon=1e-3)
+_NEOX = dict(
+    hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=32,
+    rotary_pct=0.5, pad_token_id=PADDING, bos_token_id=0, eos_token_id=END,
+)  # fmt: skip
+_NEOX_ODD = dict(
+    _NEOX, hidden_size=50, intermediate_size=54, num_hidden_layers=2, num_attention_heads=5, hidden_act="relu",
+    rotary_pct=0.25, rotary_emb_base=300.0, layer_norm_eps=1e-3,
+)  # fmt: skip
 _LLAMA = dict(
     hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4,
     max_position_embeddings=32, pad_token_id=PADDING, bos_token_id=0, eos_token_id=END,
@@ -28,6 +37,27 @@ _LLAMA_ODD = dict(
 )  # fmt: skip
 _LLAMA3 = dict(
     rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
+)  # fmt: skip
+_GEMMA2 = _LLAMA | dict(
+    head_dim=12, sliding_window=5, query_pre_attn_scalar=9, attn_logit_softcapping=2.0, final_logit_softcapping=3.0
+)  # fmt: skip
+# Layers with a window in other places, no caps, untied.
+_GEMMA2_ODD = _LLAMA_ODD | dict(
+    hidden_activation="gelu", sliding_window=7, query_pre_attn_scalar=20, attn_logit_softcapping=None,
+    final_logit_softcapping=None, layer_types=["full_attention", "sliding_attention"], tie_word_embeddings=False,
+)  # fmt: skip
+_LINEAR = {"rope_type": "linear", "factor": 4.0}
+_GEMMA3 = _LLAMA | dict(
+    head_dim=12, sliding_window=5, query_pre_attn_scalar=9,
+    layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    rope_parameters={
+        "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+        "full_attention": {"rope_theta": 3000.0, **_LINEAR},
+    },
+)  # fmt: skip
+_GEMMA3_ODD = _LLAMA_ODD | dict(
+    num_hidden_layers=4, hidden_activation="relu", sliding_window=7, query_pre_attn_scalar=20, attention_bias=True,
+    final_logit_softcapping=3.0, sliding_window_pattern=3, tie_word_embeddings=False,
 )  # fmt: skip
 _SEQ2SEQ = dict(
     d_model=48, encoder_layers=2, decoder_layers=3, encoder_attention_heads=4, decoder_attention_heads=4,
@@ -163,17 +193,31 @@ def _llama(prefix, *heads):
 
 _SPANS = "ForQuestionAnswering"
 _UNTIED, _TIED = {"tie_word_embeddings": False}, {"tie_word_embeddings": True}
+_UPPER = dict(use_sliding_window=True, sliding_window=5, max_window_layers=1)  # windows in all layers but the first
 CASES = [
     *_decoder(_gpt("OpenAIGPT"), _GPT1, _GPT1_ODD),
     *_decoder(_gpt("GPT2", "ForTokenClassification", _SPANS), _GPT2, _GPT2_ODD),
+    *_decoder(_llama("GPTNeoX", _SPANS), _NEOX, _NEOX_ODD | _TIED),
     *_decoder(_llama("Llama", _SPANS), _LLAMA, _LLAMA_ODD | _TIED),
     *_decoder(_llama("Mistral", _SPANS), _LLAMA, _LLAMA_ODD | _TIED | {"sliding_window": 5}),
     *_decoder(_llama("Gemma"), _LLAMA | {"head_dim": 12}, _LLAMA_ODD | _UNTIED | {"num_key_value_heads": 1}),
     *_decoder(_llama("Qwen2", _SPANS), _LLAMA, _LLAMA_ODD | _TIED),
+    *_decoder(
+        _llama("Qwen3", _SPANS), _LLAMA | {"head_dim": 12}, _LLAMA_ODD | _TIED | _UPPER | {"attention_bias": True}
+    ),
+    *_decoder(
+        ("Olmo2ForCausalLM", "Olmo2Model", "Olmo2ForSequenceClassification"), _LLAMA,
+        _LLAMA_ODD | _TIED | {"attention_bias": True},
+    ),
+    *_decoder(_llama("Gemma2"), _GEMMA2, _GEMMA2_ODD),
+    *_decoder(("Gemma3ForCausalLM", "Gemma3TextModel", "Gemma3TextForSequenceClassification"), _GEMMA3, _GEMMA3_ODD),
     Case("OpenAIGPTLMHeadModel", "untied", _GPT1 | _UNTIED, inputs=padded),
     Case("OpenAIGPTDoubleHeadsModel", "untied", _GPT1 | _UNTIED, padding="none"),
     Case("GPT2LMHeadModel", "untied", _GPT2 | _UNTIED, inputs=padded),
+    Case("GPTNeoXForCausalLM", "one after the other", _NEOX | {"use_parallel_residual": False}),
+    Case("GPTNeoXForCausalLM", "no biases of attention", _NEOX | {"attention_bias": False}),
     Case("LlamaForCausalLM", "llama3", _LLAMA | {"rope_parameters": _LLAMA3 | {"rope_theta": 300.0}}, length=31),
+    Case("LlamaForCausalLM", "linear", _LLAMA | {"rope_parameters": _LINEAR | {"rope_theta": 300.0}}, length=31),
     Case("LlamaForCausalLM", "biases", _LLAMA | {"attention_bias": True, "mlp_bias": True}),
     Case("LlamaForCausalLM", "biases of attention", _LLAMA | {"attention_bias": True}, padding="none"),
     Case("LlamaForCausalLM", "biases of feed-forward", _LLAMA | {"mlp_bias": True}, padding="none"),
@@ -191,6 +235,7 @@ CASES = [
         ),
         length=23,
     ),
+    Case("Qwen2ForCausalLM", "window in upper layers", _LLAMA | _UPPER, length=23),
     *_two_stacks(
         ("BartForConditionalGeneration", "BartModel", "BartForSequenceClassification", "BartForQuestionAnswering"),
         _SEQ2SEQ, _SEQ2SEQ_ODD,

@@ -1,6 +1,7 @@
-"""Cases of BERT, RoBERTa, DistilBERT, ELECTRA and ALBERT.
+"""Cases of BERT, RoBERTa, DistilBERT, ELECTRA, ALBERT and ModernBERT.
 
-Odd shapes have an odd number of heads of odd size, a feed-forward that is no multiple of the width, and an odd length.
+Odd shapes have an odd number of heads of odd size (even where they rotate), a feed-forward that is no multiple of the
+width, and an odd length.
 """
 
 import numpy as np
@@ -24,7 +25,15 @@ _HEADS = {
     "DistilBert": ("ForMaskedLM", "Model", *_CLASSIFIERS),
     "Electra": ("ForPreTraining", "ForMaskedLM", "Model", *_CLASSIFIERS),
     "Albert": ("ForPreTraining", "ForMaskedLM", "Model", *_CLASSIFIERS),
+    "ModernBert": ("ForMaskedLM", "Model", *_CLASSIFIERS),
 }
+_MODERNBERT = {  # padding is token 1; windows are shorter than rows
+    "tiny": dict(num_hidden_layers=5, local_attention=6, pad_token_id=1),
+    "odd": dict(
+        hidden_size=30, num_hidden_layers=3, local_attention=8, global_attn_every_n_layers=2, norm_eps=1e-3,
+        global_rope_theta=900.0, local_rope_theta=30.0, pad_token_id=1,
+    ),
+}  # fmt: skip
 _TWO_LABELS = ("ForPreTraining", "ForQuestionAnswering")  # classes that take no other number
 
 
@@ -34,6 +43,8 @@ def _case(prefix, head, shape, variant="", padding="right", inputs=None, batch=N
     sizes = {**sizes, "max_position_embeddings": length + 6}
     if prefix in ("Electra", "Albert"):
         sizes["embedding_size"] = {"tiny": 24, "odd": 11}[shape]
+    if prefix == "ModernBert":
+        sizes |= _MODERNBERT[shape]
     if head in _TWO_LABELS:
         sizes["num_labels"] = 2
     if prefix == "DistilBert":
@@ -43,7 +54,7 @@ def _case(prefix, head, shape, variant="", padding="right", inputs=None, batch=N
         f"{shape}{variant and ', '}{variant}",
         {**sizes, **config},
         length=length,
-        token_types=0 if prefix == "DistilBert" else config.get("type_vocab_size", 2),
+        token_types=0 if prefix in ("DistilBert", "ModernBert") else config.get("type_vocab_size", 2),
         padding=padding,
         inputs=inputs or (lambda inputs, rng: inputs),
         batch=batch or (lambda batch, inputs: batch),
@@ -79,6 +90,13 @@ CASES = [
     _untied("DistilBert"),
     _untied("Electra"),
     _untied("Albert", "predictions.bias"),
+    _untied("ModernBert"),
+    _case(
+        "ModernBert", "ForMaskedLM", "odd", "biases, tanh GELU", attention_bias=True, mlp_bias=True, norm_bias=True,
+        classifier_bias=True, hidden_activation="gelu_new", classifier_activation="gelu_new",
+    ),
+    _case("ModernBert", "ForMaskedLM", "odd", "padded at the left", padding="left"),
+    _case("ModernBert", "ForSequenceClassification", "odd", "mean of the row", classifier_pooling="mean"),
     _case("Bert", "ForMaskedLM", "odd", "tanh GELU", hidden_act="gelu_new", layer_norm_eps=1e-3),
     _case("Bert", "ForMaskedLM", "odd", "padded at the left, six types", padding="left", type_vocab_size=6),
     _case("Bert", "ForSequenceClassification", "odd", "regression", num_labels=1),

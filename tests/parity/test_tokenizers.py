@@ -137,6 +137,7 @@ CASES = {
     "gpt2, padding added": ("gpt2", ("byte_bpe", ("<|endoftext|>",)), {"tokenizer_config": {
         "pad_token": "<pad>", "add_prefix_space": True, "added_tokens_decoder": {
             "900": {"content": "<pad>", "special": True}, "901": {"content": "lambda x", "normalized": True}}}}),
+    "gpt_neox": ("gpt_neox", ("byte_bpe", ("<|endoftext|>", "<|padding|>")), {}),
     "roberta": ("roberta", ("byte_bpe", FAIRSEQ), {}),
     "bart": ("bart", ("byte_bpe", FAIRSEQ), {"tokenizer_config": {"tokenizer_class": "BartTokenizer"}}),
     "deberta": ("deberta", ("byte_bpe", BRACKETED), {}),

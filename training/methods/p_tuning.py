@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
-from cloze.models import axes
+from cloze.models import axes, recurrent
 from cloze.models.adapted import New, Part, linear, needed, uniform
 from cloze.options import option
 from cloze.training.methods.base import METHODS, SmallParts
@@ -67,27 +67,15 @@ class PromptNetwork(Part):
         found = {}
         for name in (n for n in flat if n.startswith("prompt/") and n.endswith("/embedding")):
             own = name.removesuffix("/embedding")
-            ways = [lstm(flat, f"{own}/{way}", flat[name], way == "backward") for way in ("forward", "backward")]
+            ways = [_direction(flat, f"{own}/{way}", flat[name], way == "backward") for way in ("forward", "backward")]
             h_PF = jnp.concatenate(ways, axis=-1) @ flat[f"{own}/hidden/kernel"] + flat[f"{own}/hidden/bias"]
             made_PE = jax.nn.relu(h_PF) @ flat[f"{own}/output/kernel"] + flat[f"{own}/output/bias"]
             found[f"{own.removeprefix('prompt/')}_prompt/embedding"] = made_PE
         return found
 
 
-def lstm(flat, path, x_PE, reverse):
-    """States [P, C] of one direction of an LSTM over one short sequence; gates are input, forget, candidate, output.
-
-    models.recurrent has the one for rows of text, which is cut over devices by rows; here there is one row.
-    """
-    gates_PG = x_PE @ flat[f"{path}/input_kernel"] + flat[f"{path}/bias"]
-    weights = flat[f"{path}/state_kernel"]
-
-    def step(carry, gates_G):
-        state_C, memory_C = carry
-        enter, keep, candidate, leave = jnp.split(gates_G + state_C @ weights, 4)
-        memory_C = jax.nn.sigmoid(keep) * memory_C + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
-        state_C = jax.nn.sigmoid(leave) * jnp.tanh(memory_C)
-        return (state_C, memory_C), state_C
-
-    zeros = jnp.zeros(weights.shape[0], gates_PG.dtype)
-    return jax.lax.scan(step, (zeros, zeros), gates_PG, reverse=reverse)[1]
+def _direction(flat, path, x_PE, reverse):
+    """States [P, C] of one direction of the LSTM."""
+    names = {"input": "input_kernel", "state": "state_kernel", "bias": "bias"}
+    weights = {kind: flat[f"{path}/{name}"] for kind, name in names.items()}
+    return recurrent.lstm(weights, x_PE[None], None, reverse)[0]
