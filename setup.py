@@ -3,26 +3,12 @@
 Everything is put under the one name `cloze`. The rooms lie at the top of the checkout, and so do the verbs.
 """
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-PACKAGES = [
-    "cloze",
-    "cloze.configs",
-    "cloze.configs.finetune",
-    "cloze.data",
-    "cloze.data.encoding",
-    "cloze.decoding",
-    "cloze.interop",
-    "cloze.interop.formats",
-    "cloze.models",
-    "cloze.models.composites",
-    "cloze.models.families",
-    "cloze.objectives",
-    "cloze.parallel",
-    "cloze.tasks",
-    "cloze.training",
-]
+ROOMS = ["configs", "data", "decoding", "interop", "models", "objectives", "parallel", "tasks", "training"]
+FOLDERS = find_packages(include=[*ROOMS, *(f"{room}.*" for room in ROOMS)])
+PACKAGES = ["cloze", *(f"cloze.{name}" for name in FOLDERS)]
 MODULES = [
     "cli",
     "errors",

@@ -15,7 +15,7 @@ CASES = {
     "gpt2 after a prompt and a prefix": ("gpt2", "small", dict(prompt_length=2, prefix_length=3), FULL),
     "llama": ("llama", "3.2_1b", dict(rope_scaling=(8.0, 1.0, 4.0, 6.0)), {}),
     "mistral, prefix": ("mistral", "7b", dict(window=3), FULL),
-    "pythia": ("pythia", "70m", {}, {}),
+    "pythia": ("pythia", "70m", dict(rotary_share=0.5), {}),
     "gemma": ("gemma", "2b", {}, {}),
     "gemma2, prefix": ("gemma2", "2b", dict(window=3), FULL),
     "gemma3": ("gemma3", "1b", dict(window=3, pattern=((), (("rope_theta", 1e6), ("window", 0)))), {}),

@@ -236,7 +236,7 @@ def test_rotary_and_sinusoidal_positions_matter_and_rotary_is_relative():
         (dict(architecture="encoder_decoder"), "decoder_layers"),
         (dict(heads_out=("mlm", "clas")), "unknown model.heads_out='clas'; did you mean 'class'"),
         (dict(attention_bias="qx"), "letters out of qkvo"),
-        (dict(positions="rotary", rope_scaling=(8.0,)), "four numbers"),
+        (dict(positions="rotary", rope_scaling=(8.0, 1.0)), "rope_scaling"),
         (dict(positions="disentangled"), "relative_span"),
         (dict(enhanced_decoder=2), "enhanced_decoder=2 needs model.positions=disentangled"),
         (dict(num_labels=0), "num_labels"),
