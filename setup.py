@@ -66,7 +66,7 @@ setup(
         "tensorboardX>=2.6",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6"],
+        "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6", "setuptools>=68"],
         # torch's CPU build; a plain "torch" would bring gigabytes of CUDA.
         "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18"],
         "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
