@@ -107,7 +107,10 @@ class Stack(nn.Module):
             rngs = None if key is None else {"dropout": jax.random.fold_in(jax.random.fold_in(key, index), stream)}
             return layer.apply(variables, x, context, deterministic, source, cache, rngs=rngs)
 
-        return apply
+        def skip(spec, variables, index, stream, x, context, source, cache):
+            return x, cache  # while parameters are made, nothing is asked of them but their shapes
+
+        return skip if self.is_initializing() else apply
 
     def _run(
         self, apply, x_BTD, contexts, *, collect, start=0, stop=None, sources=None, stream=0, frozen=None, cache=None
