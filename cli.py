@@ -77,7 +77,9 @@ def _parse(required):
     except flags.Error as error:
         raise ConfigError(f"{error} (see --help)") from None
     except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError, OSError) as error:
-        raise ConfigError(f"cannot read the configuration: {error}") from error
+        absent = isinstance(error, (AttributeError, KeyError))  # as ml_collections has it, a name without a sentence
+        hint = "; if that is an option, there is none of this name (--describe lists all)" if absent else ""
+        raise ConfigError(f"cannot read the configuration: {error}{hint}") from error
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}; options are written --name=value (see --help)")
     for name in required:
