@@ -1,6 +1,6 @@
 """Tokenizers as they lie beside a model on the Hugging Face hub, read into `data.tokenizers.Tokenizer` and written.
 
-Ids equal those of transformers 5.23 for the same files, `tok(text, add_special_tokens=False)`, with these deliberate
+Ids equal those of transformers 5.24 for the same files, `tok(text, add_special_tokens=False)`, with these deliberate
 differences:
 
 * Text that spells a special token is text, as everywhere in Cloze: "[MASK]" gives a bracket, a word and a bracket.
@@ -8,8 +8,8 @@ differences:
 * A tokenizer.json is taken as it stands. transformers takes its vocabulary only, and builds the rest anew from the
   class that tokenizer_config.json names. For files that transformers 5 wrote that is the same. For older files it
   differs in rare text: Llama's where it begins with a space, DeBERTa v3's in line ends and decomposed accents.
-* Llama's and Mistral's tokenizer.model puts a marker before the text, as in training. transformers leaves it out unless
-  the class LlamaTokenizer is named, and always for Mistral.
+* Llama's and Mistral's tokenizer.model puts a marker before the text, as in training. transformers before 5.24 leaves it
+  out unless the class LlamaTokenizer is named, and always for Mistral.
 * GPT-2 and Qwen name the end of text as the piece for unknown text, which bytes never need: there `unk` is None.
 """
 

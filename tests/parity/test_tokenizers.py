@@ -231,12 +231,11 @@ def test_roles_and_size(pair):
 
 
 def test_mistral_reads_its_sentencepiece_file_as_llama_does(tmp_path):
-    """A deliberate difference: AutoTokenizer leaves the marker before the first word out for model_type mistral."""
+    """The marker comes before the first word. AutoTokenizer before 5.24 left it out, so that it is no oracle here."""
     write("llama", tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "mistral"}')
     for name in ("tokenizer_config.json", "config.json"):  # with the class named, and without
         check_same_ids(interop_tokenizers.load_hf(tmp_path), transformers.LlamaTokenizer.from_pretrained(tmp_path))
-        assert transformers.AutoTokenizer.from_pretrained(tmp_path).tokenize("the")[0] == "t"
         (tmp_path / name).unlink()
         (tmp_path / "config.json").write_text('{"model_type": "mistral"}')
 
