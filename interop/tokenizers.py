@@ -8,8 +8,8 @@ differences:
 * A tokenizer.json is taken as it stands. transformers takes its vocabulary only, and builds the rest anew from the
   class that tokenizer_config.json names. For files that transformers 5 wrote that is the same. For older files it
   differs in rare text: Llama's where it begins with a space, DeBERTa v3's in line ends and decomposed accents.
-* Llama's and Mistral's tokenizer.model puts a marker before the text, as in training. transformers before 5.24 leaves it
-  out unless the class LlamaTokenizer is named, and always for Mistral.
+* Llama's and Mistral's tokenizer.model puts a marker before the text, as in training. transformers before 5.24 leaves
+  it out unless the class LlamaTokenizer is named, and always for Mistral.
 * GPT-2 and Qwen name the end of text as the piece for unknown text, which bytes never need: there `unk` is None.
 """
 

@@ -1,7 +1,7 @@
 """What predictions are worth: every metric of the benchmarks, by name, from the library that defines it.
 
 Shares (accuracy, F1, exact match) and correlations are fractions, as their libraries give them: 0 to 1, -1 to 1. ROUGE
-and BLEU are 0 to 100, as papers print them.
+and BLEU are 0 to 100, as papers print them. A metric imports its library itself: all together they take seconds.
 """
 
 import collections
@@ -12,11 +12,6 @@ import math
 import warnings
 
 import numpy as np
-import sacrebleu
-import scipy.stats
-import seqeval.metrics
-import sklearn.metrics
-from rouge_score import rouge_scorer
 
 from cloze.data import sentences
 from cloze.errors import DataError
@@ -47,12 +42,16 @@ def accuracy(predictions, references):
 
 def f1(predictions, references):
     """F1 of class 1; 0 where nothing is of that class."""
+    import sklearn.metrics
+
     predictions = _known(predictions, references, 2)
     return {"f1": float(sklearn.metrics.f1_score(references, predictions, zero_division=0.0))}
 
 
 def f1_macro(predictions, references):
     """Mean of the classes' F1, over all classes that are predicted or right somewhere."""
+    import sklearn.metrics
+
     answers = [f"{prediction}" for prediction in predictions]  # an unknown answer is a class that is never right
     names = [f"{reference}" for reference in references]
     labels = sorted({*answers, *names} - {"None"})
@@ -86,12 +85,16 @@ def relation_f1_macro(predictions, references):
 
 def _f1_of(labels, predictions, references):
     """F1 of the counts of some labels, added up."""
+    import sklearn.metrics
+
     predictions = [f"{prediction}" for prediction in predictions]  # an unknown answer is of no label
     return float(sklearn.metrics.f1_score(references, predictions, labels=labels, average="micro", zero_division=0.0))
 
 
 def matthews(predictions, references):
     """Matthews' correlation; 0 where all predictions are the same."""
+    import sklearn.metrics
+
     predictions = _known(predictions, references, max(references) + 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of a table that has one class: the value is 0
@@ -108,15 +111,21 @@ def _known(predictions, references, classes):
 
 def pearson(predictions, references):
     """Pearson's correlation; NaN where one side is constant."""
+    import scipy.stats
+
     return {"pearson": _correlation(scipy.stats.pearsonr, predictions, references)}
 
 
 def spearman(predictions, references):
     """Spearman's rank correlation; NaN where one side is constant."""
+    import scipy.stats
+
     return {"spearman": _correlation(scipy.stats.spearmanr, predictions, references)}
 
 
 def _correlation(function, predictions, references):
+    import scipy.stats
+
     predictions = [UNKNOWN_NUMBER if prediction is None else prediction for prediction in predictions]
     if len(references) < 2:
         return math.nan
@@ -131,6 +140,8 @@ def entity_f1(predictions, references):
     Args:
         predictions, references: lists of lists of tags ("B-PER", "I-PER", "O"), as long.
     """
+    import seqeval.metrics
+
     return {"entity_f1": float(seqeval.metrics.f1_score(references, predictions, zero_division=0))}
 
 
@@ -143,6 +154,8 @@ def rouge(predictions, references):
         predictions: strings.
         references: a sequence of strings for each; the best counts, for each measure alone.
     """
+    from rouge_score import rouge_scorer
+
     scorer, totals = rouge_scorer.RougeScorer(ROUGES, use_stemmer=True), collections.Counter()
     for prediction, mine in zip(predictions, references, strict=True):
         scores = scorer.score_multi([_lines(reference) for reference in mine], _lines(prediction))
@@ -162,6 +175,8 @@ def bleu(predictions, references, tokenize="13a"):
         references: a sequence of strings for each.
         tokenize: "13a" (mteval-v13a, WMT's) or "intl" (mteval-v14's international one).
     """
+    import sacrebleu
+
     most = max(map(len, references))
     streams = [[mine[number] if number < len(mine) else None for mine in references] for number in range(most)]
     return {"bleu": float(sacrebleu.corpus_bleu(list(predictions), streams, tokenize=tokenize).score)}

@@ -6,8 +6,6 @@ import pathlib
 
 import jax
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import Normalizer, StandardScaler
 
 from cloze.data import artifacts
 from cloze.data.batches import Batches
@@ -128,6 +126,9 @@ def fit(features, norm, size):
     Raises:
         ConfigError: there are not so many components.
     """
+    from sklearn.decomposition import PCA  # only where it is used: it takes a second
+    from sklearn.preprocessing import Normalizer, StandardScaler
+
     features = np.asarray(features, np.float32)
     count, width = features.shape
     if size > min(count, width):

@@ -10,12 +10,10 @@ import dataclasses
 import functools
 import math
 
-import dp_accounting
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from dp_accounting import pld
 
 from cloze.errors import ConfigError
 from cloze.models import axes
@@ -151,6 +149,9 @@ def epsilon(steps, sampling_probability, noise_multiplier, delta):
         return 0.0
     if not noise_multiplier:
         return math.inf
+    import dp_accounting  # only where it is used: it takes two seconds
+    from dp_accounting import pld
+
     step = dp_accounting.PoissonSampledDpEvent(sampling_probability, dp_accounting.GaussianDpEvent(noise_multiplier))
     accountant = pld.PLDAccountant(dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE)
     accountant.compose(step, int(steps))
