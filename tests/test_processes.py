@@ -4,7 +4,6 @@ import json
 import pathlib
 import signal
 import socket
-import subprocess
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from cloze.models import names
 from cloze.training import restore
 from cloze.training.checkpoint import Checkpoints
-from tests import test_verbs
+from tests import verbs
 from tests.training import tiny_run
 
 
@@ -25,16 +24,7 @@ def free_port():
 def start_two(*arguments):
     port = free_port()
     return [
-        subprocess.Popen(
-            test_verbs.command(
-                "train", *arguments, f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={i}"
-            ),
-            cwd=test_verbs.ROOT,
-            env=test_verbs.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        verbs.start("train", *arguments, f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={i}")
         for i in range(2)
     ]
 
@@ -53,10 +43,10 @@ def root(tmp_path_factory):
 
 def test_two_processes_equal_one_and_resume_as_one(root):
     alone, together = root / "alone", root / "together"
-    done = test_verbs.run("train", *test_verbs.small(root), f"--workdir={alone}")
+    done = verbs.run("train", *verbs.small(root), f"--workdir={alone}")
     assert done.returncode == 0, done.stderr
 
-    processes = start_two(*test_verbs.small(root), f"--workdir={together}")
+    processes = start_two(*verbs.small(root), f"--workdir={together}")
     results = [process.communicate(timeout=240) for process in processes]
     for process, (_, errors) in zip(processes, results, strict=True):
         assert process.returncode == 0, errors
@@ -68,7 +58,7 @@ def test_two_processes_equal_one_and_resume_as_one(root):
         assert b[2:] == pytest.approx(a[2:], rel=1e-5)
 
     # What two processes saved, one process goes on with.
-    resumed = test_verbs.run("train", *test_verbs.small(root), f"--workdir={together}", train__steps=5)
+    resumed = verbs.run("train", *verbs.small(root), f"--workdir={together}", train__steps=5)
     assert resumed.returncode == 0 and "Resuming after step 4" in resumed.stdout, resumed.stderr
 
 
@@ -82,7 +72,7 @@ def test_two_processes_begin_from_another_run(root):
         "--config.train.steps=1",
         "--config.optimizer.learning_rate=0",
     ]
-    processes = start_two(*test_verbs.small(root), *taken, *cut, f"--workdir={workdir}")
+    processes = start_two(*verbs.small(root), *taken, *cut, f"--workdir={workdir}")
     results = [process.communicate(timeout=240) for process in processes]
     for process, (_, errors) in zip(processes, results, strict=True):
         assert process.returncode == 0, errors
@@ -94,7 +84,7 @@ def test_two_processes_begin_from_another_run(root):
 
 def test_what_only_the_first_process_sees_ends_both(root):
     workdir = root / "alone"  # made above, with another batch size
-    processes = start_two(*test_verbs.small(root), f"--workdir={workdir}", "--config.train.batch_size=8")
+    processes = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.batch_size=8")
     for process in processes:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 2 and "batch_size" in errors, errors
@@ -102,7 +92,7 @@ def test_what_only_the_first_process_sees_ends_both(root):
 
 def test_a_signal_to_one_process_stops_both_after_saving(root):
     workdir = root / "stopped"
-    processes = start_two(*test_verbs.small(root), f"--workdir={workdir}", "--config.train.steps=100000")
+    processes = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.steps=100000")
     for line in processes[0].stdout:
         if line.startswith("step 3/"):
             break

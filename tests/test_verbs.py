@@ -1,41 +1,14 @@
 """The verbs as a user meets them: a process, its messages and its exit code."""
 
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from cloze.configs import base
 from tests.training import tiny_run, tiny_task
-
-ROOT = pathlib.Path(__file__).parents[1]
-SMALL = (
-    "data.sequence_length=32 train.batch_size=4 train.steps=4 train.log_every=1 train.eval_every=4 "
-    "train.eval_batches=1 checkpoint.every=2 model.layers=1 model.width=32 model.heads=2 model.ffn=32 "
-    "model.vocab_size=256 tokenizer.vocab_size=256 train.compile_cache= data.validation_share=0.2 "
-    "optimizer.warmup_steps=1"
-).split()
-
-
-def environment():
-    keep = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS",)}
-    return {**keep, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
-
-
-def command(verb, *arguments, **settings):
-    settings = [f"--config.{key.replace('__', '.')}={value}" for key, value in settings.items()]
-    return [sys.executable, str(ROOT / f"{verb}.py"), *map(str, arguments), *settings]
-
-
-def run(verb, *arguments, **settings):
-    return subprocess.run(
-        command(verb, *arguments, **settings), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
-    )
+from tests.verbs import Done, run, small, start
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +20,11 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pretrained(root):
-    """(directory of a finished run, its process)."""
+    """(directory of a finished run, how its process ended), started and compiled as users have it."""
     workdir = root / "run"
-    return workdir, run("train", *small(root), f"--workdir={workdir}")
-
-
-def small(root):
-    source = [f"--config.data.source=text:{root}/text/*.txt", f"--config.data.cache_dir={root}/cache"]
-    return ["--config=configs/bert_base.py:tiny", *[f"--config.{s}" for s in SMALL], *source]
+    process = start("train", *small(root), f"--workdir={workdir}", flags="")
+    stdout, stderr = process.communicate(timeout=300)
+    return workdir, Done(process.returncode, stdout, stderr)
 
 
 def check_refused(done, code, *words):
@@ -123,14 +93,7 @@ def test_train_then_fill_blanks_then_everything_that_meets_the_workdir(root, pre
 def test_a_signal_saves_and_says_how_to_go_on(root):
     workdir = root / "stopped"
     arguments = [*small(root), f"--workdir={workdir}", "--config.train.steps=100000"]
-    process = subprocess.Popen(
-        command("train", *arguments),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start("train", *arguments)
     for line in process.stdout:
         if line.startswith("step 3/"):
             break

@@ -1,10 +1,7 @@
 """convert.py as a user meets it, and a run that goes on from converted parameters."""
 
 import json
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,13 +15,7 @@ from cloze.training import hugging_face, restore
 from cloze.training.checkpoint import Checkpoints
 from tests.interop import fakes
 from tests.training import tiny_run
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def verb(name, *arguments):
-    command = [sys.executable, str(ROOT / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+from tests.verbs import run
 
 
 def quiet(line):
@@ -45,7 +36,7 @@ def converted(tmp_path_factory):
     """(path, tensors, tokenizer, what from_hf printed) of a converted BertForPreTraining."""
     path = tmp_path_factory.mktemp("convert")
     tensors, tokenizer = make_source(path / "source", "BertForPreTraining")
-    told = verb("convert", "from_hf", f"--source={path / 'source'}", f"--workdir={path / 'run'}")
+    told = run("convert", "from_hf", f"--source={path / 'source'}", f"--workdir={path / 'run'}")
     assert told.returncode == 0, told.stderr
     return path, tensors, tokenizer, told.stdout
 
@@ -53,7 +44,7 @@ def converted(tmp_path_factory):
 def test_there_and_back(converted):
     path, tensors, tokenizer, printed = converted
     assert "BertForPreTraining" in printed and f"{len(tensors)} tensors" in printed
-    told = verb("convert", "to_hf", f"--workdir={path / 'run'}", f"--target={path / 'back'}")
+    told = run("convert", "to_hf", f"--workdir={path / 'run'}", f"--target={path / 'back'}")
     assert told.returncode == 0, told.stderr
     back = load_file(path / "back" / "model.safetensors")
     assert {n: a.tobytes() for n, a in back.items()} == {n: a.tobytes() for n, a in tensors.items()}
@@ -64,7 +55,7 @@ def test_there_and_back(converted):
 
 def test_generate_reads_it(converted):
     path = converted[0]
-    told = verb("generate", f"--workdir={path / 'run'}", "--prompt=the [MASK] array")
+    told = run("generate", f"--workdir={path / 'run'}", "--prompt=the [MASK] array")
     assert told.returncode == 0, told.stderr
     assert "blank 1:" in told.stdout
 
@@ -79,7 +70,7 @@ def test_generate_reads_it(converted):
     ],
 )
 def test_messages_and_exit_codes(arguments, code, message):
-    told = verb("convert", *arguments)
+    told = run("convert", *arguments)
     assert told.returncode == code and message in told.stderr and "Traceback" not in told.stderr
 
 
@@ -151,18 +142,18 @@ def test_without_a_tokenizer_parameters_still_go_there_and_back(tmp_path):
 
 def test_train_py_goes_on_as_the_readme_says_and_refuses_another_model(tmp_path, root):
     tensors, _ = make_source(tmp_path / "source", "BertForMaskedLM")
-    run = tmp_path / "run"
-    hugging_face.from_hf(tmp_path / "source", run, quiet)
-    before = (run / "config.json").read_text()
-    told = verb("train", "--config=configs/gpt2.py:tiny", f"--workdir={run}")
+    workdir = tmp_path / "run"
+    hugging_face.from_hf(tmp_path / "source", workdir, quiet)
+    before = (workdir / "config.json").read_text()
+    told = run("train", "--config=configs/gpt2.py:tiny", f"--workdir={workdir}")
     assert told.returncode == 2 and "another configuration" in told.stderr
-    assert (run / "config.json").read_text() == before
+    assert (workdir / "config.json").read_text() == before
 
     text = [f"--config.data.source=text:{root}/text/*.txt", f"--config.data.cache_dir={root}/cache"]
     text += ["--config.data.validation_share=0.2", "--config.data.sequence_length=24", "--config.train.batch_size=8"]
-    told = verb("train", f"--config={run / 'config.py'}", f"--workdir={run}", "--config.train.steps=2", *text)
+    told = run("train", f"--config={workdir / 'config.py'}", f"--workdir={workdir}", "--config.train.steps=2", *text)
     assert told.returncode == 0 and "step 2/2" in told.stdout, told.stderr
-    hugging_face.to_hf(run, tmp_path / "back", report=quiet)
+    hugging_face.to_hf(workdir, tmp_path / "back", report=quiet)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert set(back) == set(tensors) and any(not np.array_equal(back[name], tensors[name]) for name in back)
 

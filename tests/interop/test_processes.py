@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from tests.interop import fakes
-from tests.test_verbs import ROOT, environment
+from tests.verbs import ROOT, environment
 
 SCRIPT = """
 import sys
