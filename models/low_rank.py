@@ -27,6 +27,39 @@ SCALINGS = {  # what alpha is divided by; a root keeps gradients alike at all ra
 }
 
 
+@jax.custom_vjp
+def narrow(x, kernel):
+    """x @ kernel [..., out], of x [..., in] and a kernel [in, out] that has one small side.
+
+    On CPU its gradient is a product for each row of the batch, and their sum: over all tokens at once, XLA takes as
+    long for 8 columns as for 256 (docs/benchmarks.md).
+    """
+    return product(x, kernel)
+
+
+def _narrow_forward(x, kernel):
+    return product(x, kernel), (x, kernel)
+
+
+def _narrow_backward(kept, y):
+    x, kernel = kept
+    if jax.default_backend() != "cpu":
+        gradient = x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
+    elif kernel.shape[0] < kernel.shape[1]:
+        gradient = _summed("...ti,...to->...io", x, y)
+    else:
+        gradient = _summed("...ti,...to->...oi", x, y).T
+    return product(y, kernel.T), gradient.astype(kernel.dtype)
+
+
+def _summed(subscripts, x, y):
+    products = jax.lax.optimization_barrier(jnp.einsum(subscripts, x, y, preferred_element_type=jnp.float32))
+    return products.sum(range(products.ndim - 2))  # behind the barrier, lest XLA make one product of it again
+
+
+narrow.defvjp(_narrow_forward, _narrow_backward)
+
+
 @struct.dataclass
 class Change:
     """scale * a @ b, to be added to a kernel [in, out].
@@ -44,7 +77,7 @@ class Change:
     def __call__(self, x, y, kernel):
         """x @ (kernel + change) [..., out] in the dtype of y, of x [..., in] and y = x @ kernel."""
         del kernel
-        return y + product(product(x, self.a.astype(x.dtype)), (self.scale * self.b).astype(x.dtype)).astype(y.dtype)
+        return y + narrow(narrow(x, self.a.astype(x.dtype)), (self.scale * self.b).astype(x.dtype)).astype(y.dtype)
 
     def merged(self, kernel):
         """The changed kernel."""
