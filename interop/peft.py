@@ -24,11 +24,19 @@ from cloze.models.low_rank import SCALINGS, Lora, adapted_kernels, factors_of, m
 
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
-# Keys of adapter_config.json that change what is computed, where they are anything but this.
-PLAIN = {
-    "bias": "none", "lora_bias": False, "use_qalora": False, "use_bdlora": None,
-    "layer_replication": None, "trainable_token_indices": None, "alora_invocation_tokens": None,
-}  # fmt: skip
+# What adapter_config.json may say (peft 0.21): keys that are read here, and keys that say how the adapter was made or
+# trained, and nothing of what it computes. Any other key must be empty: it might change the result.
+READ = (
+    "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out",
+    "modules_to_save", "bias", "init_lora_weights",
+)  # fmt: skip
+IDLE = (
+    "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
+    "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "megatron_core", "eva_config",
+    "qalora_group_size", "runtime_config",
+)  # fmt: skip
+# How factors began, where the base stayed what it was; pissa, olora, corda, loftq and others subtract from it.
+BEGINNINGS = (None, True, False, "gaussian", "eva", "orthogonal")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,8 +276,8 @@ def _their_factors(flat, lora, modules, class_name):
         ranks[path] = len(a_RD)
     other = {path: rank for path, rank in ranks.items() if rank != lora.rank}
     return tensors, {
-        **PLAIN,
         "peft_type": "LORA",
+        "bias": "none",
         "task_type": None,
         "inference_mode": True,
         "r": lora.rank,
@@ -295,11 +303,26 @@ def _lengths(flat, piece):
 
 
 def _check_plain(path, settings):
+    """Refuses what is not known to compute kernel + scale * B A, by name."""
+    file = path / CONFIG
     if settings.get("peft_type") != "LORA":
-        raise ConfigError(f"{path / CONFIG}: peft_type={settings.get('peft_type')!r} cannot be read, only LORA can")
-    for key, plain in PLAIN.items():
-        if settings.get(key) not in (plain, None):
-            raise ConfigError(f"{path / CONFIG}: {key}={settings[key]!r} is not supported, expected {plain!r}")
+        raise ConfigError(f"{file}: peft_type={settings.get('peft_type')!r} cannot be read, only LORA can")
+    if settings.get("bias") not in ("none", None):
+        raise ConfigError(f"{file}: bias={settings['bias']!r} is not supported, expected 'none'")
+    begun = settings.get("init_lora_weights")
+    if not any(begun is known or (isinstance(begun, str) and begun == known) for known in BEGINNINGS):
+        raise ConfigError(
+            f"{file}: init_lora_weights={begun!r} may have changed the base that the adapter goes with; supported are "
+            f"{', '.join(map(str, BEGINNINGS[1:]))}. peft's save_pretrained(path_initial_model_for_weight_conversion="
+            "...) writes the same adapter for the base as it was"
+        )
+    unknown = {key: value for key, value in settings.items() if key not in (*READ, *IDLE)}
+    for key, value in unknown.items():
+        if value not in (None, False, [], {}, "", 0):
+            raise ConfigError(
+                f"{file}: {key}={value!r} is not supported, and might change what the adapter computes; supported are "
+                f"{', '.join(READ)}"
+            )
 
 
 def _class_with(path, config, class_name, factors, whole):

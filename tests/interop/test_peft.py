@@ -186,6 +186,12 @@ def bert():
         (dict(peft_type="PREFIX_TUNING"), "peft_type='PREFIX_TUNING' cannot be read"),
         (dict(use_dora=True), "and lora_magnitude_vector"),
         (dict(bias="all"), "bias='all' is not supported, expected 'none'"),
+        (dict(init_lora_weights="pissa"), "init_lora_weights='pissa' may have changed the base"),
+        (dict(init_lora_weights="olora"), "supported are True, False, gaussian, eva, orthogonal"),
+        (dict(init_lora_weights="pissa_niter_16"), "path_initial_model_for_weight_conversion"),
+        (dict(layer_replication=[[0, 2]]), "layer_replication=.*is not supported"),
+        (dict(trainable_token_indices=[3]), "trainable_token_indices=.*might change"),
+        (dict(a_key_of_next_year=0.5), "a_key_of_next_year=0.5 is not supported"),
     ],
 )
 def test_other_adapters_are_refused(bert, tmp_path, stated, message):
@@ -195,6 +201,20 @@ def test_other_adapters_are_refused(bert, tmp_path, stated, message):
     file.write_text(json.dumps(json.loads(file.read_text()) | stated))
     with pytest.raises(ConfigError, match=message):
         peft.load_lora(tmp_path / "out", config, base=dict)
+
+
+def test_what_says_how_an_adapter_was_made_changes_nothing(bert, tmp_path):
+    lora, config, flat = bert
+    peft.save_lora(tmp_path / "out", config, names.unflatten(flat), lora, report=quiet)
+    _, expected = peft.load_lora(tmp_path / "out", config)
+    file = tmp_path / "out" / "adapter_config.json"
+    stated = dict(
+        init_lora_weights="gaussian", lora_dropout=0.3, peft_version="0.99", loftq_config={}, a_key_of_next_year=None
+    )
+    file.write_text(json.dumps(json.loads(file.read_text()) | stated))
+    _, tree = peft.load_lora(tmp_path / "out", config)
+    for name, leaf in names.flatten(expected).items():
+        np.testing.assert_array_equal(names.flatten(tree)[name], leaf)
 
 
 def test_files_that_do_not_fit_the_model(bert, tmp_path):
