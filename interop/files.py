@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import shlex
 
 import ml_dtypes
 import numpy as np
@@ -103,12 +104,12 @@ def open_directory(path):
 
 def conversion(path):
     """The line that turns a pickle into safetensors without running what it holds."""
-    return (
-        "Convert it once, where torch and safetensors are installed: "
-        'python -c "import torch, safetensors.torch as s; '
-        f"w = torch.load('{path / PICKLE}', map_location='cpu', weights_only=True); "
-        f"s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{path / SINGLE}')\""
+    code = (
+        "import torch, safetensors.torch as s; "
+        f"w = torch.load({str(path / PICKLE)!r}, map_location='cpu', weights_only=True); "
+        f"s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, {str(path / SINGLE)!r})"
     )
+    return f"Convert it once, where torch and safetensors are installed: python -c {shlex.quote(code)}"
 
 
 def read_json(path):
@@ -132,6 +133,12 @@ def _shards(path):
     found = read_json(path / INDEX).get("weight_map")
     if not isinstance(found, dict):
         raise DataError(f"{path / INDEX} has no weight_map: copy it again")
+    for name, shard in found.items():
+        if not isinstance(shard, str) or pathlib.PurePath(shard).is_absolute() or ".." in pathlib.PurePath(shard).parts:
+            raise DataError(
+                f"{path / INDEX} says that {name} is in {shard!r}, which is no file of that directory: it is damaged, "
+                "or made to have other files read; take the model from its source again"
+            )
     headers = {}
     for shard in sorted(set(found.values())):
         if not (path / shard).exists():
@@ -157,16 +164,29 @@ def read_header(path):
                 raise DataError(f"{path} is cut short or no safetensors file ({size} bytes): copy it again")
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
-        found = {}
-        for name, entry in header.items():
+        found, end = {}, 0
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             start, stop = entry["data_offsets"]
             shape = tuple(entry["shape"])
+            if not all(type(number) is int and number >= 0 for number in (start, stop, *shape)) or stop < start:
+                raise DataError(f"{path} is damaged: {name} is at {start} to {stop}, of shape {shape}; copy it again")
+            if start != end:
+                raise DataError(
+                    f"{path} is damaged: {name} begins at byte {start} of the tensors, where the one before it ends at "
+                    f"{end}; copy it again"
+                )
+            end = stop
             if 8 + length + stop > size:
                 raise DataError(f"{path} is cut short: {name} ends beyond its {size} bytes; copy it again")
             code = entry["dtype"]
             if code in DTYPES and stop - start != math.prod(shape) * DTYPES[code].itemsize:
                 raise DataError(f"{path} is damaged: the bytes of {name} do not fill its shape {shape}; copy it again")
             found[name] = Tensor(path, code, shape, 8 + length + start)
+        if 8 + length + end != size:
+            raise DataError(
+                f"{path} is damaged: {size - 8 - length - end} bytes at its end are no tensor's; copy it again"
+            )
+        found = {name: found[name] for name in header}
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

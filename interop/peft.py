@@ -24,6 +24,7 @@ from cloze.models.low_rank import SCALINGS, Lora, adapted_kernels, factors_of, m
 
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
+TABLE = "token/embedding"  # our table of token embeddings
 # What adapter_config.json may say (peft 0.21): keys that are read here, and keys that say how the adapter was made or
 # trained, and nothing of what it computes. Any other key must be empty: it might change the result.
 READ = (
@@ -32,8 +33,8 @@ READ = (
 )  # fmt: skip
 IDLE = (
     "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
-    "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "megatron_core", "eva_config",
-    "qalora_group_size", "runtime_config",
+    "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
+    "megatron_core", "eva_config", "qalora_group_size", "runtime_config",
 )  # fmt: skip
 # How factors began, where the base stayed what it was; pissa, olora, corda, loftq and others subtract from it.
 BEGINNINGS = (None, True, False, "gaussian", "eva", "orthogonal")
@@ -125,13 +126,20 @@ def load_lora(directory, config, class_name=None, base=None):
     """
     path, settings, factors, whole = _read(directory)
     class_name, parts = _class_with(path, config, class_name or _told(settings, config), factors, whole)
-    wanted = plans.parameters(_with_heads(config, class_name)).shapes
+    made = _with_heads(config, class_name)
+    wanted = plans.parameters(made).shapes
     lora, flat = _our_factors(path, settings, factors, _modules(parts), wanted, base)
     for part in parts:
         if part.theirs in whole:
             if part.layer is not None:
                 raise ConfigError(
                     f"{path / TENSORS}: {part.theirs} was trained whole, which is not supported in a layer"
+                )
+            if part.ours == TABLE and config.tie_embeddings and {"lm", "mlm"} & set(made.heads_out):
+                raise ConfigError(
+                    f"{path / TENSORS}: {part.theirs} was trained whole (modules_to_save), while the head over the "
+                    f"vocabulary of {class_name} kept the table as it was; here both are one (model.tie_embeddings): "
+                    "untie them before you train the adapter, or leave the table out of modules_to_save"
                 )
             if whole[part.theirs].shape != part.theirs_shape:
                 raise ConfigError(

@@ -68,7 +68,7 @@ def average(
     facts = {key: seals[-1][key] for key in ("stage", "base") if key in seals[-1]}
     with new_run.appearing(target) as directory:
         tokenizer = tokenizers.load(workdir / "tokenizer")
-        new_run.write(directory, target, config, tokenizer, mean, step=max(steps), seal=facts)
+        new_run.write(directory, config, tokenizer, mean, step=max(steps), seal=facts)
     report(f"{workdir}, means over the steps {', '.join(map(str, steps))}: written to {target}")
 
 

@@ -43,7 +43,7 @@ def from_hf(source, workdir, report=print):
     }
     with new_run.appearing(workdir) as directory:
         (directory / CONVERSION).write_text(json.dumps(told, indent=1) + "\n")
-        new_run.write(directory, workdir, config, tokenizer, loaded.params)
+        new_run.write(directory, config, tokenizer, loaded.params)
     report(f"Converted into {workdir}; train on with --config={workdir / 'config.py'} --workdir={workdir}")
 
 

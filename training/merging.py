@@ -33,7 +33,7 @@ def merge(workdir, target, report=print, ema=False):
         params = model.merge(params)
     merged = merged_config(config, target)
     with new_run.appearing(target) as directory:
-        new_run.write(directory, target, merged, tokenizer, params, step=step)
+        new_run.write(directory, merged, tokenizer, params, step=step)
     report(f"{workdir}, step {step}, finetune.method={config.finetune.method}: merged into {target}")
 
 

@@ -9,7 +9,7 @@ from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.training.checkpoint import Checkpoints
 
-CONFIG_PY = '''"""Goes on from what convert.py wrote: python train.py --config={path} --workdir={workdir}"""
+CONFIG_PY = '''"""Goes on from what convert.py wrote: --config=this file, --workdir=the directory that holds it."""
 
 import pathlib
 
@@ -39,12 +39,11 @@ def appearing(workdir):
         yield partial
 
 
-def write(directory, workdir, config, tokenizer, params, *, step=0, seal=None):
+def write(directory, config, tokenizer, params, *, step=0, seal=None):
     """Writes all that a run's directory holds.
 
     Args:
         directory: where it is written.
-        workdir: what that becomes.
         config: configuration of the run.
         tokenizer: data.tokenizers.Tokenizer; None: the run has none.
         params: tree of arrays for its only checkpoint.
@@ -53,7 +52,7 @@ def write(directory, workdir, config, tokenizer, params, *, step=0, seal=None):
     """
     if tokenizer is not None:
         tokenizer.save(directory / "tokenizer")
-    (directory / "config.py").write_text(CONFIG_PY.format(path=workdir / "config.py", workdir=workdir))
+    (directory / "config.py").write_text(CONFIG_PY)
     settings = base.to_dict(config)
     (directory / "config.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
     checkpoints = Checkpoints(directory / "checkpoints", config.checkpoint.keep)

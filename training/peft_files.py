@@ -115,7 +115,7 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     held, _ = split(names.unflatten({name: flat[name] for name in learned}))
     seal = {"stage": 0, "base": initial.describe_base(origins)}
     with new_run.appearing(workdir) as directory:
-        new_run.write(directory, workdir, config, tokenizer, held, seal=seal)
+        new_run.write(directory, config, tokenizer, held, seal=seal)
     report(
         f"{source}: LoRA of rank {lora.rank} on top of {origin}, in {workdir}: {len(given)} of the "
         f"{len(learned)} parameters that train, the others are the base's or new"

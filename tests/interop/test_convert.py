@@ -1,6 +1,7 @@
 """convert.py as a user meets it, and a run that goes on from converted parameters."""
 
 import json
+import runpy
 import shutil
 
 import numpy as np
@@ -138,6 +139,14 @@ def test_without_a_tokenizer_parameters_still_go_there_and_back(tmp_path):
     assert {n: (a.dtype, a.tobytes()) for n, a in back.items()} == {
         n: (a.dtype, a.tobytes()) for n, a in tensors.items()
     }
+
+
+def test_a_directory_of_any_name_is_no_code(tmp_path):
+    make_source(tmp_path / "source", "BertModel")
+    workdir = tmp_path / '"""; raise SystemExit("ran"); """'
+    hugging_face.from_hf(tmp_path / "source", workdir, quiet)
+    found = runpy.run_path(str(workdir / "config.py"))["get_config"]()
+    assert base.to_dict(found) == json.loads((workdir / "config.json").read_text())
 
 
 def test_train_py_goes_on_as_the_readme_says_and_refuses_another_model(tmp_path, root):

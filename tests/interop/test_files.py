@@ -1,11 +1,14 @@
 """Damaged, missing and foreign files: each is one message that names the file and what to do."""
 
+import ast
 import json
+import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from cloze import interop
@@ -57,13 +60,63 @@ def test_damaged_shards(tmp_path):
     refused(tmp_path / "moved", f"says that {name} is in {shard.name}, but it is not")
 
 
+def write_header(path, header, data=bytes(16)):
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return path
+
+
+def tensor(start, stop, **changes):
+    return {"dtype": "F32", "shape": [(stop - start) // 4], "data_offsets": [start, stop], **changes}
+
+
+@pytest.mark.parametrize("header", [
+    {"a": tensor(0, 8), "b": tensor(4, 16, shape=[3])},  # overlapping
+    {"a": tensor(-8, 0), "b": tensor(0, 16)},  # bytes of the header
+    {"a": tensor(0, 8), "b": tensor(12, 16)},  # a hole
+    {"a": tensor(0, 8)},  # bytes after the last
+    {"a": tensor(4, 16)},  # bytes before the first
+    {"a": tensor(0, 16, shape=[-2, -2])},
+    {"a": tensor(0, 16, shape=[4.0])},
+    {"a": tensor(0, 16, data_offsets=[16, 0])},
+    {"a": tensor(0, 16, data_offsets=[0])},
+    {"a": [1]},
+    [1],
+])  # fmt: skip
+def test_places_that_safetensors_refuses_are_refused(tmp_path, header):
+    path = write_header(tmp_path / "model.safetensors", header)
+    with pytest.raises(SafetensorError):
+        load_file(path)
+    with pytest.raises(DataError, match="model.safetensors is damaged.*copy it again"):
+        files.read_header(path)
+
+
+def test_the_order_of_a_header_is_free(tmp_path):
+    header = {"b": tensor(8, 16), "empty": tensor(8, 8), "a": tensor(0, 8)}
+    path = write_header(tmp_path / "model.safetensors", header, np.arange(4, dtype=np.float32).tobytes())
+    expected, found = load_file(path), files.read_header(path)
+    assert list(found) == list(header)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name].map(name), array)
+
+
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/outside.safetensors", "a/../../outside.safetensors", 3])
+def test_an_index_names_files_of_its_directory_only(tmp_path, name):
+    shards(tmp_path / "model")
+    index = json.loads((tmp_path / "model" / files.INDEX).read_text())
+    index["weight_map"] = dict.fromkeys(index["weight_map"], name)
+    (tmp_path / "model" / files.INDEX).write_text(json.dumps(index))
+    (tmp_path / "model" / "model-00001-of-00002.safetensors").rename(tmp_path / "outside.safetensors")
+    refused(tmp_path / "model", "which is no file of that directory")
+
+
 def test_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path):
     fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel")
     (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
     refused(tmp_path, "weights_only=True")
-    line = files.conversion(tmp_path)
-    code = line.split('-c "')[1].removesuffix('"')
-    compile(code, "line", "exec")  # it is one valid line
+    for path in (tmp_path, tmp_path / 'it\'s "quoted" $(here)'):
+        *_, code = shlex.split(files.conversion(path))
+        assert str(path / "model.safetensors") == ast.parse(code).body[-1].value.args[1].value  # one valid line
 
 
 def test_dtypes(tmp_path):

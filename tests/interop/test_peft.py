@@ -217,6 +217,19 @@ def test_what_says_how_an_adapter_was_made_changes_nothing(bert, tmp_path):
         np.testing.assert_array_equal(names.flatten(tree)[name], leaf)
 
 
+def test_a_table_that_is_the_head_as_well_is_not_read_alone(tmp_path):
+    """peft's model keeps the old table in its head; a class without such a head has no second use of it."""
+    lora, config, flat = adapted("gpt2")
+    peft.save_lora(tmp_path / "out", config, names.unflatten(flat), lora, report=quiet)
+    file = tmp_path / "out" / "adapter_model.safetensors"
+    table = np.ones((config.vocab_size, config.width), np.float32)
+    save_file(load_file(file) | {"base_model.model.transformer.wte.weight": table}, file)
+    with pytest.raises(ConfigError, match="transformer.wte.weight was trained whole .*untie"):
+        peft.load_lora(tmp_path / "out", config)
+    _, tree = peft.load_lora(tmp_path / "out", config, "GPT2ForSequenceClassification")
+    np.testing.assert_array_equal(tree["token"]["embedding"][: config.vocab_size], table)
+
+
 def test_files_that_do_not_fit_the_model(bert, tmp_path):
     lora, config, flat = bert
     peft.save_lora(tmp_path / "out", config, names.unflatten(flat), lora, report=quiet)
