@@ -20,8 +20,13 @@ CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each 
 
 def main():
     """Loads the run, and fills the blanks of every prompt or goes on from it."""
-    cli.start_jax()
     from cloze.errors import ConfigError
+
+    for prompt in PROMPT.value:
+        if any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise ConfigError(f"--prompt={ascii(prompt)} is not UTF-8: set your terminal or script to UTF-8")
+    cli.start_jax()
+
     from cloze.training import restore
 
     trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value)

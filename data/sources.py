@@ -412,7 +412,11 @@ def _field(record, field, where):
         text = _decode(text, f"{where}, field {field!r}", 0)
     if not isinstance(text, str):
         raise DataError(f"{where}: field {field!r} holds a {type(text).__name__}, where text is expected")
-    # JSON can spell half a surrogate pair (web text does), which no tokenizer takes.
+    return whole_characters(text)
+
+
+def whole_characters(text: str) -> str:
+    """A text with U+FFFD for halves of surrogate pairs, which JSON can spell (web text does) and no tokenizer takes."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE.search(text) else text
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import hashlib
+import math
+import numbers
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
@@ -128,7 +130,7 @@ class Benchmark(Task):
             if self.kind == "tag":
                 words.update(self._example(record)["tags"] or ())
             else:
-                words.add(_word(record[self.spec.label]))
+                words.add(_word(record[self.spec.label], record))
         if len(words) < 2:
             raise DataError(
                 f"the train split of {self.name} has {len(words)} different labels; two or more are needed to learn "
@@ -194,7 +196,7 @@ class Benchmark(Task):
 
     def _number(self, value, labels, record):
         """The number of a label in `labels`; None where there is none."""
-        word = "" if value is None else _word(value)
+        word = "" if value is None else _word(value, record)
         word = self.spec.words.get(word, word)
         if not word or (word == "-1" and word not in labels):
             return None
@@ -207,12 +209,15 @@ class Benchmark(Task):
         return labels.index(word)
 
     def _score(self, value, record):
-        if value is None or self.spec.words.get(_word(value), value) == "":
+        if value is None or self.spec.words.get(str(value)) == "":
             return None
         try:
-            return float(value)
+            score = float(value)
         except (TypeError, ValueError):
-            raise DataError(f"{record.where}: the label {value!r} is not a number, as {self.name} needs") from None
+            score = math.nan
+        if not math.isfinite(score):
+            raise DataError(f"{record.where}: the label {value!r} is not a number, as {self.name} needs")
+        return score
 
     def _splits(self):
         readable = self.spec.files if self._files else self.spec.tfds
@@ -261,6 +266,10 @@ def _content(path, size, modified):
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _word(value):
+def _word(value, record):
     """The word for a label: JSON's true and false are True and False."""
-    return value if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise DataError(f"{record.where}: the label {value!r} is no word; expected text, a number, true or false")
+    return str(value)

@@ -102,17 +102,37 @@ def tsv(path, *, columns=(), rename=None, skip_short=False, exact=False):
 
 def comma_separated(path):
     """Rows of a file with a header, commas between cells and quotes around cells that need them."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        for row in reader:
-            yield Record({key: value for key, value in row.items() if value is not None}, f"{path}:{reader.line_num}")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for row in reader:
+                fields = {key: value for key, value in row.items() if value is not None}
+                yield Record(fields, f"{path}:{reader.line_num}")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num + 1}: {error}; is a quotation mark never closed?") from None
 
 
 def _parse(text, where):
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        return _whole_characters(value) if r"\ud" in text.lower() else value
     except ValueError as error:
         raise DataError(f"{where}: not valid JSON ({error}); is the file cut off, or in another format?") from None
+    except RecursionError:
+        raise DataError(f"{where}: lists or objects lie too deep in one another; is it the right file?") from None
+
+
+def _whole_characters(value):
+    """A JSON value in which halves of characters, which no tokenizer takes, are replaced in all texts."""
+    if isinstance(value, str):
+        return sources.whole_characters(value)
+    if isinstance(value, list):
+        return [_whole_characters(item) for item in value]
+    return {key: _whole_characters(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def json_lines(path, *, rename=None):
@@ -183,6 +203,11 @@ def conllu(path):
             yield _columns(block, UNIVERSAL_DEPENDENCIES, ("tokens", "upos"), "\t")
 
 
+def words(line):
+    """What spaces and tabs separate; other white space, such as U+00A0, belongs to a word."""
+    return re.findall("[^ \t]+", line)
+
+
 def _blocks(path, ignored):
     """Yields lists of (where it is, line) that are separated by blank lines."""
     block = []
@@ -199,7 +224,7 @@ def _blocks(path, ignored):
 def _columns(block, columns, names, separator):
     rows = []
     for where, line in block:
-        cells = line.split(separator)
+        cells = line.split(separator) if separator else words(line)
         if len(cells) != len(columns):
             raise DataError(
                 f"{where}: {len(cells)} columns, where {len(columns)} are expected ({', '.join(columns)}): "

@@ -17,6 +17,7 @@ tags, answers (in .tsv answer and start), targets, the text of a last turn.
 """
 
 import functools
+import re
 
 from cloze.errors import DataError
 from cloze.tasks import readers
@@ -76,7 +77,7 @@ def _texts(is_json, record):
 
 def _tag(is_json, record):
     def strings(field):
-        return _strings(record, field) if is_json else record[field].split()
+        return _strings(record, field) if is_json else readers.words(record[field])
 
     return {"words": strings("words"), "tags": None if record["tags"] is None else strings("tags")}
 
@@ -89,13 +90,16 @@ def _span(is_json, record):
         answers = [(_text(answer, "text"), answer["start"]) for answer in record.each("answers")]
     else:
         answers = [(record["answer"], record["start"])] if record["answer"] else []
-    try:
-        return texts | {"answers": tuple((text, int(start)) for text, start in answers)}
-    except (TypeError, ValueError):
+    if not all(_is_place(start) for _, start in answers):
         raise DataError(
             f"{record.where}: an answer begins at {[start for _, start in answers]}, where the number of its first "
             "character in the context is expected"
-        ) from None
+        )
+    return texts | {"answers": tuple((text, int(start)) for text, start in answers)}
+
+
+def _is_place(start):
+    return type(start) is int or (isinstance(start, str) and re.fullmatch("[0-9]+", start) is not None)
 
 
 def _choice(is_json, record):

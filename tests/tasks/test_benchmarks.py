@@ -9,7 +9,7 @@ from cloze.configs import base
 from cloze.data.examples import Examples
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError, DataError
-from cloze.tasks import metrics
+from cloze.tasks import metrics, readers
 from cloze.tasks.base import KINDS
 from tests.tasks import prepared
 from tests.tasks.distributed import CONLL, DISTRIBUTED, MULTIRC, SQUAD_EXAMPLES, WIC
@@ -350,6 +350,20 @@ RTE = ("index", "sentence1", "sentence2", "label")
     ("jsonl:class", "train", {"train.jsonl": [{"text": 3, "label": "a"}, {"text": "b", "label": "b"}]},
      "'text' holds a int"),
     ("jsonl:class", "train", {"train.jsonl": [{"text": "a", "label": "a"}]}, "has 1 different labels"),
+    ("jsonl:class", "train", {"train.jsonl": '{"text": "a", "label": "a"}\n{"text": "b", "label": NaN}\n'},
+     "train.jsonl:2: the label nan is no word"),
+    ("jsonl:class", "train", {"train.jsonl": '{"text": "a", "label": "a"}\n{"text": "b", "label": ["a"]}\n'},
+     r"train.jsonl:2: the label \['a'\] is no word"),
+    ("jsonl:class", "train", {"train.jsonl": [{"text": "a", "label": {"x": 1}}]}, "jsonl:1: the label .* no word"),
+    ("jsonl:class", "train", {"train.jsonl": [{"text": "a", "label": None}]}, "the label None is no word"),
+    ("boolq", "train", {"train.jsonl": [{"question": "q", "passage": "p", "label": ["true"]}]}, "is no word"),
+    ("jsonl:regression", "train", {"train.jsonl": '{"text": "a", "label": NaN}'}, "the label nan is not a number"),
+    ("jsonl:regression", "train", {"train.jsonl": '{"text": "a", "label": "inf"}'}, "the label 'inf' is not a number"),
+    ("jsonl:regression", "train", {"train.jsonl": '{"text": "a", "label": [1]}'}, r"the label \[1\] is not a number"),
+    ("jsonl:choice", "train", {"train.jsonl": '{"context": "c", "choices": ["a", "b"], "label": [0]}'}, "is no word"),
+    ("jsonl:span", "train",
+     {"train.jsonl": [{"question": "q", "context": "c", "answers": [{"text": "c", "start": 0.7}]}]}, "begins at"),
+    ("jsonl:lm", "train", {"train.jsonl": '{"text": ' + 100_000 * "[" }, "jsonl:1: lists or objects lie too deep"),
     ("jsonl:choice", "train", {"train.jsonl": [{"context": "c", "choices": ["a"], "label": 1}]}, "unknown label '1'"),
     ("tsv:choice", "train", {"train.tsv": table(("context", "label"), ("c", "1"))}, "no field 'choice0'"),
     ("tsv:class", "train", {"train.tsv": table(("label", "text"), ("yes", "a"), ("no", "b", "more"))},
@@ -360,6 +374,35 @@ RTE = ("index", "sentence1", "sentence2", "label")
 def test_wrong_files_are_named_with_the_line(tmp_path, name, split, files, message):
     with pytest.raises(DataError, match=message):
         examples(name, split, write(tmp_path, files))
+
+
+def test_halves_of_characters_are_replaced(tmp_path):
+    lines = r'{"text": "a \ud83d b \ud83d\ude00", "label": "\udc00"}' + "\n" + '{"text": "c", "label": "x"}'
+    task = tasks.get("jsonl:class", files=write(tmp_path, {"train.jsonl": lines}))
+    assert next(iter(task.examples("train")))["text"] == "a \ufffd b \U0001f600"
+    assert task.labels() == ("x", "\ufffd")
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\x0b"])
+def test_only_spaces_and_tabs_separate_words_and_columns(tmp_path, space):
+    line = {"words": f"a{space}b  c", "tags": "O B-x"}
+    (example,) = examples("tsv:tag", "train", write(tmp_path, {"train.tsv": table(list(line), list(line.values()))}))
+    assert example["words"] == [f"a{space}b", "c"]
+    (tmp_path / "columns").write_text(f"a{space}b \tN  B-NP O\n", encoding="utf-8")
+    (record,) = readers.conll(tmp_path / "columns", columns=("words", "pos", "chunk", "tags"))
+    assert record == {"words": [f"a{space}b"], "pos": ["N"], "chunk": ["B-NP"], "tags": ["O"]}
+
+
+def test_tables_with_commas_are_refused_with_file_and_line(tmp_path):
+    for name, content, message in (
+        ("latin", "a,b\n\u00e9,1\n".encode("latin-1"), "latin is not UTF-8"),
+        ("huge", b"a,b\n1,2\n" + 200_000 * b"x", "huge:3: field larger than field limit .131072."),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            list(readers.comma_separated(tmp_path / name))
+    with pytest.raises(DataError, match="nowhere cannot be read"):
+        list(readers.comma_separated(tmp_path / "nowhere"))
 
 
 def test_files_that_are_not_utf8_are_refused(tmp_path):
