@@ -32,7 +32,7 @@ def narrow(x, kernel):
     """x @ kernel [..., out], of x [..., in] and a kernel [in, out] that has one small side.
 
     On CPU its gradient is a product for each row of the batch, and their sum: over all tokens at once, XLA takes as
-    long for 8 columns as for 256 (docs/benchmarks.md).
+    long for 8 columns as for 256 (docs/finetuning.md).
     """
     return product(x, kernel)
 
