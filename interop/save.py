@@ -58,7 +58,7 @@ class _Prepared:
 
 def save_hf(
     directory, config, params, tokenizer=None, dtype="float32", max_shard_bytes=5_000_000_000, class_name=None,
-    source_settings=None, report=print,
+    source_settings=None, labels=(), report=print,
 ):  # fmt: skip
     """Writes config.json, safetensors and the tokenizer; the directory appears when it is complete.
 
@@ -71,6 +71,7 @@ def save_hf(
         max_shard_bytes: files are not larger than this, if no tensor is.
         class_name: class of transformers; None: the one with just our heads, or else that holds the most of the model.
         source_settings: config.json that the model was read from, if any; see interop.settings.CARRIED.
+        labels: names of the classes or tags, in the order of the head's scores; (): those of the source, or none.
         report: called with a few lines.
 
     Returns:
@@ -85,7 +86,7 @@ def save_hf(
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     flat = names.flatten(params)
-    chosen = _choose(config, flat, class_name, source_settings)
+    chosen = _choose(config, flat, class_name, source_settings, labels)
     described = chosen.settings | {"torch_dtype": dtype}
     if tokenizer is not None:
         described |= _special_ids(tokenizer, chosen)
@@ -103,7 +104,7 @@ def save_hf(
     return written
 
 
-def _choose(config, flat, class_name, source_settings):
+def _choose(config, flat, class_name, source_settings, labels):
     """The class to write, prepared: the one that is asked for, or has exactly our heads, or holds the most.
 
     Raises:
@@ -131,7 +132,7 @@ def _choose(config, flat, class_name, source_settings):
             if (set(known.classes[name].heads) == set(config.heads_out)) != exact:
                 continue
             try:
-                held.append(_prepare(known, name, config, flat, source_settings))
+                held.append(_prepare(known, name, config, flat, source_settings, labels))
             except ConfigError as error:
                 refused.append(error)
         if held:
@@ -139,7 +140,7 @@ def _choose(config, flat, class_name, source_settings):
     raise refused[0]
 
 
-def _prepare(known, class_name, config, flat, source_settings):
+def _prepare(known, class_name, config, flat, source_settings, labels):
     """The _Prepared of one class; ConfigError if it cannot hold the model."""
     config = dataclasses.replace(config, heads_out=known.classes[class_name].heads)
     wanted = plans.parameters(config)
@@ -149,7 +150,7 @@ def _prepare(known, class_name, config, flat, source_settings):
         if tuple(flat[name].shape) != shape:
             raise ConfigError(f"{name} has the shape {list(flat[name].shape)}, its configuration says {list(shape)}")
     tensors = _tensors(known, class_name, config, wanted)
-    described = settings.write(known, class_name, config, tensors, source_settings)
+    described = settings.write(known, class_name, config, tensors, source_settings, labels)
     return _Prepared(known, class_name, config, frozenset(wanted.shapes), tensors, described)
 
 

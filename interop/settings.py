@@ -96,6 +96,19 @@ def _num_labels(settings):
     return len(labels) if labels else settings.get("num_labels", 2)
 
 
+def label_names(settings: dict) -> tuple[str, ...]:
+    """The names of a head's classes or tags in the order of its scores; () where config.json tells none.
+
+    LABEL_0, LABEL_1, ... are no names: transformers writes them where none were given.
+    """
+    told = settings.get("id2label")
+    if not isinstance(told, dict):
+        return ()
+    names = tuple(told.get(str(number)) for number in range(len(told)))
+    clear = all(isinstance(name, str) and not re.fullmatch(r"LABEL_\d+", name) for name in names)
+    return names if clear and len(set(names)) == len(names) else ()
+
+
 def _value(field, settings):
     value = settings.get(field.theirs)
     value = field.default if value is None else value
@@ -108,7 +121,7 @@ def _value(field, settings):
     return field.values[value]
 
 
-def write(known, class_name, config, tensors, source_settings=None):
+def write(known, class_name, config, tensors, source_settings=None, labels=()):
     """The config.json of a model, as a dict.
 
     Args:
@@ -117,6 +130,7 @@ def write(known, class_name, config, tensors, source_settings=None):
         config: ModelConfig.
         tensors: names of the tensors that are written beside it.
         source_settings: config.json that the model was read from, if any: keys that only their users need are kept.
+        labels: names of the classes or tags, in the order of the head's scores; (): those of the source, or none.
 
     Raises:
         ConfigError: a setting that the class cannot hold.
@@ -127,10 +141,11 @@ def write(known, class_name, config, tensors, source_settings=None):
         made[field.theirs] = _their_value(field, getattr(config, field.ours), class_name)
     made |= known.write(config) | chosen.keys
     if {"class", "tag"} & set(chosen.heads):
-        made["id2label"] = {str(i): f"LABEL_{i}" for i in range(config.num_labels)}
-        made["label2id"] = {f"LABEL_{i}": i for i in range(config.num_labels)}
+        told = labels or [f"LABEL_{i}" for i in range(config.num_labels)]
+        made["id2label"] = {str(i): name for i, name in enumerate(told)}
+        made["label2id"] = {name: i for i, name in enumerate(told)}
     source = source_settings or {}
-    if _num_labels(source) != config.num_labels:
+    if labels or _num_labels(source) != config.num_labels:
         source = {key: value for key, value in source.items() if key not in ("id2label", "label2id")}
     made |= {key: source[key] for key in CARRIED if source.get(key) is not None}
     _check_held(config, read(made, tensors)[2], class_name)

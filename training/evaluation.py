@@ -146,7 +146,7 @@ def _answers_with(model, task):
 
 def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
-    columns = _order(trained.config.task.labels, trained.model.config, task)
+    columns = _order(trained.config.task.labels, trained.model.config, task, report)
     config.objective.update(name="supervised", lm_weight=0.0)
     config = resolve.resolve(config)
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
@@ -176,13 +176,14 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
     return predict.from_heads(task, examples, features, scored(), config.task, unanswerable)
 
 
-def _order(learned, model, task):
+def _order(learned, model, task, report):
     """The places of the task's labels among those that a head has learned; None where they are the same.
 
     Args:
         learned: config.task.labels of the run; () where it has none, or does not know them.
         model: ModelConfig.
         task: the Task.
+        report: called with a warning where the names that the head has learned are not known.
 
     Raises:
         ConfigError: the head is of another kind, or for other labels.
@@ -200,14 +201,26 @@ def _order(learned, model, task):
             f"task {task.name} asks for {what}, this run's head gives {model.num_labels} scores: finetune a model for "
             "the task (configs/finetune/)"
         )
-    if head not in ("class", "tag") or not learned or tuple(learned) == tuple(task.labels()):
+    if head not in ("class", "tag") or labels == 1:
         return None
-    if set(learned) != set(task.labels()):
+    names = tuple(task.labels())
+    if not learned:
+        shown = f"{', '.join(names[:10])}{', ...' if labels > 10 else ''}"
+        report(
+            f"Warning: {task.name}: what this run calls its {labels} labels is not known; they are taken in the task's "
+            f"order, {shown}, and another one would score wrongly"
+        )
+        return None
+    if tuple(learned) == names:
+        return None
+    if set(learned) != set(names):  # one may be spelled ENTAILMENT
+        learned, names = ([name.casefold() for name in both] for both in (learned, names))
+    if set(learned) != set(names) or len(set(names)) < len(names):
         raise ConfigError(
             f"task {task.name} has the labels {', '.join(task.labels())}, this run has learned {', '.join(learned)}: "
             "finetune a model for the task (configs/finetune/)"
         )
-    return [list(learned).index(label) for label in task.labels()]
+    return [list(learned).index(name) for name in names]
 
 
 def writer(trained, config=None, batch_size=1, report=print):

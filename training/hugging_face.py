@@ -87,6 +87,8 @@ def configure(loaded, objective, objective_heads, tokenizer, workdir):
     for field in dataclasses.fields(model_config):
         c.model[field.name] = getattr(model_config, field.name)
     c.objective.update(objective)
+    if {"class", "tag"} & set(model_config.heads_out):
+        c.task.labels = hugging_face_settings.label_names(loaded.settings)
     if tokenizer is not None:
         c.tokenizer.update(
             kind=tokenizer.kind, path=str((workdir / "tokenizer").absolute()), vocab_size=tokenizer.vocab_size,
@@ -136,6 +138,7 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print, ema=False)
         dtype=dtype or source_dtype(told),
         class_name=class_name or told.get("class_name"),
         source_settings=told.get("settings"),
+        labels=tuple(config.task.labels),
         report=report,
     )
 

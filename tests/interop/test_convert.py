@@ -141,6 +141,18 @@ def test_without_a_tokenizer_parameters_still_go_there_and_back(tmp_path):
     }
 
 
+def test_a_classifier_answers_by_the_names_that_its_source_has(tmp_path):
+    """And they stay when it goes back."""
+    make_source(tmp_path / "source", "BertForSequenceClassification")
+    file = tmp_path / "source" / "config.json"
+    told = {"0": "not_entailment", "1": "ENTAILMENT"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"id2label": told}))
+    hugging_face.from_hf(tmp_path / "source", tmp_path / "run", quiet)
+    assert base.load(tmp_path / "run" / "config.json").task.labels == tuple(told.values())
+    hugging_face.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["id2label"] == told
+
+
 def test_a_directory_of_any_name_is_no_code(tmp_path):
     make_source(tmp_path / "source", "BertModel")
     workdir = tmp_path / '"""; raise SystemExit("ran"); """'

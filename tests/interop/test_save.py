@@ -1,12 +1,14 @@
 """Writing directories: what has no place is told or refused, and nothing half-written stays."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from cloze import interop
 from cloze.errors import ConfigError
+from cloze.interop import settings
 from tests.interop import fakes
 
 
@@ -67,6 +69,31 @@ def test_source_settings_go_back(tmp_path):
     interop.save_hf(tmp_path / "out", loaded.model.config, loaded.params, source_settings=loaded.settings, report=quiet)
     again = interop.read_hf(tmp_path / "out", report=quiet)
     assert {key: again.settings[key] for key in labels} == labels
+
+
+def test_names_of_labels_that_a_run_has_learned_are_written(tmp_path):
+    fakes.write(tmp_path / "in", "bert", "BertForSequenceClassification")
+    loaded = interop.read_hf(tmp_path / "in", report=quiet)
+    learned = [f"word {number}" for number in range(loaded.model.config.num_labels)]
+    for source in (None, loaded.settings):
+        out = tmp_path / str(source is None)
+        interop.save_hf(out, loaded.model.config, loaded.params, source_settings=source, labels=learned, report=quiet)
+        written = json.loads((out / "config.json").read_text())
+        assert settings.label_names(written) == tuple(learned)
+        assert written["label2id"] == {name: number for number, name in enumerate(learned)}
+
+
+@pytest.mark.parametrize("told, names", [
+    ({"1": "yes", "0": "no"}, ("no", "yes")),
+    ({"0": "LABEL_0", "1": "LABEL_1"}, ()),
+    ({"0": "a", "1": "a"}, ()),
+    ({"0": "a", "2": "b"}, ()),
+    ({"0": "a", "1": 3}, ()),
+    (["a"], ()),
+    (None, ()),
+])  # fmt: skip
+def test_names_of_labels_are_known_where_each_number_has_one(told, names):
+    assert settings.label_names({"id2label": told}) == names
 
 
 def test_logits_ignore_padding(tmp_path):

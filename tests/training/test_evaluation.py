@@ -161,9 +161,12 @@ def test_answers_go_by_the_names_of_labels(classifier, folder):
         config.task.labels = names
         return dataclasses.replace(classifier, config=config)
 
-    places, _ = evaluate(classifier, "class", folder)
+    places, lines = evaluate(learned(), "class", folder)
+    assert "labels is not known; they are taken in the task's order, left, middle, right" in str(lines)
     names = ("right", "left", "middle")
-    named, _ = evaluate(learned(*names), "class", folder)
+    named, lines = evaluate(learned(*names), "class", folder)
+    shouted, _ = evaluate(learned(*map(str.upper, names)), "class", folder)
+    assert shouted.predictions == named.predictions and "not known" not in str(lines)
     assert named.predictions == [("left", "middle", "right").index(names[place]) for place in places.predictions]
     with pytest.raises(ConfigError, match="has the labels left, middle, right, this run has learned a, b, c"):
         evaluate(learned("a", "b", "c"), "class", folder)
