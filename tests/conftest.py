@@ -1,7 +1,7 @@
 """Eight fake CPU devices, set before JAX opens its backend, so that sharding is tested on any machine.
 
-Most of the time goes into compiling small programs: here the compiler does not optimise their machine code, and leaves
-out its slowest generator of it (a training step: 1.4 s in place of 4.4).
+Most of the time goes into compiling small programs: here the compiler does not optimise their machine code and, with a
+jaxlib that has the switch, leaves out its slowest generator of it (a training step: 1.4 s in place of 4.4).
 """
 
 import os
@@ -12,13 +12,15 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 
-# They start processes, or train.
+# The longest first. They start processes, train, or compile much.
 LONG = (
-    "test_processes.py", "test_verbs.py", "test_loop.py", "test_initial.py", "test_stages.py", "test_methods.py",
-    "test_every_family.py", "test_convert_adapters.py", "test_private.py", "test_evaluation.py", "test_adapted.py",
+    "test_every_family.py", "test_verbs.py", "test_configs.py", "test_processes.py", "test_loop.py",
+    "test_transformer.py", "test_methods.py", "test_private.py", "test_formats.py", "test_stages.py", "test_step.py",
+    "test_alone.py", "test_initial.py", "test_sources.py", "test_convert_adapters.py", "test_sharding.py",
+    "test_low_rank.py", "test_presets.py", "test_golden.py", "test_adapted.py",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
     """Files that take minutes come first, lest one worker be left alone with them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
