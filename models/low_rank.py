@@ -44,7 +44,8 @@ def _narrow_forward(x, kernel):
 def _narrow_backward(kept, y):
     x, kernel = kept
     if jax.default_backend() != "cpu":
-        gradient = x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
+        tokens = tuple(range(x.ndim - 1))
+        gradient = jnp.tensordot(x, y, (tokens, tokens))
     elif kernel.shape[0] < kernel.shape[1]:
         gradient = _summed("...ti,...to->...io", x, y)
     else:

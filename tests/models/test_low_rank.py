@@ -11,7 +11,7 @@ from cloze import models
 from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.models.composites import ReplacedPair, narrower
-from cloze.models.low_rank import Lora, ScaledChange
+from cloze.models.low_rank import Lora, ScaledChange, narrow
 from tests.models import test_composite, tiny
 
 ALL = ((r".*", True),)
@@ -135,3 +135,18 @@ def test_a_generator_shares_the_changes_of_what_it_borrows():
     got = jax.jit(lambda p: model.apply({"params": p}, data))(params)
     expected = jax.jit(lambda p: model.model.apply({"params": model.merge(p)}, data))(params)
     np.testing.assert_allclose(got.generator_logits, expected.generator_logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("shape", [(5, 7), (2, 5, 7), (2, 3, 5, 7)])
+@pytest.mark.parametrize("out", [2, 9])
+def test_a_narrow_product_has_the_gradient_of_a_product(backend, shape, out, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    rng = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in (shape, (7, out)))
+
+    def gradients(function):
+        return jax.grad(lambda x, kernel: jnp.square(jnp.tanh(function(x, kernel))).sum(), (0, 1))(x, kernel)
+
+    for found, expected in zip(gradients(narrow), gradients(jnp.matmul), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
