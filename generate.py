@@ -20,10 +20,11 @@ CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each 
 
 def main():
     """Loads the run, and fills the blanks of every prompt or goes on from it."""
+    from cloze.data import sources
     from cloze.errors import ConfigError
 
     for prompt in PROMPT.value:
-        if any("\ud800" <= character <= "\udfff" for character in prompt):
+        if sources.whole_characters(prompt) != prompt:
             raise ConfigError(f"--prompt={ascii(prompt)} is not UTF-8: set your terminal or script to UTF-8")
     cli.start_jax()
 

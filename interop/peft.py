@@ -324,9 +324,8 @@ def _check_plain(path, settings):
             f"{', '.join(map(str, BEGINNINGS[1:]))}. peft's save_pretrained(path_initial_model_for_weight_conversion="
             "...) writes the same adapter for the base as it was"
         )
-    unknown = {key: value for key, value in settings.items() if key not in (*READ, *IDLE)}
-    for key, value in unknown.items():
-        if value not in (None, False, [], {}, "", 0):
+    for key, value in settings.items():
+        if value and key not in (*READ, *IDLE):
             raise ConfigError(
                 f"{file}: {key}={value!r} is not supported, and might change what the adapter computes; supported are "
                 f"{', '.join(READ)}"

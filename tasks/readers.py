@@ -102,16 +102,11 @@ def tsv(path, *, columns=(), rename=None, skip_short=False, exact=False):
 
 def comma_separated(path):
     """Rows of a file with a header, commas between cells and quotes around cells that need them."""
+    reader = csv.DictReader(line + "\n" for _, line in lines(path))
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for row in reader:
-                fields = {key: value for key, value in row.items() if value is not None}
-                yield Record(fields, f"{path}:{reader.line_num}")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+        for row in reader:
+            fields = {key: value for key, value in row.items() if value is not None}
+            yield Record(fields, f"{path}:{reader.line_num}")
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num + 1}: {error}; is a quotation mark never closed?") from None
 

@@ -137,6 +137,7 @@ REFUSED = {
     "no such config": (["train", "--config=configs/brt_base.py"], 2, ["configs/bert_base.py"]),
     "stray word": (["train", "--config=configs/bert_base.py", "tiny"], 2, ["tiny"]),
     "no prompt": (["generate"], 2, ["--prompt"]),
+    "prompt in Latin-1": (["generate", "--prompt=caf\udce9"], 2, ["--prompt='caf\\udce9' is not UTF-8"]),
     "bad process": (["train", "--config=configs/bert_base.py:tiny", "--num_processes=2"], 2, ["--coordinator"]),
 }
 

@@ -213,14 +213,15 @@ def _order(learned, model, task, report):
         return None
     if tuple(learned) == names:
         return None
-    if set(learned) != set(names):  # one may be spelled ENTAILMENT
-        learned, names = ([name.casefold() for name in both] for both in (learned, names))
-    if set(learned) != set(names) or len(set(names)) < len(names):
+    ours, theirs = list(learned), list(names)
+    if set(ours) != set(theirs):  # one may be spelled ENTAILMENT
+        ours, theirs = ([name.casefold() for name in both] for both in (ours, theirs))
+    if set(ours) != set(theirs) or len(set(theirs)) < len(theirs):
         raise ConfigError(
             f"task {task.name} has the labels {', '.join(task.labels())}, this run has learned {', '.join(learned)}: "
             "finetune a model for the task (configs/finetune/)"
         )
-    return [list(learned).index(name) for name in names]
+    return [ours.index(name) for name in theirs]
 
 
 def writer(trained, config=None, batch_size=1, report=print):

@@ -168,8 +168,8 @@ def test_answers_go_by_the_names_of_labels(classifier, folder):
     shouted, _ = evaluate(learned(*map(str.upper, names)), "class", folder)
     assert shouted.predictions == named.predictions and "not known" not in str(lines)
     assert named.predictions == [("left", "middle", "right").index(names[place]) for place in places.predictions]
-    with pytest.raises(ConfigError, match="has the labels left, middle, right, this run has learned a, b, c"):
-        evaluate(learned("a", "b", "c"), "class", folder)
+    with pytest.raises(ConfigError, match="has the labels left, middle, right, this run has learned A, b, c"):
+        evaluate(learned("A", "b", "c"), "class", folder)
 
 
 def test_answers_depend_neither_on_the_batch_nor_on_the_limit(classifier, folder):
