@@ -156,7 +156,7 @@ class _Selection:
     """Which tensors are read.
 
     Attributes:
-        parts: {our parameter: [(Part, name of the tensor as the file spells it)]}.
+        parts: {our parameter: [(Piece, name of the tensor as the file spells it)]}.
         missing: our parameters that the files lack.
         base: the prefix of the body's names.
         used: names of the tensors that are read.

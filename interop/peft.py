@@ -212,7 +212,7 @@ def _with_heads(config, class_name):
 
 
 def _parts(config, class_name):
-    """(class name, [interop.plan.Part] of its parameters)."""
+    """(class name, [interop.plan.Piece] of its parameters)."""
     known = _candidates(config)
     class_name = class_name or next(iter(known), None)
     if class_name not in known:

@@ -18,7 +18,7 @@ def parameters(config):
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Piece:
     """One tensor, or a piece of one, that is one layer's array of a parameter, or all of it.
 
     Attributes:
@@ -73,7 +73,7 @@ def plan(rows, base, config, wanted):
         wanted: Parameters.
 
     Returns:
-        [Part]. Parameters that no row names have none.
+        [Piece]. Parameters that no row names have none.
 
     Raises:
         ValueError: two rows name the same parameter, which is a mistake in the table.
@@ -95,7 +95,7 @@ def plan(rows, base, config, wanted):
             for layer in (layer for layer in layers if layer not in config.unused_layers(name)):
                 theirs = (row.theirs + leaf.theirs).replace("{base}", base).replace("{i}", str(layer))
                 parts.append(
-                    Part(
+                    Piece(
                         ours=name,
                         layer=layer,
                         theirs=theirs,

@@ -44,7 +44,7 @@ class _Prepared:
         class_name: the class.
         config: ModelConfig with the heads of the class.
         wanted: names of the parameters that go into it.
-        tensors: {their name: (shape, [Part], value of a constant)}.
+        tensors: {their name: (shape, [Piece], value of a constant)}.
         settings: config.json.
     """
 
@@ -155,7 +155,7 @@ def _prepare(known, class_name, config, flat, source_settings, labels):
 
 
 def _tensors(known, class_name, config, wanted):
-    """{their name: (shape, [Part], value of a constant)}."""
+    """{their name: (shape, [Piece], value of a constant)}."""
     base = known.base_of(class_name)
     parts = plans.plan(known.rows(class_name), base, config, wanted)
     unnamed = sorted(set(wanted.shapes) - {part.ours for part in parts})

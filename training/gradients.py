@@ -55,7 +55,7 @@ def make_gradient(loss, microbatches, privacy=None):
     Args:
         loss: Loss.
         microbatches: parts that the rows are cut into.
-        privacy: training.private.Settings for gradients that are clipped and noisy; None: plain ones.
+        privacy: training.private.Privacy for gradients that are clipped and noisy; None: plain ones.
     """
     if privacy is not None:
         return functools.partial(_private, loss, privacy, microbatches)

@@ -1,6 +1,6 @@
 """Parameters that a run begins with: initialised by its seed, then taken from elsewhere, and nothing else of it.
 
-They come from another run's directory or from a Hugging Face directory; training/source.py says which become which.
+They come from another run's directory or from a Hugging Face directory; training/donor.py says which become which.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.models.composite import Composite
 from cloze.training import methods, runs, trainable
-from cloze.training.source import Source
+from cloze.training.donor import Donor
 
 
 def is_hugging_face(directory):
@@ -36,7 +36,7 @@ def is_hugging_face(directory):
 
 
 def sources(config, objective, tokenizer):
-    """The Source of everything that parameters come from, in the order in which they are put in.
+    """The Donor of everything that parameters come from, in the order in which they are put in.
 
     Raises:
         ConfigError: there is no run, or it has another tokenizer.
@@ -58,7 +58,7 @@ def _open(wanted, config, tokenizer):
 
 
 def open_source(directory, rules, tokenizer, vocab_size=None):
-    """The training.source.Source of a run's or a Hugging Face directory.
+    """The training.donor.Donor of a run's or a Hugging Face directory.
 
     Args:
         directory, rules, vocab_size: see there.
@@ -75,7 +75,7 @@ def open_source(directory, rules, tokenizer, vocab_size=None):
             f"{directory} has another tokenizer than this run, so its parameters would stand for other tokens: set "
             f"{way_out}"
         )
-    return Source(origin, directory, rules, vocab_size)
+    return Donor(origin, directory, rules, vocab_size)
 
 
 class RunOrigin:

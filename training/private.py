@@ -22,7 +22,7 @@ from cloze.training import methods
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Privacy:
     """How a run is private.
 
     Attributes:
@@ -42,8 +42,8 @@ class Settings:
         return epsilon(steps, self.sampling_probability, self.noise_multiplier, self.delta)
 
 
-def settings(config, batches, report):
-    """The Settings of a configuration; None where training is not private.
+def privacy(config, batches, report):
+    """The Privacy of a configuration; None where training is not private.
 
     Args:
         config: the configuration.
@@ -68,7 +68,7 @@ def settings(config, batches, report):
     if method.feature_norm == "standard" or method.feature_size:
         report("Note: epsilon does not cover finetune.feature_norm=standard and feature_size, fitted on the examples")
     probability = config.train.batch_size / len(batches.features.used)
-    return Settings(f.dp_clip_norm, f.dp_noise_multiplier, config.train.batch_size, probability, f.dp_delta)
+    return Privacy(f.dp_clip_norm, f.dp_noise_multiplier, config.train.batch_size, probability, f.dp_delta)
 
 
 def private_gradient(

@@ -67,7 +67,7 @@ class Program:
 
         Args:
             report: called with messages.
-            sources: the training.source.Source that parameters come from; None: those of the run.
+            sources: the training.donor.Donor that parameters come from; None: those of the run.
         """
         run = self.run
         sources = run.sources if sources is None else sources

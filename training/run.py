@@ -40,7 +40,7 @@ class Run:
         stages: the training.methods.Stage of the run.
         durations: {"steps", "log_every", "eval_every", "checkpoint_every"} in steps.
         schedule: step -> learning rate.
-        privacy: training.private.Settings; None: training is not private.
+        privacy: training.private.Privacy; None: training is not private.
     """
 
     config: Any
@@ -74,7 +74,7 @@ class Run:
 
     @functools.cached_property
     def sources(self) -> list:
-        """The training.source.Source of each run that parameters come from; only a new state needs them.
+        """The training.donor.Donor of each run that parameters come from; only a new state needs them.
 
         Raises:
             ConfigError: there is no such run, or it does not fit.
@@ -160,7 +160,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
         stages=stages,
         durations=durations,
         schedule=_schedule(config, durations, stages, steps, report),
-        privacy=private.settings(config, data["train"], report),
+        privacy=private.privacy(config, data["train"], report),
     )
     run.program()  # refuses now what does not fit
     if tokenizer_directory is None:

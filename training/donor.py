@@ -17,7 +17,7 @@ from cloze.models import axes, names
 from cloze.models.heads import label_pattern
 
 
-class Source:
+class Donor:
     """What parameters are taken from, and by which rules.
 
     Args:
@@ -155,5 +155,5 @@ class Source:
 
 
 def _is_same(parts, theirs):
-    """Whether all parts of a parameter (see Source.plan) are from one of theirs, each layer from the same place."""
+    """Whether all parts of a parameter (see Donor.plan) are from one of theirs, each layer from the same place."""
     return all(name == theirs and layer == their_layer for layer, name, their_layer in parts)
