@@ -13,6 +13,7 @@ also given in Python.
 import contextlib
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Iterable
@@ -64,9 +65,14 @@ def defaults(cls: type) -> dict[str, Any]:
     return {name: field.default for name, field in declared(cls).items()}
 
 
+@functools.cache
+def _hints(cls):
+    return typing.get_type_hints(cls)
+
+
 def kind(cls: type, name: str) -> type:
     """The type that a configuration has for an option: `object` for one of several types, such as a duration."""
-    hint = typing.get_type_hints(cls)[name]
+    hint = _hints(cls)[name]
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         hint = members[0] if len(members) == 1 else object
@@ -90,7 +96,7 @@ def union(name: str, classes: Iterable[type]) -> type:
     """
     fields = {}
     for cls in classes:
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         for key, field in declared(cls).items():
             said = field.metadata["option"]
             if key in fields:

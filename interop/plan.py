@@ -1,7 +1,6 @@
 """From a table of names to the arrays of one model: which slice of which tensor is which part of which parameter."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,8 @@ from cloze import models
 from cloze.models import axes, names
 
 
-@functools.cache
 def parameters(config):
-    """The models.Parameters of a ModelConfig; they are shared, do not change them."""
+    """The models.Parameters of a ModelConfig."""
     return models.parameters(models.build(config))
 
 

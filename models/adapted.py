@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from cloze.errors import ConfigError
 from cloze.models import names
-from cloze.models.build import Parameters, parameters
+from cloze.models.build import Parameters, abstract, parameters, parameters_of
 from cloze.models.config import ModelConfig
 
 
@@ -105,12 +105,18 @@ class Adapted:
 
     def init(self, key, batch):
         """{"params": tree} of new parameters; those of the model are as the model itself makes them of this key."""
-        flat = names.flatten(self.model.init(key, batch)["params"])
-        flat = {name: leaf for name, leaf in flat.items() if name not in self._computed}
+        return {"params": self._add(self.model.init(key, batch)["params"], key)}
+
+    def _add(self, base, key):
+        flat = {name: leaf for name, leaf in names.flatten(base).items() if name not in self._computed}
         for number, (name, (shape, named, init)) in enumerate(sorted(self._new.items())):
             value = init(jax.random.fold_in(key, 1 + number), shape, jnp.float32)
             flat[name] = nn.LogicallyPartitioned(value, named)
-        return {"params": names.unflatten(flat)}
+        return names.unflatten(flat)
+
+    def parameters(self):
+        """See models.build."""
+        return parameters_of(jax.eval_shape(lambda base: self._add(base, jax.random.key(0)), abstract(self.model)))
 
     def apply(self, variables, batch, deterministic=True, rngs=None, **options):
         """What the model gives with its parts; `options` are the model's own."""

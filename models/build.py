@@ -1,6 +1,7 @@
 """From a ModelConfig to the module that computes it, and what its parameters will be."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -37,7 +38,7 @@ def build(config, frozen_encoder=0, frozen_decoder=0):
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """The parameters that a model will have.
+    """The parameters that a model will have. They are shared by all who ask for them: do not change them.
 
     Attributes:
         shapes: {name: shape}.
@@ -48,14 +49,27 @@ class Parameters:
     axis_names: dict
 
 
+@functools.lru_cache(maxsize=128)
 def parameters(model):
-    """The Parameters of a module or composite, without making them."""
-    made = jax.eval_shape(lambda: model.init(jax.random.key(0), example_batch()))["params"]
-    flat = names.flatten(made)
+    """The Parameters of a module, composite or adapted model, without making them."""
+    if not isinstance(model, nn.Module):
+        return model.parameters()
+    return parameters_of(abstract(model))
+
+
+def parameters_of(tree):
+    """The Parameters of a tree of boxed arrays, as `init` makes it."""
+    flat = names.flatten(tree)
     boxed = {n: leaf if isinstance(leaf, nn.Partitioned) else nn.Partitioned(leaf, ()) for n, leaf in flat.items()}
     return Parameters(
         {n: tuple(leaf.value.shape) for n, leaf in boxed.items()}, {n: tuple(leaf.names) for n, leaf in boxed.items()}
     )
+
+
+@functools.lru_cache(maxsize=128)
+def abstract(module):
+    """The tree of parameters that a module makes, boxed, of jax.ShapeDtypeStruct."""
+    return jax.eval_shape(lambda: module.init(jax.random.key(0), example_batch()))["params"]
 
 
 def example_batch():

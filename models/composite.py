@@ -9,6 +9,8 @@ import abc
 import jax
 import jax.numpy as jnp
 
+from cloze.models.build import abstract, parameters_of
+
 
 class Composite(abc.ABC):
     """Named models over one tree of parameters, "generator/...", "discriminator/...".
@@ -35,6 +37,10 @@ class Composite(abc.ABC):
             for number, (name, part) in enumerate(self.parts.items())
         }
         return {"params": self.store(params)}
+
+    def parameters(self):
+        """See models.build."""
+        return parameters_of(jax.eval_shape(self.store, {name: abstract(part) for name, part in self.parts.items()}))
 
     def store(self, params):
         """The tree that is kept, from whole trees of all parts: what parts share is in one of them only."""

@@ -5,11 +5,27 @@ jaxlib that has the switch, leaves out its slowest generator of it (a training s
 """
 
 import os
+import shutil
+import tempfile
 
 from tests.verbs import FAST
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {FAST}"
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+OWN_CACHE = "CLOZE_TESTS_COMPILED"
+
+
+def pytest_configure():
+    """Programs that several tests compile, in whichever process, are compiled once."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ[OWN_CACHE] = tempfile.mkdtemp(prefix="cloze-compiled-")
+
+
+def pytest_unconfigure():
+    """The process that made the directory removes it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and OWN_CACHE in os.environ:
+        shutil.rmtree(os.environ[OWN_CACHE], ignore_errors=True)
 
 
 # The longest first. They start processes, train, or compile much.

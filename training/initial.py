@@ -4,12 +4,14 @@ They come from another run's directory or from a Hugging Face directory; trainin
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import pathlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.core import meta
 
 from cloze import models, objectives
@@ -23,6 +25,8 @@ from cloze.models.composite import Composite
 from cloze.training import methods, runs, trainable
 from cloze.training.donor import Donor
 
+KEYS = "threefry2x32"
+
 
 def is_hugging_face(directory):
     """Whether a directory is one of Hugging Face's, and not a run's."""
@@ -35,7 +39,7 @@ def is_hugging_face(directory):
         return False
 
 
-def sources(config, objective, tokenizer):
+def donors(config, objective, tokenizer):
     """The Donor of everything that parameters come from, in the order in which they are put in.
 
     Raises:
@@ -54,10 +58,10 @@ def _wanted(config, objective):
 
 def _open(wanted, config, tokenizer):
     vocab_size = models.resolve(config.model).vocab_size
-    return [open_source(workdir, rules, tokenizer, vocab_size) for workdir, rules in wanted]
+    return [open_donor(workdir, rules, tokenizer, vocab_size) for workdir, rules in wanted]
 
 
-def open_source(directory, rules, tokenizer, vocab_size=None):
+def open_donor(directory, rules, tokenizer, vocab_size=None):
     """The training.donor.Donor of a run's or a Hugging Face directory.
 
     Args:
@@ -191,52 +195,69 @@ def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None, 
         part, tree = "ema" if ema else "params", runs.abstract(split.trainable_shapes(), axis_names, mesh)
         trained = checkpoints.restore(step, **{part: tree})[part]
         if not whole:
-            origins = base_of(workdir, seal, config, objective, tokenizer)
+            donors = base_of(workdir, seal, config, objective, tokenizer)
             frozen = {name for name, mask in split.mask.items() if not mask.all()}
-            params = names.unflatten(beginning(config, model, origins, frozen, report, mesh))
+            params = names.unflatten(beginning(config, model, donors, frozen, report, mesh))
         return split.merge(trained, split(params)[1]), step
 
 
-def beginning(config, model, origins, wanted, report=print, mesh=None):
+def beginning(config, model, donors, wanted, report=print, mesh=None):
     """{name: array} of parameters as a run begins with them: initialised by its seed, then taken from elsewhere.
 
     Args:
         config: the configuration.
         model: what training.runs.make_model gives.
-        origins: Sources.
-        wanted: names of the parameters that are needed; what an origin replaces is not initialised first.
+        donors: training.donor.Donor, in this order.
+        wanted: names of the parameters that are needed; what a donor replaces is not initialised first.
         report, mesh: see `load_parameters`.
     """
     parameters = models.parameters(model)
     shapes, axis_names = parameters.shapes, parameters.axis_names
     flat = names.flatten(runs.abstract(shapes, axis_names, mesh))
-    replaced = set().union(*(origin.replaces(shapes, axis_names) for origin in origins))
-    touched = set(wanted).union(*(origin.plan(shapes, axis_names) for origin in origins))
-    drawn = sorted(touched - replaced)
-    if drawn:
+    replaced = set().union(*(donor.replaces(shapes, axis_names) for donor in donors))
+    touched = set(wanted).union(*(donor.plan(shapes, axis_names) for donor in donors))
+    missing = sorted(touched - replaced)
+    if missing:
         draw_some = jax.jit(
-            lambda: {name: names.flatten(draw(config.seed, model))[name] for name in drawn},
-            out_shardings={name: flat[name].sharding for name in drawn},
+            lambda: {name: names.flatten(draw(key_data(config.seed), model))[name] for name in missing},
+            out_shardings={name: flat[name].sharding for name in missing},
         )
         flat |= draw_some()
-    for origin in origins:
-        flat = origin.put(flat, origin.read(shapes, axis_names, mesh, report), axis_names)
+    for donor in donors:
+        flat = donor.put(flat, donor.read(shapes, axis_names, mesh, report), axis_names)
     return {name: flat[name] for name in wanted}
 
 
-def draw(seed, model):
+def key_data(seed):
+    """uint32 [2], what a seed is to `draw`."""
+    return np.asarray(jax.random.key_data(jax.random.key(seed, impl=KEYS)))
+
+
+def draw(key_data, model):
     """The nested tree of a model's parameters as a seed initialises them."""
-    key = jax.random.key(seed, impl="threefry2x32")
+    key = jax.random.wrap_key_data(key_data, impl=KEYS)
     return meta.unbox(model.init(key, models.example_batch()))["params"]
 
 
-def describe_base(origins):
+def drawn(seed, model, shardings):
+    """The nested tree of a model's new parameters, each born on its devices; `shardings` is a tree like it."""
+    leaves, tree = jax.tree.flatten(shardings)
+    return _drawer(model, tree, tuple(leaves))(key_data(seed))
+
+
+@functools.lru_cache(maxsize=16)
+def _drawer(model, tree, shardings):
+    """Compiled once for all states of models that are equal."""
+    return jax.jit(lambda key_data: draw(key_data, model), out_shardings=jax.tree.unflatten(tree, shardings))
+
+
+def describe_base(donors):
     """What a checkpoint without the frozen parameters says of where they are: [[directory, hash]]."""
-    return [[str(source.workdir.expanduser().absolute()), source.identity()] for source in origins]
+    return [[str(donor.workdir.expanduser().absolute()), donor.identity()] for donor in donors]
 
 
 def base_of(workdir, seal, config, objective, tokenizer):
-    """The Sources of the frozen parameters that a checkpoint was trained beside, which it does not hold.
+    """The Donors of the frozen parameters that a checkpoint was trained beside, which it does not hold.
 
     Args:
         workdir: the run, for messages.
@@ -258,11 +279,11 @@ def base_of(workdir, seal, config, objective, tokenizer):
         if not there:
             raise ConfigError(f"{held}, and {place} is missing: bring it back, or name its new place in {file}")
         places.append((there[0], rules))
-    origins = _open(places, config, tokenizer)
-    for (directory, identity), source in zip(told, origins, strict=True):
-        if source.identity() != identity:
+    donors = _open(places, config, tokenizer)
+    for (directory, identity), donor in zip(told, donors, strict=True):
+        if donor.identity() != identity:
             raise ConfigError(
-                f"{held}, and {source.workdir} has changed since: bring the parameters that {directory} had back, or "
+                f"{held}, and {donor.workdir} has changed since: bring the parameters that {directory} had back, or "
                 "train again"
             )
-    return origins
+    return donors

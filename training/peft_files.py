@@ -53,8 +53,8 @@ def _heads_learned(workdir, config, model, tokenizer):
     """Names of the modules that a run has trained beside factors, which must be heads; all else must be its base's."""
     merge = "merge it instead (convert.py merge), and to_hf writes the whole model"
     objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
-    origins = initial.sources(config, objective, tokenizer)
-    if len(origins) != 1 or isinstance(model.model, Composite):
+    donors = initial.donors(config, objective, tokenizer)
+    if len(donors) != 1 or isinstance(model.model, Composite):
         raise ConfigError(f"{workdir} is not LoRA on top of one model that init.checkpoint names: {merge}")
     parameters = models.parameters(model)
     split = trainable.of_stage(config, objective, methods.stages(config, parameters.shapes)[0], parameters.shapes)
@@ -64,9 +64,9 @@ def _heads_learned(workdir, config, model, tokenizer):
         raise ConfigError(f"{workdir} has also trained {', '.join(others)}, for which peft has no place: {merge}")
     # Factors of layers that are not adapted add nothing.
     kept = [name for name in parameters.shapes if name not in learned and not name.startswith("lora/")]
-    if not origins[0].is_all_of(kept, parameters.shapes, parameters.axis_names):
+    if not donors[0].is_all_of(kept, parameters.shapes, parameters.axis_names):
         raise ConfigError(
-            f"{workdir} has parameters that neither train nor are those of {origins[0].workdir}, such as new rows of "
+            f"{workdir} has parameters that neither train nor are those of {donors[0].workdir}, such as new rows of "
             f"the vocabulary, for which peft has no place: {merge}"
         )
     return tuple(sorted(tops))
@@ -108,12 +108,12 @@ def from_peft(source, origin, workdir, class_name=None, report=print):
     objective = objectives.build(config, tokenizer.tables, model_config)
     model = methods.with_parts(config, models.build(model_config), model_config)
     parameters = models.parameters(model)
-    origins = initial.sources(config, objective, tokenizer)
+    donors = initial.donors(config, objective, tokenizer)
     split = trainable.of_stage(config, objective, methods.stages(config, parameters.shapes)[0], parameters.shapes)
     learned = [name for name, mask in split.mask.items() if mask.any()]
-    flat = initial.beginning(config, model, origins, learned, report) | given
+    flat = initial.beginning(config, model, donors, learned, report) | given
     held, _ = split(names.unflatten({name: flat[name] for name in learned}))
-    seal = {"stage": 0, "base": initial.describe_base(origins)}
+    seal = {"stage": 0, "base": initial.describe_base(donors)}
     with new_run.appearing(workdir) as directory:
         new_run.write(directory, config, tokenizer, held, seal=seal)
     report(

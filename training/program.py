@@ -62,29 +62,29 @@ class Program:
         opt_state = self.optimizer.init(trainable_half)
         return TrainState(jnp.zeros((), jnp.int32), trainable_half, frozen_half, opt_state, ema)
 
-    def new_state(self, report: Callable[[str], None] = print, sources: list | None = None) -> TrainState:
+    def new_state(self, report: Callable[[str], None] = print, donors: list | None = None) -> TrainState:
         """The state at step 0, every parameter born on its devices; then what comes from elsewhere is put in.
 
         Args:
             report: called with messages.
-            sources: the training.donor.Donor that parameters come from; None: those of the run.
+            donors: the training.donor.Donor that parameters come from; None: those of the run.
         """
         run = self.run
-        sources = run.sources if sources is None else sources
+        donors = run.donors if donors is None else donors
         if not methods.saves_all(run.config):
-            initial.describe_base(sources)  # checkpoints shall name what is read now, whatever becomes of it
+            initial.describe_base(donors)  # checkpoints shall name what is read now, whatever becomes of it
         shardings = _shardings(self.abstract_parameters)
         with run.context():
-            params = jax.jit(lambda: initial.draw(run.config.seed, self.model), out_shardings=shardings)()
+            params = initial.drawn(run.config.seed, self.model, shardings)
 
-        def put(params, offered, source):
-            return names.unflatten(source.put(names.flatten(params), offered, run.axis_names))
+        def put(params, offered, donor):
+            return names.unflatten(donor.put(names.flatten(params), offered, run.axis_names))
 
-        put = jax.jit(put, static_argnames="source", out_shardings=shardings, donate_argnums=0)
-        for source in sources:  # one after the other: a later one may bring some layers of what an earlier one did
-            offered = source.read(run.shapes, run.axis_names, run.mesh, report)
+        put = jax.jit(put, static_argnames="donor", out_shardings=shardings, donate_argnums=0)
+        for donor in donors:  # one after the other: a later one may bring some layers of what an earlier one did
+            offered = donor.read(run.shapes, run.axis_names, run.mesh, report)
             with run.context():
-                params = put(params, offered, source=source)
+                params = put(params, offered, donor=donor)
         return self._state(self._begin, methods.of(run.config).begin(params, self._frequent_tokens))
 
     def _state(self, function, given):
@@ -120,8 +120,8 @@ class Program:
         parts = {}
         if not whole:
             workdir, seal = checkpoints.directory.parent, checkpoints.read_seal(step)
-            sources = initial.base_of(workdir, seal, run.config, run.objective, run.tokenizer)
-            parts["frozen"] = self.new_state(report, sources).frozen
+            donors = initial.base_of(workdir, seal, run.config, run.objective, run.tokenizer)
+            parts["frozen"] = self.new_state(report, donors).frozen
         parts |= checkpoints.restore(step, **wanted)
 
         def assemble(parts):

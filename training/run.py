@@ -73,15 +73,15 @@ class Run:
         return jax.device_put(keys, meshes.replicated(self.mesh))
 
     @functools.cached_property
-    def sources(self) -> list:
+    def donors(self) -> list:
         """The training.donor.Donor of each run that parameters come from; only a new state needs them.
 
         Raises:
             ConfigError: there is no such run, or it does not fit.
         """
-        found = initial.sources(self.config, self.objective, self.tokenizer)
-        for source in found:
-            source.plan(self.shapes, self.axis_names)
+        found = initial.donors(self.config, self.objective, self.tokenizer)
+        for donor in found:
+            donor.plan(self.shapes, self.axis_names)
         return found
 
     @contextlib.contextmanager
@@ -107,7 +107,7 @@ class Run:
             "data": self.data["train"].fingerprint,
         }
         if not methods.saves_all(self.config):
-            facts["base"] = initial.describe_base(self.sources) if seal is None else seal["base"]
+            facts["base"] = initial.describe_base(self.donors) if seal is None else seal["base"]
         return facts
 
 
@@ -164,7 +164,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     )
     run.program()  # refuses now what does not fit
     if tokenizer_directory is None:
-        _ = run.sources  # and so here
+        _ = run.donors  # and so here
     return run
 
 

@@ -412,7 +412,7 @@ def test_classifiers_take_what_was_learned_before(before, after, taken, of, tmp_
     tokenizer.save(tmp_path / "tokenizer")
     (tmp_path / "config.json").write_text(json.dumps(base.to_dict(first)))
     parameters = models.parameters(model_of(second))
-    source = initial.open_source(tmp_path, second.init.rules, tokenizer)
+    source = initial.open_donor(tmp_path, second.init.rules, tokenizer)
     plan = source.plan(parameters.shapes, parameters.axis_names)
     assert (len(plan), len(parameters.shapes)) == (taken, of)
 

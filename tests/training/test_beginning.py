@@ -60,7 +60,7 @@ def test_without_its_parameters_a_checkpoint_gives_the_shape_alone(task_root, hu
     config = finetuning(task_root, hugging_face)
     config.init.parameters = False
     program = tiny_run.build(config)
-    assert program.run.sources == [] and program.run.shapes["token/embedding"][1] == 32
+    assert program.run.donors == [] and program.run.shapes["token/embedding"][1] == 32
     start = parameters(program, program.new_state(lambda line: None))
     theirs = tiny_task.by_layer(names.flatten(interop.read_hf(hugging_face, report=lambda line: None).params))
     assert not np.array_equal(start["token/embedding"], theirs["token/embedding"])
@@ -94,7 +94,7 @@ def test_another_number_of_labels_is_refused_with_a_way_out(task_root, hugging_f
         tiny_run.build(again)
     again.init.rules = ((r"classifier/.*", None), *again.init.rules)
     program = tiny_run.build(again)
-    plan = program.run.sources[0].plan(program.run.shapes, program.run.axis_names)
+    plan = program.run.donors[0].plan(program.run.shapes, program.run.axis_names)
     assert set(program.run.shapes) - set(plan) == {"classifier/bias", "classifier/kernel"}
 
 
@@ -136,8 +136,8 @@ def test_a_smaller_vocabulary_is_refused(task_root, hugging_face):
 def test_new_parts_are_told_as_new_and_all_else_comes_from_the_base(method, task_root, hugging_face):
     changes = dict(finetune__feature_norm="standard") if method == "linear_probe" else {}
     program = tiny_run.build(finetuning(task_root, hugging_face, method, **changes))
-    (source,) = program.run.sources
-    new = set(program.run.shapes) - set(source.plan(program.run.shapes, program.run.axis_names))
+    (donor,) = program.run.donors
+    new = set(program.run.shapes) - set(donor.plan(program.run.shapes, program.run.axis_names))
     tops = {
         "lora": "lora", "adapters": "encoder", "prefix": "encoder prefix", "prompt": "encoder_prompt",
         "p_tuning": "prompt", "linear_probe": "feature_transform",

@@ -159,7 +159,7 @@ def test_what_is_new_and_what_is_left_is_told(root, teacher):
     partly, new = (re.search(f"  {what}: (.*)", text).group(1) for what in ("only some layers of", "not taken from it"))
     assert set(partly.split(", ")) == {name for name in program.run.shapes if names.is_stacked(name)}
     assert {name.split("/")[0] for name in new.split(", ")} == {"nsp_head", "pooler"}
-    start, fresh = parameters(program, state), parameters(program, program.new_state(sources=[]))
+    start, fresh = parameters(program, state), parameters(program, program.new_state(donors=[]))
     for name, array in start.items():
         if "/layers/1/" in name or name.startswith(("nsp_head", "pooler")):
             np.testing.assert_array_equal(array, fresh[name])
@@ -222,7 +222,7 @@ def test_rows_that_are_compared_are_not_cut_into_microbatches(root):
         tiny_run.build(tiny_run.config("bert", root, **changes))
 
 
-def test_sources_come_in_order_and_the_users_wins(root, teacher):
+def test_donors_come_in_order_and_the_users_wins(root, teacher):
     config = tiny_run.config("bert", root, init__checkpoint=teacher[0])
 
     class Wants:
@@ -230,20 +230,20 @@ def test_sources_come_in_order_and_the_users_wins(root, teacher):
             return [(teacher[0], ((r"(.*)", r"\1"),))]
 
     tokenizer = tiny_run.build(config).run.tokenizer
-    assert [str(source.workdir) for source in initial.sources(config, Wants(), tokenizer)] == [teacher[0]] * 2
+    assert [str(donor.workdir) for donor in initial.donors(config, Wants(), tokenizer)] == [teacher[0]] * 2
 
 
-def test_a_source_of_some_layers_leaves_what_an_earlier_one_brought(root, teacher):
+def test_a_donor_of_some_layers_leaves_what_an_earlier_one_brought(root, teacher):
     program = tiny_run.build(tiny_run.config("bert", root, init__checkpoint=teacher[0], seed=1))
     rules = ((r"encoder/layers/1/(.*)", r"encoder/layers/3/\1"), (r".*", None))
-    sources = [*program.run.sources, initial.open_source(teacher[0], rules, program.run.tokenizer)]
-    start = parameters(program, program.new_state(lambda line: None, sources))
+    donors = [*program.run.donors, initial.open_donor(teacher[0], rules, program.run.tokenizer)]
+    start = parameters(program, program.new_state(lambda line: None, donors))
     for name, array in start.items():
         if not name.startswith(("nsp_head", "pooler")):
             np.testing.assert_array_equal(array, teacher[1][name.replace("/layers/1/", "/layers/3/")])
 
 
-def test_a_source_is_cut_over_the_mesh_of_the_run(root, electra, monkeypatch):
+def test_a_donor_is_cut_over_the_mesh_of_the_run(root, electra, monkeypatch):
     """Also where a part that is not taken does not divide: the generator's width is 8, its one head is not cut."""
     changes = dict(objective__pairs="none", init__checkpoint=electra[0], mesh__data=1, mesh__fsdp=2, mesh__tensor=2)
     program = tiny_run.build(tiny_run.config("bert", root, **changes), devices=4)
@@ -302,7 +302,7 @@ def test_half_of_twelve_layers_begin_as_published(root, tmp_path):
     (workdir / "config.json").write_text(json.dumps(base.to_dict(teacher)))
     tiny_run.build(teacher).run.tokenizer.save(workdir / "tokenizer")
     program = student(root, str(workdir), model__layers=6)
-    (source,) = program.run.sources
-    taken = source.plan(program.run.shapes, program.run.axis_names)["student/encoder/layers/ffn/up/kernel"]
+    (donor,) = program.run.donors
+    taken = donor.plan(program.run.shapes, program.run.axis_names)["student/encoder/layers/ffn/up/kernel"]
     assert [layer for _, _, layer in taken] == [0, 2, 4, 7, 9, 11]
     assert {name for _, name, _ in taken} == {"encoder/layers/ffn/up/kernel"}
