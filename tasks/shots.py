@@ -40,11 +40,17 @@ def show(example, shots, fits):
     if "turns" in example:
         turns = [turn for shot in shots for turn in shot["turns"]]
         return {**example, "turns": (*turns, *example["turns"])}, len(shots)
-    written = [f"{shot['inputs']} {shot['targets']}{BETWEEN}" for shot in shots]
+    written = [answered(shot["inputs"], shot["targets"]) + BETWEEN for shot in shots]
     for count in range(len(shots), -1, -1):
         inputs = "".join(written[:count]) + example["inputs"]
         if not count or fits(inputs):
             return {**example, "inputs": inputs}, count
+
+
+def answered(prompt, answer):
+    """A prompt and its answer as one text, with a space between them where neither has white space there."""
+    parted = not prompt or prompt[-1].isspace() or answer[:1].isspace()
+    return prompt + answer if parted else f"{prompt} {answer}"
 
 
 def cut(answer):

@@ -20,7 +20,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import transformers
 
 from cloze.data import tokenizers as tok
+from cloze.data.encoding import Layout
 from cloze.interop import tokenizers as interop_tokenizers
+from cloze.tasks.predict import LanguageModel
 
 transformers.utils.logging.set_verbosity_error()
 WORLD = (
@@ -205,6 +207,17 @@ def test_ids_of_any_text(pair):
         assert ours.encode(text).tolist() == expected(reference, text)
 
     check()
+
+
+def test_words_behind_prompts_are_those_of_the_whole_text(pair):
+    ours, reference = pair
+    writes = LanguageModel(None, None, ours, Layout("text", "decoder", 64, end=(1,)), 0, "causal", 1)
+    for prompt in ("Is it a class? Answer:", "The value is ", "x =\n  ", "\u65e5\u672c\u8a9e"):
+        text = prompt if prompt[-1].isspace() else f"{prompt} "
+        (ids,), (lost,) = writes.continued([{"inputs": prompt}], [["the class", "naturally"]])
+        alone = expected(reference, prompt)
+        for word, found in zip(("the class", "naturally"), ids, strict=True):
+            assert alone[: len(alone) - lost] + found.tolist() == expected(reference, text + word)
 
 
 def test_text_that_spells_special_tokens_is_text(pair):
