@@ -6,7 +6,7 @@ A model has:
     pieces: the piece of every id, in the library's spelling; "" for an id without one.
     roles: ids of special tokens that the file states by role rather than by name.
     special: ids that the file declares to be no text.
-    starts_word(piece), encode_batch(texts), encode_with_offsets(texts), decode(ids).
+    starts_word(piece), encode_batch(texts), encode_with_offsets(texts), encode_around(text, token_id), decode(ids).
 """
 
 import io
@@ -76,6 +76,18 @@ class HuggingFaceModel:
         """Returns the ids of each text as `encode_batch` does, and the characters [start, end) of each id."""
         encodings = self._encoder.encode_batch(texts, add_special_tokens=False)
         return [(encoding.ids, encoding.offsets) for encoding in encodings]
+
+    def encode_around(self, text: str, token_id: int) -> list[int]:
+        """Returns the ids of a text in which one special token stands where the text spells its piece."""
+        described, piece = json.loads(self._tokenizer.to_str()), self.pieces[token_id]
+        plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        added = {token["id"]: token for token in described["added_tokens"]}
+        # The library looks for added tokens that are not special, too.
+        added[token_id] = added.get(token_id, {"id": token_id, "content": piece, **plain}) | {"special": False}
+        described["added_tokens"] = [added[i] for i in sorted(added)]
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(described))
+        tokenizer = _without_specials(tokenizer, described, {self.pieces[i] for i in self.special} - {piece})
+        return tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
@@ -165,6 +177,11 @@ class SentencePieceModel:
             if k + 1 < len(ids) and not text[start:end].strip() and self.pieces[ids[k]].strip(_MARKER):
                 offsets[k, 1] = offsets[k + 1, 1]
         return offsets
+
+    def encode_around(self, text: str, token_id: int) -> list[int]:
+        """Returns the ids of a text in which one special token stands where the text spells its piece."""
+        first, *others = self.encode_batch(text.split(self.pieces[token_id]))
+        return [*first, *(i for ids in others for i in (token_id, *ids))]
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
@@ -334,7 +351,9 @@ def _train_byte_bpe(texts, vocab_size, mask_token):
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens(["<mask>" if mask_token else END_OF_TEXT])  # takes the last id, as theirs do
+    # The last id, as theirs. RoBERTa's stands for a word with its space.
+    last = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False) if mask_token else END_OF_TEXT
+    tokenizer.add_special_tokens([last])
     return tokenizer
 
 

@@ -278,12 +278,14 @@ class LanguageModel:
     def _continue(self, prompts, max_tokens):
         """[str]: what is written behind prompts, lists of ids."""
         *_, end = self.layout.end
+        valid = np.zeros(self.model.config.vocab_size, bool)
+        valid[: len(self.tokenizer.has_piece)] = self.tokenizer.has_piece
         texts = []
         for rows, lengths in self._batches(prompts, self.room(max_tokens)):
             batch, prompt_lengths = self._first(rows, lengths)
             tokens, sizes = decoding.greedy(
-                self.model, self.params, batch, prompt_lengths, max_tokens=max_tokens, end_id=end, pad_id=self.pad,
-                prefix=self.prefix,
+                self.model, self.params, batch, prompt_lengths, valid, max_tokens=max_tokens,
+                end_ids=(end, *self.tokenizer.ends), pad_id=self.pad, prefix=self.prefix,
             )  # fmt: skip
             tokens, sizes = np.asarray(tokens), np.asarray(sizes)
             texts += [self.tokenizer.decode(row[:size]).strip() for row, size in zip(tokens, sizes, strict=True)]

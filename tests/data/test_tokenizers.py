@@ -379,6 +379,7 @@ def test_stated_roles_win_and_are_kept(tmp_path):
         t = tokenizer.tables
         assert (t.pad, t.eos, t.bos, t.sentinels.tolist()) == (3, 4, None, [7, 6])
         assert (tokenizer.hash, tokenizer.piece(2)) == (made.hash, "")
+        assert np.flatnonzero(~tokenizer.has_piece).tolist() == [2]
         assert tokenizer.decode([0, 2, 1, 4]) == "ab"
     assert tok.Tokenizer(model, 2, {}).hash != made.hash
 

@@ -33,7 +33,7 @@ PROMPTS = [{"inputs": text, "targets": None} for text in ("11 12 13", "14", "15 
 class Tokenizer(fakes.Tokenizer):
     """Numbers, and back."""
 
-    kind = "word"
+    kind, ends, has_piece = "word", (), np.ones(tiny.VOCAB, bool)
 
     def encode(self, text):
         return self.encode_batch([text])[0]
@@ -99,6 +99,22 @@ def test_answers_are_written_token_by_token(layout, log_probs):
     answers = made.write(PROMPTS, 4)
     assert answers == [token_by_token(log_probs, made, prompt["inputs"], 4) for prompt in PROMPTS]
     assert len(set(answers)) > 1
+
+
+def test_neither_spare_rows_nor_ids_without_a_piece_are_written():
+    made, _ = writer()
+    first = {int(answer.split()[0]) for answer in made.write(PROMPTS, 1)}
+    made.tokenizer.has_piece = np.isin(np.arange(tiny.VOCAB - 9), [*first], invert=True)  # the model has nine more
+    written = {int(i) for answer in made.write(PROMPTS, 4) for i in answer.split()}
+    assert made.tokenizer.has_piece[sorted(written)].all()
+
+
+def test_each_of_several_ends_ends_an_answer():
+    made, _ = writer()
+    first, *others = made.write(PROMPTS[:1], 4)[0].split()
+    end = next(piece for piece in others if piece != first)
+    made.tokenizer.ends = (END, int(end))
+    assert made.write(PROMPTS[:1], 4) == [" ".join([first, *others[: others.index(end)]])]
 
 
 def test_rows_of_prompts_leave_room_for_answers():
