@@ -45,9 +45,13 @@ def main():
 
 def print_written(trained):
     """Prints every prompt and what the model writes behind it."""
+    from cloze.errors import ConfigError
     from cloze.training import evaluation
 
     writer = evaluation.writer(trained, batch_size=1)
+    for prompt in PROMPT.value:
+        if not (writer.layout.start or writer.two_streams or len(trained.tokenizer.encode(prompt))):
+            raise ConfigError(f"--prompt={prompt!r}: the tokenizer leaves nothing of it; write text to go on from")
     for prompt in PROMPT.value:
         (text,) = writer.write([{"inputs": prompt, "targets": None}], MAX_TOKENS.value)
         print(f"\n{prompt}\n  {text}")

@@ -32,6 +32,10 @@ WORD_END = "</w>"  # as GPT-1 writes it
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 MAX_ALPHABET = 1000  # characters that wordpiece learns, as BERT's released vocabularies hold about this many
 MAX_LINE = 4096  # characters; sentencepiece drops what is longer than its limit, so longer lines are cut
+NOTHING_LEFT = (
+    "no text to train a tokenizer on: the normalisation of tokenizer.kind={kind} leaves nothing of it (control "
+    "characters and the like); check data.source, or set tokenizer.kind=byte_bpe, which keeps everything"
+)
 _MARKER = "\u2581"  # sentencepiece's space
 
 
@@ -221,6 +225,8 @@ def train_sentencepiece(texts: list[str], kind: str, vocab_size: int, mask_token
             minloglevel=2,
         )
     except RuntimeError as error:
+        if "all_chars_count" in str(error):
+            raise DataError(NOTHING_LEFT.format(kind=kind)) from None
         if "vocabulary size" not in str(error).lower():
             raise
         raise _too_small(vocab_size, f"sentencepiece says: {str(error).strip().splitlines()[-1]}") from None

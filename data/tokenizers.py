@@ -230,7 +230,7 @@ def train(
 
     Raises:
         ConfigError: a vocabulary too small for its sentinels, or for the characters of the text.
-        DataError: no text.
+        DataError: no text, or none of which the normalisation of this kind leaves anything.
     """
     if sentinels >= vocab_size:
         raise ConfigError(f"tokenizer.sentinels={sentinels} must be less than tokenizer.vocab_size={vocab_size}")
@@ -242,7 +242,10 @@ def train(
         model = tm.train_sentencepiece(texts, kind, learned, mask_token)
     else:
         model = tm.train_huggingface(texts, kind, learned, lowercase, mask_token)
-    return Tokenizer(model, sentinels, {})
+    tokenizer = Tokenizer(model, sentinels, {})
+    if not any(len(tokenizer.encode(text)) for text in texts):
+        raise DataError(tm.NOTHING_LEFT.format(kind=kind))
+    return tokenizer
 
 
 def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) -> Tokenizer:

@@ -1,5 +1,6 @@
 """What a model answers on the examples of a task, in the form that `tasks.metrics.score` reads."""
 
+import copy
 import dataclasses
 import itertools
 import re
@@ -348,9 +349,12 @@ def _widened(batch, count):
 
 def _unanswered(example):
     """The example without what is to be answered."""
+    shown = copy.copy(example)  # with the file and line that it is from
     if "turns" not in example:
-        return {**example, "targets": None}
+        shown["targets"] = None
+        return shown
     turns = list(example["turns"])
     while turns and turns[-1][0] != "assistant":
         turns.pop()
-    return {**example, "turns": (*turns[:-1], ("assistant", None))}
+    shown["turns"] = (*turns[:-1], ("assistant", None))
+    return shown

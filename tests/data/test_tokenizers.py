@@ -189,6 +189,14 @@ def test_vocab_size_is_what_the_text_supports(tokenizer):
     assert small.tables.sentinels.tolist() == [small.vocab_size - 1, small.vocab_size - 2]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in tok.KINDS if kind != "byte_bpe"])
+def test_training_refuses_text_of_which_nothing_is_left(kind):
+    with pytest.raises(DataError, match=f"tokenizer.kind={kind} leaves nothing of it"):
+        train(kind, texts=["\x07 \x07", "\u200b"])
+    assert train("byte_bpe", texts=["\x07 \x07"]).vocab_size > 256
+    train(kind, texts=["\x07", "a rose is a rose is a rose"])
+
+
 def test_training_refuses_what_cannot_work():
     with pytest.raises(ConfigError, match="sentinels=600"):
         train("word", sentinels=600)
