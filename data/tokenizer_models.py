@@ -11,6 +11,7 @@ A model has:
 
 import io
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -31,6 +32,7 @@ WORD_END = "</w>"  # as GPT-1 writes it
 
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 MAX_ALPHABET = 1000  # characters that wordpiece learns, as BERT's released vocabularies hold about this many
+MAX_WORD = 1024  # characters; merging within a word takes time that grows with its square, so longer ones are cut
 MAX_LINE = 4096  # characters; sentencepiece drops what is longer than its limit, so longer lines are cut
 NOTHING_LEFT = (
     "no text to train a tokenizer on: the normalisation of tokenizer.kind={kind} leaves nothing of it (control "
@@ -246,6 +248,20 @@ def _lines(texts):
                 yield line[start : start + MAX_LINE]
 
 
+def _cut_words(texts):
+    """Yields texts, cut within runs of more than MAX_WORD characters that are all white space or none."""
+    for text in texts:
+        if max(map(len, text.split()), default=0) <= MAX_WORD and not _LONG_SPACE.search(text):
+            yield text
+            continue
+        start = 0
+        for run in re.finditer(r"\S+|\s+", text):
+            for cut in range(run.start() + MAX_WORD, run.end(), MAX_WORD):
+                yield text[start:cut]
+                start = cut
+        yield text[start:]
+
+
 def _new(model, lowercase):
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
@@ -282,7 +298,7 @@ def _train_in_two_passes(new, trainer, texts, vocab_size, specials, alphabet, af
     def trained(size, given):
         tokenizer = new()
         tokenizer.train_from_iterator(
-            texts,
+            _cut_words(texts),
             trainer(
                 vocab_size=size,
                 min_frequency=MIN_FREQUENCY,
@@ -356,7 +372,7 @@ def _train_byte_bpe(texts, vocab_size, mask_token):
         special_tokens=list(ROBERTA_SPECIALS) if mask_token else [],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_cut_words(texts), trainer)
     # The last id, as theirs. RoBERTa's stands for a word with its space.
     last = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False) if mask_token else END_OF_TEXT
     tokenizer.add_special_tokens([last])
@@ -418,4 +434,5 @@ def _huggingface_kind(described, pieces, path):
 
 # ByteLevel spells the byte b as chr(256 + b) for control characters and the space.
 _BYTE_WHITESPACE = tuple(chr(256 + byte) for byte in b" \t\n\r\x0b\x0c")
+_LONG_SPACE = re.compile(rf"\s{{{MAX_WORD + 1}}}")
 _UNSPEAKABLE = "\U0010ffff"  # no character, so that no text holds it

@@ -15,6 +15,7 @@ import tokenizers as hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloze.data import tokenizer_models as tm
 from cloze.data import tokenizers as tok
 from cloze.errors import ConfigError, DataError
 
@@ -110,6 +111,22 @@ def test_long_lines_are_learned_from():
     for kind in ("unigram", "sentencepiece_bpe"):
         trained = train(kind, texts=[line, "a short line of text"], vocab_size=60)
         assert [trained.piece(i) for i in trained.encode("wombat quokka")] == ["\u2581wombat", "\u2581quokka"]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe", "bpe"])
+def test_very_long_words_are_learned_from_in_parts(kind):
+    """Uncut, the library takes time that grows with the square of a word's length."""
+    letters = np.random.default_rng(0).choice(list("abcdefghij"), 2600)
+    word = "".join(letters)
+    parts = [word[:1024], word[1024:2048], word[2048:]]
+    cut = train(kind, texts=["a rose", *parts, "is"])
+    for whole in (["a rose", word, "is"], [f"a rose {word} is"]):
+        trained = train(kind, texts=whole)
+        assert [trained.piece(i) for i in trained.encode(word[:40])] == [cut.piece(i) for i in cut.encode(word[:40])]
+    assert list(tm._cut_words([f"a {word}\tb", " " * 1030])) == [
+        "a " + parts[0], parts[1], parts[2] + "\tb", " " * 1024, " " * 6
+    ]  # fmt: skip
+    assert list(tm._cut_words(TEXTS)) == TEXTS
 
 
 # --- decoding ---
