@@ -45,9 +45,13 @@ def main():
 
 def print_written(trained):
     """Prints every prompt and what the model writes behind it."""
+    from cloze.errors import ConfigError
     from cloze.training import evaluation
 
     writer = evaluation.writer(trained, batch_size=1)
+    for prompt in PROMPT.value:
+        if not (writer.layout.start or writer.two_streams or len(trained.tokenizer.encode(prompt))):
+            raise ConfigError(f"--prompt={prompt!r}: the tokenizer leaves nothing of it; write text to go on from")
     for prompt in PROMPT.value:
         (text,) = writer.write([{"inputs": prompt, "targets": None}], MAX_TOKENS.value)
         print(f"\n{prompt}\n  {text}")
@@ -74,19 +78,16 @@ def encode(trained, prompt):
     from cloze.errors import ConfigError
 
     tables = trained.tokenizer.tables
-    mask = trained.tokenizer.piece(tables.mask)
-    parts = [trained.tokenizer.encode(part) for part in prompt.split(mask)]
-    pieces = [[tables.cls]] if tables.cls is not None else []
-    for number, part in enumerate(parts):
-        pieces += [[tables.mask]] * (number > 0) + [part]
-    pieces += [[tables.sep]] if tables.sep is not None else []
-    ids = np.concatenate(pieces).astype(np.int32)
+    around = [[] if i is None else [i] for i in (tables.cls, tables.sep)]
+    ids = np.concatenate([around[0], trained.tokenizer.encode_blanks(prompt), around[1]]).astype(np.int32)
+    blanks = np.flatnonzero(ids == tables.mask)
     longest = trained.config.data.sequence_length
-    if len(parts) == 1:
+    if not len(blanks):
+        mask = trained.tokenizer.piece(tables.mask)
         raise ConfigError(f"--prompt={prompt!r} has no blank: write {mask} where a piece is missing")
     if len(ids) > longest:
         raise ConfigError(f"--prompt has {len(ids)} pieces, more than the {longest} that the model was trained on")
-    return ids, np.flatnonzero(ids == tables.mask)
+    return ids, blanks
 
 
 def fill(trained, ids, blanks, count):
@@ -103,7 +104,7 @@ def fill(trained, ids, blanks, count):
     logits = jax.jit(trained.model.apply)({"params": trained.params}, batch).logits[0, blanks]
     tables = trained.tokenizer.tables
     is_text = np.zeros(logits.shape[-1], bool)
-    is_text[: tables.vocab_size] = ~tables.special
+    is_text[: tables.vocab_size] = ~tables.special & trained.tokenizer.has_piece
     probabilities = jax.nn.softmax(jnp.where(is_text, logits, -jnp.inf))
     best, places = jax.lax.top_k(probabilities, min(count, int(is_text.sum())))
     return [

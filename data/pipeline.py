@@ -15,7 +15,7 @@ from cloze.data.examples import Features
 from cloze.data.rows import PACKINGS
 from cloze.options import option
 
-TRAINING_FORMAT = 1  # counted up when the same text and settings come to give another tokenizer
+TRAINING_FORMAT = 2  # counted up when the same text and settings come to give another tokenizer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

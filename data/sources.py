@@ -228,13 +228,9 @@ class JsonlSource(_FileSource):
                 offset += len(line)
 
     def _text(self, line, where):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise DataError(
-                f"{where}: not valid JSON ({error}); each line must hold one whole object, "
-                f'such as {{"{self.text_field}": "..."}}'
-            ) from None
+        record = parse_json(
+            line, where, f'each line must hold one whole object, such as {{"{self.text_field}": "..."}}'
+        )
         if not isinstance(record, dict):
             raise DataError(f"{where}: a JSON {type(record).__name__}, where an object with fields is expected")
         return _field(record, self.text_field, where)
@@ -413,6 +409,36 @@ def _field(record, field, where):
     if not isinstance(text, str):
         raise DataError(f"{where}: field {field!r} holds a {type(text).__name__}, where text is expected")
     return whole_characters(text)
+
+
+def parse_json(text: str, where: str, hint: str):
+    """A JSON value, whose texts any encoder accepts.
+
+    Args:
+        text: the JSON.
+        where: file and line, for messages.
+        hint: what to look for where it is not valid.
+
+    Raises:
+        DataError: it is not valid, or too deep.
+    """
+    try:
+        value = json.loads(text)
+        return _with_whole_characters(value) if r"\ud" in text.lower() else value
+    except ValueError as error:
+        raise DataError(f"{where}: not valid JSON ({error}); {hint}") from None
+    except RecursionError:
+        raise DataError(f"{where}: lists or objects lie too deep in one another; is it the right file?") from None
+
+
+def _with_whole_characters(value):
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, list):
+        return [_with_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): _with_whole_characters(item) for key, item in value.items()}
+    return value
 
 
 def whole_characters(text: str) -> str:

@@ -6,11 +6,12 @@ A model has:
     pieces: the piece of every id, in the library's spelling; "" for an id without one.
     roles: ids of special tokens that the file states by role rather than by name.
     special: ids that the file declares to be no text.
-    starts_word(piece), encode_batch(texts), encode_with_offsets(texts), decode(ids).
+    starts_word(piece), encode_batch(texts), encode_with_offsets(texts), encode_around(text, token_id), decode(ids).
 """
 
 import io
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -31,7 +32,12 @@ WORD_END = "</w>"  # as GPT-1 writes it
 
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 MAX_ALPHABET = 1000  # characters that wordpiece learns, as BERT's released vocabularies hold about this many
+MAX_WORD = 1024  # characters; merging within a word takes time that grows with its square, so longer ones are cut
 MAX_LINE = 4096  # characters; sentencepiece drops what is longer than its limit, so longer lines are cut
+NOTHING_LEFT = (
+    "no text to train a tokenizer on: the normalisation of tokenizer.kind={kind} leaves nothing of it (control "
+    "characters and the like); check data.source, or set tokenizer.kind=byte_bpe, which keeps everything"
+)
 _MARKER = "\u2581"  # sentencepiece's space
 
 
@@ -76,6 +82,18 @@ class HuggingFaceModel:
         """Returns the ids of each text as `encode_batch` does, and the characters [start, end) of each id."""
         encodings = self._encoder.encode_batch(texts, add_special_tokens=False)
         return [(encoding.ids, encoding.offsets) for encoding in encodings]
+
+    def encode_around(self, text: str, token_id: int) -> list[int]:
+        """Returns the ids of a text in which one special token stands where the text spells its piece."""
+        described, piece = json.loads(self._tokenizer.to_str()), self.pieces[token_id]
+        plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        added = {token["id"]: token for token in described["added_tokens"]}
+        # The library looks for added tokens that are not special, too.
+        added[token_id] = added.get(token_id, {"id": token_id, "content": piece, **plain}) | {"special": False}
+        described["added_tokens"] = [added[i] for i in sorted(added)]
+        tokenizer = tokenizers.Tokenizer.from_str(json.dumps(described))
+        tokenizer = _without_specials(tokenizer, described, {self.pieces[i] for i in self.special} - {piece})
+        return tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
@@ -166,6 +184,11 @@ class SentencePieceModel:
                 offsets[k, 1] = offsets[k + 1, 1]
         return offsets
 
+    def encode_around(self, text: str, token_id: int) -> list[int]:
+        """Returns the ids of a text in which one special token stands where the text spells its piece."""
+        first, *others = self.encode_batch(text.split(self.pieces[token_id]))
+        return [*first, *(i for ids in others for i in (token_id, *ids))]
+
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
         return self._processor.decode(ids) if ids else ""
@@ -204,6 +227,8 @@ def train_sentencepiece(texts: list[str], kind: str, vocab_size: int, mask_token
             minloglevel=2,
         )
     except RuntimeError as error:
+        if "all_chars_count" in str(error):
+            raise DataError(NOTHING_LEFT.format(kind=kind)) from None
         if "vocabulary size" not in str(error).lower():
             raise
         raise _too_small(vocab_size, f"sentencepiece says: {str(error).strip().splitlines()[-1]}") from None
@@ -221,6 +246,20 @@ def _lines(texts):
         for line in text.splitlines():
             for start in range(0, len(line), MAX_LINE):
                 yield line[start : start + MAX_LINE]
+
+
+def _cut_words(texts):
+    """Yields texts, cut within runs of more than MAX_WORD characters that are all white space or none."""
+    for text in texts:
+        if max(map(len, text.split()), default=0) <= MAX_WORD and not _LONG_SPACE.search(text):
+            yield text
+            continue
+        start = 0
+        for run in re.finditer(r"\S+|\s+", text):
+            for cut in range(run.start() + MAX_WORD, run.end(), MAX_WORD):
+                yield text[start:cut]
+                start = cut
+        yield text[start:]
 
 
 def _new(model, lowercase):
@@ -259,7 +298,7 @@ def _train_in_two_passes(new, trainer, texts, vocab_size, specials, alphabet, af
     def trained(size, given):
         tokenizer = new()
         tokenizer.train_from_iterator(
-            texts,
+            _cut_words(texts),
             trainer(
                 vocab_size=size,
                 min_frequency=MIN_FREQUENCY,
@@ -333,8 +372,10 @@ def _train_byte_bpe(texts, vocab_size, mask_token):
         special_tokens=list(ROBERTA_SPECIALS) if mask_token else [],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens(["<mask>" if mask_token else END_OF_TEXT])  # takes the last id, as theirs do
+    tokenizer.train_from_iterator(_cut_words(texts), trainer)
+    # The last id, as theirs. RoBERTa's stands for a word with its space.
+    last = tokenizers.AddedToken("<mask>", lstrip=True, normalized=False) if mask_token else END_OF_TEXT
+    tokenizer.add_special_tokens([last])
     return tokenizer
 
 
@@ -393,4 +434,5 @@ def _huggingface_kind(described, pieces, path):
 
 # ByteLevel spells the byte b as chr(256 + b) for control characters and the space.
 _BYTE_WHITESPACE = tuple(chr(256 + byte) for byte in b" \t\n\r\x0b\x0c")
+_LONG_SPACE = re.compile(rf"\s{{{MAX_WORD + 1}}}")
 _UNSPEAKABLE = "\U0010ffff"  # no character, so that no text holds it

@@ -97,9 +97,19 @@ class Tokenizer:
         hash: sha256 (hex) over the model's bytes, the kind, the sentinels and the stated roles; equal hashes encode
             equally.
         model: what encodes, one of the classes of `data.tokenizer_models`.
+        has_piece: bool [vocab_size], whether an id has a piece; those without are no text.
+        ends: ids that end what is written, where there are more than `tables.eos` (a turn's, a document's).
+        carried: {name: text} of small files that it came with and that go back with it; Cloze does not read them.
     """
 
-    def __init__(self, model, sentinels: int, roles: Mapping[str, int | None]):
+    def __init__(
+        self,
+        model,
+        sentinels: int,
+        roles: Mapping[str, int | None],
+        ends: Sequence[int] = (),
+        carried: Mapping[str, str] | None = None,
+    ):
         """Wraps a model of `data.tokenizer_models`, with `sentinels` ids put above its own.
 
         Args:
@@ -107,13 +117,15 @@ class Tokenizer:
             sentinels: how many; ignored where the model has sentinels of its own.
             roles: ids of special tokens that are known from elsewhere than the model's file, by role (one of ROLES);
                 None says that there is none. Roles that are not in it are found by their usual names.
+            ends, carried: see the class.
         """
         in_file = {int(m[1]): i for i, piece in enumerate(model.pieces) if (m := _SENTINEL.fullmatch(piece))}
-        self.model = model
+        self.model, self.ends, self.carried = model, tuple(ends), dict(carried or {})
         self._added = 0 if in_file else sentinels
         self._pieces = [*model.pieces, *(f"<extra_id_{i}>" for i in reversed(range(self._added)))]
         self.kind = model.kind
         self.vocab_size = len(self._pieces)
+        self.has_piece = np.array([bool(piece) for piece in self._pieces])
         ids = (
             [in_file[i] for i in sorted(in_file)] if in_file else [self.vocab_size - 1 - i for i in range(self._added)]
         )
@@ -132,6 +144,19 @@ class Tokenizer:
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Returns the ids of each text, int32 [n_i]; the fast way, on all cores."""
         return [np.array(ids, np.int32) for ids in self.model.encode_batch(list(texts))]
+
+    def encode_blanks(self, text: str) -> np.ndarray:
+        """Returns the ids of a text with blanks, int32 [n]: where it spells the mask's piece, the mask stands.
+
+        White space around a blank belongs to it where the tokenizer says so, as RoBERTa's does. Other special tokens
+        that the text spells are text, as in `encode`.
+
+        Raises:
+            ValueError: the tokenizer has no mask.
+        """
+        if self.tables.mask is None:
+            raise ValueError("a tokenizer without a mask has no blanks")
+        return np.array(self.model.encode_around(text, self.tables.mask), np.int32)
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns the ids of each text, the same as from `encode_batch`, and where they come from.
@@ -185,7 +210,7 @@ class Tokenizer:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / self.model.file_name).write_bytes(self.model.content)
         meta = {"kind": self.kind, "model": self.model.file_name, "sentinels": self._added, "roles": self._roles}
-        meta["hash"] = self.hash
+        meta |= {"ends": self.ends, "carried": self.carried, "hash": self.hash}
         (directory / _META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
 
 
@@ -205,7 +230,7 @@ def train(
 
     Raises:
         ConfigError: a vocabulary too small for its sentinels, or for the characters of the text.
-        DataError: no text.
+        DataError: no text, or none of which the normalisation of this kind leaves anything.
     """
     if sentinels >= vocab_size:
         raise ConfigError(f"tokenizer.sentinels={sentinels} must be less than tokenizer.vocab_size={vocab_size}")
@@ -217,7 +242,10 @@ def train(
         model = tm.train_sentencepiece(texts, kind, learned, mask_token)
     else:
         model = tm.train_huggingface(texts, kind, learned, lowercase, mask_token)
-    return Tokenizer(model, sentinels, {})
+    tokenizer = Tokenizer(model, sentinels, {})
+    if not any(len(tokenizer.encode(text)) for text in texts):
+        raise DataError(tm.NOTHING_LEFT.format(kind=kind))
+    return tokenizer
 
 
 def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) -> Tokenizer:
@@ -247,7 +275,10 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
         )
     content = path.read_bytes()
     model = (tm.HuggingFaceModel if path.suffix == ".json" else tm.SentencePieceModel)(content, path)
-    tokenizer = Tokenizer(model, meta["sentinels"] if meta else sentinels, meta["roles"] if meta else {})
+    if meta:
+        tokenizer = Tokenizer(model, meta["sentinels"], meta["roles"], meta["ends"], meta["carried"])
+    else:
+        tokenizer = Tokenizer(model, sentinels, {})
     if meta and tokenizer.hash != meta["hash"]:
         raise DataError(f"{path} is not the file that was saved (its hash differs): copy it again, or train it anew")
     if kind is not None and tokenizer.kind != kind:
@@ -264,8 +295,8 @@ def _read_meta(directory):
         meta = json.loads(path.read_bytes())
     except ValueError:
         meta = None
-    expected = {"model": str, "sentinels": int, "roles": dict, "hash": str}
-    meta = {"roles": {}} | meta if isinstance(meta, dict) else meta  # older directories state none
+    expected = {"model": str, "sentinels": int, "roles": dict, "ends": list, "carried": dict, "hash": str}
+    meta = {"roles": {}, "ends": [], "carried": {}} | meta if isinstance(meta, dict) else meta  # older ones have none
     if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in expected.items()):
         raise DataError(
             f"{path} is damaged: expected a JSON object with {', '.join(expected)}; "

@@ -27,17 +27,18 @@ class _State(NamedTuple):
     cache: Any
 
 
-@functools.partial(jax.jit, static_argnames=("model", "max_tokens", "end_id", "pad_id", "prefix"))
-def greedy(model, params, batch, prompt_lengths, *, max_tokens, end_id, pad_id, prefix="causal"):
-    """Continues every prompt until its end token, or for `max_tokens`.
+@functools.partial(jax.jit, static_argnames=("model", "max_tokens", "end_ids", "pad_id", "prefix"))
+def greedy(model, params, batch, prompt_lengths, valid_V, *, max_tokens, end_ids, pad_id, prefix="causal"):
+    """Continues every prompt until a token that ends it, or for `max_tokens`.
 
     It is one compiled loop, which stops when all rows have ended.
 
     Args:
         model, params, batch, prompt_lengths, prefix: see `decoding.prefill`. A row whose prompt has length 0 is filler
             and gets no tokens.
+        valid_V: bool [V], the ids that may be written: a vocabulary may have rows without a piece.
         max_tokens: most tokens that are written, at least 1.
-        end_id: id that ends a text; it is written, too.
+        end_ids: tuple of ids, each of which ends a text; it is written, too.
         pad_id: id that stands behind it.
 
     Returns:
@@ -50,9 +51,9 @@ def greedy(model, params, batch, prompt_lengths, *, max_tokens, end_id, pad_id, 
     rows, longest = prompts.shape
 
     def write(state, logits_BV, cache):
-        best_B = jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+        best_B = jnp.argmax(jnp.where(valid_V, logits_BV, -jnp.inf), axis=-1).astype(jnp.int32)
         tokens = state.tokens.at[:, state.number].set(jnp.where(state.ended, pad_id, best_B))
-        ended = state.ended | (best_B == end_id)
+        ended = state.ended | jnp.isin(best_B, jnp.array(end_ids))
         return _State(state.number + 1, tokens, state.lengths + ~ended, ended, cache)
 
     def unfinished(state):

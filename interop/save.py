@@ -18,6 +18,7 @@ from cloze.models import names
 from cloze.options import suggest
 
 DTYPES = ("float32", "bfloat16", "float16")
+_WRITERS = ("LMHeadModel", "ForCausalLM", "ForConditionalGeneration", "MTModel")  # ends of names of classes that write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ class _Prepared:
 
 def save_hf(
     directory, config, params, tokenizer=None, dtype="float32", max_shard_bytes=5_000_000_000, class_name=None,
-    source_settings=None, labels=(), report=print,
+    source_settings=None, labels=(), generation=None, report=print,
 ):  # fmt: skip
     """Writes config.json, safetensors and the tokenizer; the directory appears when it is complete.
 
@@ -72,6 +73,7 @@ def save_hf(
         class_name: class of transformers; None: the one with just our heads, or else that holds the most of the model.
         source_settings: config.json that the model was read from, if any; see interop.settings.CARRIED.
         labels: names of the classes or tags, in the order of the head's scores; (): those of the source, or none.
+        generation: text of the generation_config.json that the model was read with, if any; None: the tokenizer's.
         report: called with a few lines.
 
     Returns:
@@ -97,6 +99,9 @@ def save_hf(
         _write_tensors(partial, chosen.tensors, flat, jnp.dtype(dtype), max_shard_bytes)
         if tokenizer is not None:
             tokenizers.save_hf(tokenizer, partial)
+            generation = generation or tokenizer.carried.get(tokenizers.GENERATION_FILE) or _generation(described)
+        if generation and chosen.class_name.endswith(_WRITERS):
+            (partial / tokenizers.GENERATION_FILE).write_text(generation, encoding="utf-8")
     written = Written(chosen.class_name, len(chosen.tensors), tuple(sorted(set(flat) - chosen.wanted)))
     report(f"{target}: {written.class_name}, {written.tensors} tensors ({dtype})")
     if written.left_out:
@@ -225,4 +230,18 @@ def _special_ids(tokenizer, chosen):
                 f"{chosen.class_name} computes with {key}={computed[key]}, but the tokenizer has {value}: it cannot be "
                 "written with this tokenizer"
             )
-    return {key: int(value) for key, value in roles.items() if value is not None}
+    ids = {key: int(value) for key, value in roles.items() if value is not None}
+    forced = chosen.known.keys.get("forced_eos_token_id")
+    if forced is not None and chosen.settings["forced_eos_token_id"] == forced and "eos_token_id" in ids:
+        ids["forced_eos_token_id"] = ids["eos_token_id"]  # the source, if any, says nothing else
+    ends = chosen.settings.get("eos_token_id") or list(tokenizer.ends)
+    if isinstance(ends, list) and len(ends) > 1:
+        ids["eos_token_id"] = ends + [i for i in [ids.get("eos_token_id")] if i not in (None, *ends)]
+    return ids
+
+
+def _generation(described):
+    """The generation_config.json that transformers makes of a config.json, as text."""
+    keys = ("bos", "eos", "pad", "decoder_start", "forced_bos", "forced_eos")
+    ids = {key: described[key] for name in keys if described.get(key := f"{name}_token_id") is not None}
+    return json.dumps({"_from_model_config": True, **ids}, indent=2) + "\n"

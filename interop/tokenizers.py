@@ -16,6 +16,7 @@ differences:
 import dataclasses
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 from tokenizers import AddedToken
@@ -28,8 +29,15 @@ from cloze.interop import tokenizer_families as families
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
+GENERATION_FILE = "generation_config.json"
 ANY_CLASS = ("PreTrainedTokenizer", "TokenizersBackend", "PythonBackend")  # names that say nothing about the text
 
+_TEMPLATE = re.compile(r"chat_template\.jinja|additional_chat_templates/[^/\\]+\.jinja")
+_EXTRA = ("extra_special_tokens", "additional_special_tokens")  # the newer name and the older
+_WRITTEN_ANEW = (  # of tokenizer_config.json, or of the machine that wrote it
+    "tokenizer_class", "added_tokens_decoder", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file",
+    "name_or_path", "auto_map", "backend", "is_local", "local_files_only", *_EXTRA,
+)  # fmt: skip
 _ORDER = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in which transformers adds tokens that are missing
 
 
@@ -41,15 +49,19 @@ class Settings:
         name: class of transformers that reads the directory, "Fast" removed; None where nothing says so.
         options: everything in tokenizer_config.json.
         tokens: the special token of each role that is stated; None where a role is stated to have none.
-        added: tokens beside the vocabulary, in the order of their ids.
+        added: tokens with all that is stated of them, in the order of their ids: all that are beside the vocabulary.
+        described: further tokens of which more is stated than their text, by it.
         extra: further special tokens.
+        carried: what tokenizer_config.json says beside the tokens, for those who read it again.
     """
 
     name: str | None
     options: Mapping[str, object]
     tokens: Mapping[str, str | None]
     added: Sequence[AddedToken]
+    described: Mapping[str, AddedToken]
     extra: Sequence[str]
+    carried: Mapping[str, object]
 
 
 def load_hf(directory: str | pathlib.Path) -> Tokenizer:
@@ -72,33 +84,39 @@ def load_hf(directory: str | pathlib.Path) -> Tokenizer:
     """
     directory = pathlib.Path(directory).expanduser()
     settings = read_settings(directory)
+    ends = _ends(directory)
     family = families.FAMILIES.get(settings.name)
     defaults = {role: family.tokens.get(role) for role in ROLES} if family else {}
     path, whole = directory / TOKENIZER_FILE, (directory / TOKENIZER_FILE).is_file()
     if whole:
         backend = tokenizer_models.parse_huggingface(path.read_bytes(), path)
-        _complete(backend, settings, settings.tokens)
+        own = {token.content for token in backend.get_added_tokens_decoder().values()}  # what it says of them counts
+        described = {content: token for content, token in settings.described.items() if content not in own}
+        _complete(backend, settings.added, settings.tokens, settings.extra, described)
     else:
         paths = _find_files(directory, settings.name, family)
         path = paths[0]
         if family is None:
             model = tokenizer_models.SentencePieceModel(path.read_bytes(), path)
-            return Tokenizer(model, 0, {role: _piece_id(model, token) for role, token in settings.tokens.items()})
+            roles = {role: _piece_id(model, token) for role, token in settings.tokens.items()}
+            return Tokenizer(model, 0, roles, ends, _carried(directory, settings, roles))
         tokens = defaults | settings.tokens
         backend = _build(family, paths, settings.options, tokens)
-        _complete(backend, settings, tokens)
+        _complete(backend, settings.added, tokens, settings.extra, settings.described)
         _surround(backend, _patterns(family, settings.options), tokens)
     model = tokenizer_models.HuggingFaceModel(backend.to_str().encode(), path)
-    return Tokenizer(model, 0, _roles(backend, defaults | settings.tokens))
+    roles = _roles(backend, defaults | settings.tokens)
+    return Tokenizer(model, 0, roles, ends, _carried(directory, settings, roles))
 
 
 def save_hf(tokenizer: Tokenizer, directory: str | pathlib.Path) -> None:
     """Writes a tokenizer so that transformers' `AutoTokenizer.from_pretrained(directory)` gives the same ids.
 
     Written are tokenizer.json, tokenizer_config.json with the special tokens, and for a sentencepiece model also its
-    own file. Special tokens go around texts as the roles suggest, unless the tokenizer came with a rule: [CLS] and
-    [SEP], or an end after each text where there are sentinels (T5). The class that is named reads tokenizer.json as it
-    stands; only beside a config.json of Qwen2 transformers insists on Qwen2's own way to part words.
+    own file. What else a tokenizer of Hugging Face came with goes back: other settings (padding side, longest text) and
+    chat templates. Special tokens go around texts as the roles suggest, unless the tokenizer came with a rule: [CLS]
+    and [SEP], or an end after each text where there are sentinels (T5). The class that is named reads tokenizer.json as
+    it stands; only beside a config.json of Qwen2 transformers insists on Qwen2's own way to part words.
 
     transformers runs sentencepiece models through the `tokenizers` library, which does not compose some long sequences
     of characters (Korean in single letters, two accents on one letter): their ids differ from sentencepiece's there.
@@ -116,17 +134,21 @@ def save_hf(tokenizer: Tokenizer, directory: str | pathlib.Path) -> None:
         backend = families.sentencepiece_pipeline(proto)
     else:
         backend = Backend.from_str(model.content.decode())
-    backend.add_special_tokens([tokenizer.piece(i) for i in range(len(model.pieces), tokenizer.vocab_size)])
     ids = {role: getattr(tables, role) for role in ROLES}
     tokens = {role: tokenizer.piece(i) for role, i in ids.items() if i is not None}
-    backend.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in tokens.values()])
+    sentinels = [tokenizer.piece(i) for i in range(len(model.pieces), tokenizer.vocab_size)]
+    _add_special(backend, [*sentinels, *tokens.values()], {})
     if backend.post_processor is None:
         _surround(backend, _suggested(tokens, tables), tokens)
     backend.save(str(directory / TOKENIZER_FILE))
     written = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    written |= {f"{role}_token": tokens.get(role) for role in ROLES}
     if len(tables.sentinels):
         written["additional_special_tokens"] = [tokenizer.piece(i) for i in tables.sentinels.tolist()]
+    written |= {f"{role}_token": None for role in ROLES} | json.loads(tokenizer.carried.get(CONFIG_FILE, "{}"))
+    written |= {f"{role}_token": token for role, token in tokens.items()}
+    for name in filter(_TEMPLATE.fullmatch, tokenizer.carried):
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(tokenizer.carried[name], encoding="utf-8")
     (directory / CONFIG_FILE).write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -138,31 +160,38 @@ def read_settings(directory: pathlib.Path) -> Settings:
     """
     config, options = _read_json(directory / "config.json"), _read_json(directory / CONFIG_FILE)
     stated = dict(options)
-    if "added_tokens_decoder" in options:  # newer: says everything, so that the other two files do not count
+    if "added_tokens_decoder" not in options:  # newer ones say everything there, so that the other two do not count
+        stated |= _read_json(directory / "special_tokens_map.json")
+    keys = {role: f"{role}_token" for role in ROLES}
+    others = [key for key in stated if key.endswith("_token") and key not in keys.values()]  # such as "image_token"
+    tokens = {role: _content(stated[key]) for role, key in keys.items() if key in stated}
+    extra = [*(content for key in others if (content := _content(stated[key]))), *_extra(stated)]
+    values = [*(stated.get(key) for key in (*keys.values(), *others)), *_extra_values(stated)]
+    described = {value["content"]: _added_token(value | {"special": True}) for value in values if _is_described(value)}
+    if "added_tokens_decoder" in options:
         listed = sorted(options["added_tokens_decoder"].items(), key=lambda item: int(item[0]))
         added = [_added_token(token) for _, token in listed]
     else:
-        stated |= _read_json(directory / "special_tokens_map.json")
-        special = {_content(value) for key, value in stated.items() if key.endswith("_token") and _content(value)}
-        special |= set(_extra(stated))
+        special = {*filter(None, tokens.values()), *extra}
         listed = sorted(_read_json(directory / "added_tokens.json").items(), key=lambda item: item[1])
-        added = [AddedToken(token, normalized=token not in special, special=token in special) for token, _ in listed]
-    keys = {role: f"{role}_token" for role in ROLES}
-    tokens = {role: _content(stated[key]) for role, key in keys.items() if key in stated}
-    others = [key for key in stated if key.endswith("_token") and key not in keys.values()]  # such as "image_token"
-    extra = [*(content for key in others if (content := _content(stated[key]))), *_extra(stated)]
+        plain = [AddedToken(token, normalized=token not in special, special=token in special) for token, _ in listed]
+        added = [described.get(token.content, token) for token in plain]
+    carried = {key: value for key, value in options.items() if key not in _WRITTEN_ANEW and key not in keys.values()}
+    carried |= {key: _content(stated[key]) for key in others if _content(stated[key])}
+    carried |= {key: _plain(stated[key]) for key in _EXTRA if stated.get(key)}
     named = (options.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
     if named in ("", *ANY_CLASS):
         generic = named and (directory / TOKENIZER_FILE).is_file()
         named = None if generic else families.CLASS_OF_MODEL.get(config.get("model_type"), config.get("model_type"))
-    return Settings(named, options, tokens, added, extra)
+    return Settings(named, options, tokens, added, described, extra, carried)
 
 
 def _read_json(path):
-    if not path.is_file():
+    text = read_text(path)
+    if text is None:
         return {}
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(text)
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}): expected a JSON object; copy it again") from None
     if not isinstance(read, dict):
@@ -176,14 +205,61 @@ def _content(value):
     return value if isinstance(value, str) else None
 
 
+def _is_described(value):
+    """Whether a special token is written as an object, which says more than its text."""
+    return isinstance(value, dict) and isinstance(value.get("content"), str)
+
+
+def _extra_values(stated):
+    values = next((stated[key] for key in _EXTRA if stated.get(key)), [])
+    return list(values.values()) if isinstance(values, dict) else values
+
+
 def _extra(stated):
-    values = stated.get("extra_special_tokens") or stated.get("additional_special_tokens") or []
-    return [_content(value) for value in (values.values() if isinstance(values, dict) else values)]
+    return [_content(value) for value in _extra_values(stated)]
+
+
+def _plain(values):
+    """Further special tokens by their text alone, as a list or by name."""
+    if isinstance(values, dict):
+        return {name: _content(value) for name, value in values.items()}
+    return [_content(value) for value in values]
 
 
 def _added_token(described):
     flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
     return AddedToken(described["content"], **{flag: described[flag] for flag in flags if flag in described})
+
+
+def _carried(directory, settings, roles):
+    """{name: text} of what goes back as it came; see data.tokenizers.Tokenizer."""
+    unused = {f"{role}_token": token for role, token in settings.tokens.items() if token and roles.get(role) is None}
+    templates = (directory / "additional_chat_templates").glob("*.jinja")
+    names = [GENERATION_FILE, "chat_template.jinja", *sorted(f"{path.parent.name}/{path.name}" for path in templates)]
+    found = {name: text for name in names if (text := read_text(directory / name)) is not None}
+    return found | {CONFIG_FILE: json.dumps({**settings.carried, **unused})}
+
+
+def read_text(path: pathlib.Path) -> str | None:
+    """The text of a file, None where there is none.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8: copy it again") from None
+
+
+def _ends(directory):
+    """The ids that end what a model writes, in the order in which its files name them; () where that is one."""
+    ends = []
+    for name in ("config.json", GENERATION_FILE):
+        told = _read_json(directory / name).get("eos_token_id")
+        ends += [i for i in (told if isinstance(told, list) else [told]) if isinstance(i, int)]
+    ends = tuple(dict.fromkeys(ends))
+    return ends if len(ends) > 1 else ()
 
 
 def _find_files(directory, name, family):
@@ -216,15 +292,32 @@ def _build(family, paths, options, tokens):
         raise DataError(f"{paths[0].parent}: {names} hold no whole vocabulary ({error}): copy them again") from None
 
 
-def _complete(backend, settings, tokens):
-    """Adds the special tokens that the vocabulary does not list, above it; those that it lists become special."""
+def _complete(backend, added, tokens, extra, described):
+    """Adds the special tokens that the vocabulary does not list, above it; those that it lists become special.
+
+    Args:
+        backend: changed in place.
+        added, extra, described: see Settings.
+        tokens: the special token of each role, or None.
+    """
     named = [tokens[role] for role in _ORDER if tokens.get(role)]
-    added = list(settings.added)
     for token in added:
         token.special = token.special or token.content in named
-    known = {token.content for token in added}
-    rest = [token for token in dict.fromkeys([*named, *settings.extra]) if token not in known]
-    backend.add_tokens([*added, *(AddedToken(token, special=True, normalized=False) for token in rest)])
+    backend.add_tokens(list(added))
+    there = {
+        token.content for token in backend.get_added_tokens_decoder().values()
+    }  # text that stays in one piece, too
+    described = {content: token for content, token in described.items() if content not in {a.content for a in added}}
+    _add_special(backend, [*named, *(t for t in extra if t in described or t not in there)], described)
+
+
+def _add_special(backend, tokens, described):
+    """Makes tokens special: as described, or else as the backend looks for them already, or else plain."""
+    there = {token.content: token for token in backend.get_added_tokens_decoder().values()}
+    for content in dict.fromkeys(tokens):
+        token = described.get(content) or there.get(content) or AddedToken(content, normalized=False)
+        token.special = True
+        backend.add_special_tokens([token])
 
 
 def _patterns(family, options):

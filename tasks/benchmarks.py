@@ -173,6 +173,8 @@ class Benchmark(Task):
             DataError: a field is missing, or a label is unknown.
         """
         example = {"id": str(record.get("id", record.get("idx", number)))} | self._example(record)
+        example = Record(example, record.where)
+        _check_texts(example)
         if self.kind in ("class", "choice", "regression"):
             value = record.get(self.spec.label) if split == "test" else record[self.spec.label]
             if self.kind == "regression":
@@ -253,6 +255,20 @@ class Benchmark(Task):
                 )
             paths += matches
         return paths
+
+
+def _check_texts(example):
+    """Refuses an example whose texts are something else, which no tokenizer takes."""
+    texts = {
+        field: (example[field],) for field in ("text", "text_b", "question", "context", "inputs") if field in example
+    }
+    texts |= {field: example[field] for field in ("choices", "words") if field in example}
+    for field, values in texts.items():
+        if wrong := [value for value in values if not isinstance(value, str)]:
+            raise DataError(
+                f"{example.where}: {field} is {wrong[0]!r}, where text is expected: is the file of this task, and in "
+                "the format it is distributed in?"
+            )
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """What a model answers on the examples of a task, in the form that `tasks.metrics.score` reads."""
 
+import copy
 import dataclasses
 import itertools
 import re
@@ -8,7 +9,8 @@ import numpy as np
 
 from cloze import decoding
 from cloze.data import encoding
-from cloze.errors import ConfigError
+from cloze.data.encoding import collector
+from cloze.errors import ConfigError, DataError
 from cloze.tasks import answers, metrics, shots
 
 HEAD_OF = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
@@ -145,8 +147,9 @@ class LanguageModel:
         return [example for example, _ in shown]
 
     def longest(self, words):
-        """Tokens of the longest of the answers that are chosen from."""
-        return max(len(self._answer(word)) for word in words)
+        """Tokens of the longest of the answers that are chosen from, about: behind a prompt they may have others."""
+        encoded = self.tokenizer.encode_batch([word if self.two_streams else f" {word}" for word in words])
+        return max(len(self._answer(ids)) for ids in encoded)
 
     def write(self, examples, max_tokens):
         """[str]: the answers, greedily."""
@@ -162,10 +165,15 @@ class LanguageModel:
 
         Returns:
             [int], the number of the answer among the words.
+
+        Raises:
+            DataError: a word or a prompt of which the tokenizer leaves nothing.
         """
-        ids = [[self._answer(word) for word in some] for some in words]
+        ids, lost = self.continued(examples, words)
         sizes, widest = [max(map(len, some)) for some in ids], max(map(len, ids))
-        longest, prompts, answers = max(sizes), self.prompts(examples, sizes), []
+        longest, answers = max(sizes), []
+        prompts = self.prompts(examples, sizes)
+        prompts = [prompt[: max(len(prompt) - count, 0)] for prompt, count in zip(prompts, lost, strict=True)]
         ids = [some + [some[-1]] * (widest - len(some)) for some in ids]  # of equal ones the first is the answer
         for first in range(0, len(prompts), self.batch_size):
             here = slice(first, first + self.batch_size)
@@ -180,6 +188,46 @@ class LanguageModel:
                 scores = scores / batch["target_weights"].sum(axis=-1)
             answers += np.argmax(scores, axis=-1).tolist()
         return answers[: len(prompts)]
+
+    def continued(self, examples, words):
+        """What words are behind prompts.
+
+        A decoder's prompt and word are encoded as one text, which is cut where that of the prompt alone, or another
+        word's, goes on differently: only the tokenizer knows whether a space belongs to the piece behind it.
+        The decoder of two stacks begins with the word.
+
+        Args:
+            examples: of kind text, with `inputs`.
+            words: a sequence of str for each example.
+
+        Returns:
+            ([[int32 array]], the ids of the words of each example; [int], how many ids at the end of each prompt are
+            not before all of its words, but among their ids).
+
+        Raises:
+            DataError: nothing is left of a word.
+        """
+        if self.two_streams:
+            encoded = iter(self.tokenizer.encode_batch([word for some in words for word in some]))
+            found, lost = [[next(encoded) for _ in some] for some in words], [0] * len(words)
+        else:
+            found, lost = [], []
+            alone = self.tokenizer.encode_batch([example["inputs"] for example in examples])
+            pairs = zip(examples, words, strict=True)
+            texts = [shots.answered(example["inputs"], word) for example, some in pairs for word in some]
+            encoded = iter(self.tokenizer.encode_batch(texts))
+            for prompt, some in zip(alone, words, strict=True):
+                whole = [next(encoded) for _ in some]
+                common = min(_common(prompt, ids) for ids in whole)
+                found.append([ids[common:] for ids in whole])
+                lost.append(len(prompt) - common)
+        for number, (some, ids) in enumerate(zip(words, found, strict=True)):
+            if empty := [word for word, of_word in zip(some, ids, strict=True) if not len(of_word)]:
+                raise DataError(
+                    f"{collector.name(examples[number], number)} has the answer {empty[0]!r}, of which the tokenizer "
+                    "leaves nothing: write another, or use a tokenizer that knows its characters"
+                )
+        return [[self._answer(ids) for ids in some] for some in found], lost
 
     def likelihoods(self, texts, units=""):
         """[metrics.Likelihood] of texts: each token is predicted from half a row at least, where there is so much.
@@ -197,7 +245,7 @@ class LanguageModel:
             ids = self._text(text)
             if metrics.ends_line(text, units):
                 ids = np.append(ids, np.array(self.layout.end, np.int32))
-            counted = self._common(text, metrics.last_word(text)[0]) if units == "last_word" else 1
+            counted = _common(self._text(text), self._text(metrics.last_word(text)[0])) if units == "last_word" else 1
             for first in range(0, max(len(ids) - 1, 1), length // 2):
                 before = 0 if first == 0 else length - length // 2  # targets that the window before has scored
                 rows.append((ids[first : first + length + 1], max(before, counted - 1 - first)))
@@ -223,26 +271,22 @@ class LanguageModel:
         (*_, start) = self.layout.start or self.layout.end
         return np.concatenate([[start], self.tokenizer.encode(text)]).astype(np.int32)
 
-    def _common(self, text, beginning):
-        """How many ids of `_text(text)` are those of its beginning, too."""
-        pairs = zip(self._text(text), self._text(beginning), strict=False)
-        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-    def _answer(self, word):
-        """The ids of a word that follows a prompt: pieces of byte_bpe hold the space before."""
-        ids = self.tokenizer.encode(f" {word}" if self.tokenizer.kind == "byte_bpe" else word)
+    def _answer(self, ids):
+        """The ids of an answer, behind what stands before answers."""
         most = max(1, self.layout.length // 2)  # of a long answer, what is compared
         return np.concatenate([np.array(self.layout.target_start, np.int32), ids[:most]])
 
     def _continue(self, prompts, max_tokens):
         """[str]: what is written behind prompts, lists of ids."""
         *_, end = self.layout.end
+        valid = np.zeros(self.model.config.vocab_size, bool)
+        valid[: len(self.tokenizer.has_piece)] = self.tokenizer.has_piece
         texts = []
         for rows, lengths in self._batches(prompts, self.room(max_tokens)):
             batch, prompt_lengths = self._first(rows, lengths)
             tokens, sizes = decoding.greedy(
-                self.model, self.params, batch, prompt_lengths, max_tokens=max_tokens, end_id=end, pad_id=self.pad,
-                prefix=self.prefix,
+                self.model, self.params, batch, prompt_lengths, valid, max_tokens=max_tokens,
+                end_ids=(end, *self.tokenizer.ends), pad_id=self.pad, prefix=self.prefix,
             )  # fmt: skip
             tokens, sizes = np.asarray(tokens), np.asarray(sizes)
             texts += [self.tokenizer.decode(row[:size]).strip() for row, size in zip(tokens, sizes, strict=True)]
@@ -286,6 +330,13 @@ class LanguageModel:
         return batch, np.where(lengths > 0, len(start), 0).astype(np.int32)
 
 
+def _common(ids, others):
+    """How many ids two arrays have in common at their beginning."""
+    size = min(len(ids), len(others))
+    differing = np.flatnonzero(ids[:size] != others[:size])
+    return int(differing[0]) if len(differing) else size
+
+
 def _widened(batch, count):
     """A batch of decoding.continuations with `count` targets a row, the further ones without weight."""
     batch = dict(batch)
@@ -298,9 +349,12 @@ def _widened(batch, count):
 
 def _unanswered(example):
     """The example without what is to be answered."""
+    shown = copy.copy(example)  # with the file and line that it is from
     if "turns" not in example:
-        return {**example, "targets": None}
+        shown["targets"] = None
+        return shown
     turns = list(example["turns"])
     while turns and turns[-1][0] != "assistant":
         turns.pop()
-    return {**example, "turns": (*turns[:-1], ("assistant", None))}
+    shown["turns"] = (*turns[:-1], ("assistant", None))
+    return shown

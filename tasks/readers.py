@@ -6,7 +6,6 @@ renamed). All files are UTF-8; a mark of the byte order in front is dropped.
 
 import csv
 import itertools
-import json
 import pathlib
 import re
 
@@ -69,11 +68,12 @@ def lines(path):
         DataError: the file cannot be read, or is not UTF-8.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="\n") as file:
+        with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
-                yield f"{path}:{number}", line.rstrip("\r\n")
+                where = f"{path}:{number}"
+                yield where, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8; save it as UTF-8") from None
+        raise DataError(f"{where} is not UTF-8; save the file as UTF-8") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
 
@@ -112,22 +112,7 @@ def comma_separated(path):
 
 
 def _parse(text, where):
-    try:
-        value = json.loads(text)
-        return _whole_characters(value) if r"\ud" in text.lower() else value
-    except ValueError as error:
-        raise DataError(f"{where}: not valid JSON ({error}); is the file cut off, or in another format?") from None
-    except RecursionError:
-        raise DataError(f"{where}: lists or objects lie too deep in one another; is it the right file?") from None
-
-
-def _whole_characters(value):
-    """A JSON value in which halves of characters, which no tokenizer takes, are replaced in all texts."""
-    if isinstance(value, str):
-        return sources.whole_characters(value)
-    if isinstance(value, list):
-        return [_whole_characters(item) for item in value]
-    return {key: _whole_characters(item) for key, item in value.items()} if isinstance(value, dict) else value
+    return sources.parse_json(text, where, "is the file cut off, or in another format?")
 
 
 def json_lines(path, *, rename=None):

@@ -1,5 +1,6 @@
 """Examples with answers in front of a prompt, from which a model may see what is asked for (Brown et al. 2020, 2.4)."""
 
+import copy
 import itertools
 
 from cloze.errors import DataError
@@ -39,12 +40,25 @@ def show(example, shots, fits):
         raise DataError("--num_shots puts examples in front of each other, which must all have turns, or none of them")
     if "turns" in example:
         turns = [turn for shot in shots for turn in shot["turns"]]
-        return {**example, "turns": (*turns, *example["turns"])}, len(shots)
-    written = [f"{shot['inputs']} {shot['targets']}{BETWEEN}" for shot in shots]
+        return _changed(example, turns=(*turns, *example["turns"])), len(shots)
+    written = [answered(shot["inputs"], shot["targets"]) + BETWEEN for shot in shots]
     for count in range(len(shots), -1, -1):
         inputs = "".join(written[:count]) + example["inputs"]
         if not count or fits(inputs):
-            return {**example, "inputs": inputs}, count
+            return _changed(example, inputs=inputs), count
+
+
+def _changed(example, **fields):
+    """A copy of an example with other fields, from the same file and line."""
+    changed = copy.copy(example)
+    changed.update(fields)
+    return changed
+
+
+def answered(prompt, answer):
+    """A prompt and its answer as one text, with a space between them where neither has white space there."""
+    parted = not prompt or prompt[-1].isspace() or answer[:1].isspace()
+    return prompt + answer if parted else f"{prompt} {answer}"
 
 
 def cut(answer):

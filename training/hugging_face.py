@@ -40,6 +40,7 @@ def from_hf(source, workdir, report=print):
         "initialised": loaded.report.initialised,
         "unused": loaded.report.unused,
         "settings": loaded.settings,
+        "generation": tokenizers.read_text(source / tokenizers.GENERATION_FILE),
     }
     with new_run.appearing(workdir) as directory:
         (directory / CONVERSION).write_text(json.dumps(told, indent=1) + "\n")
@@ -129,7 +130,7 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print, ema=False)
         model, params, tokenizer, step = trained.model, trained.params, trained.tokenizer, trained.step
     report(f"{workdir}: the parameters of step {step}")
     if step > 0:  # what was learned in float32, perhaps in a head that the source's class lacks, is kept
-        told = {key: value for key, value in told.items() if key == "settings"}
+        told = {key: value for key, value in told.items() if key in ("settings", "generation")}
     interop.save_hf(
         target,
         model.config,
@@ -139,6 +140,7 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print, ema=False)
         class_name=class_name or told.get("class_name"),
         source_settings=told.get("settings"),
         labels=tuple(config.task.labels),
+        generation=told.get("generation"),
         report=report,
     )
 

@@ -63,7 +63,7 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
     numbered = enumerate(examples)
     while some := list(itertools.islice(numbered, _EXAMPLES_PER_CALL)):
         _ENCODERS[layout.kind](collector, some, tokenizer, labels, training)
-        collector.compact()
+        collector.compact(dict(some))
     return collector.arrays()
 
 

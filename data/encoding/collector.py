@@ -42,6 +42,7 @@ class Collector:
         self._values = collections.defaultdict(list)  # one value a text or feature
         self._pending = collections.defaultdict(list)  # arrays of values of tokens, of this call
         self._chunks = collections.defaultdict(list)  # the same, joined, of earlier calls
+        self._empty = []  # numbers of examples with a text without a token
 
     def room(self, texts, between=None):
         """Tokens of text that a row has room for beside its special tokens.
@@ -108,6 +109,7 @@ class Collector:
         """
         for name, value in (dict(counts=texts, example=number) | values).items():
             self._values[name].append(value)
+        self._empty += [number] if 0 in self._values["sizes"][-texts:] else []
 
     def prefix(self, tokens):
         """Says how many tokens of the text added last are its prompt."""
@@ -123,30 +125,33 @@ class Collector:
         self._pending["target_tokens"].extend(whole)
         self._values["target_sizes"].append(sum(map(len, whole)))
 
-    def compact(self):
-        """Joins what was added since the last call, which takes less memory."""
-        for name, arrays in self._pending.items():
-            if arrays:
-                self._chunks[name].append(np.concatenate(arrays).astype(_PER_TOKEN.get(name, np.int32)))
-        self._pending.clear()
+    def compact(self, examples):
+        """Joins what was added since the last call, which takes less memory.
 
-    def arrays(self):
-        """All features; see `data.encoding.encode`.
+        Args:
+            examples: {number: example} of what was added.
 
         Raises:
             DataError: a text has no token, not even a special one.
         """
-        self.compact()
+        for number in self._empty:
+            raise DataError(
+                f"{name(examples[number], number)} has a text without a token: the tokenizer leaves nothing of it; "
+                "remove the example, or use a tokenizer with an end"
+            )
+        for column, arrays in self._pending.items():
+            if arrays:
+                self._chunks[column].append(np.concatenate(arrays).astype(_PER_TOKEN.get(column, np.int32)))
+        self._pending.clear()
+
+    def arrays(self):
+        """All features; see `data.encoding.encode`."""
         arrays = {
             "tokens": self._joined("tokens"),
             "offsets": self._offsets("sizes"),
             "first_text": self._offsets("counts"),
             **{name: np.array(self._values[name], np.int32) for name in ("types", "pool", "cut", "example")},
         }
-        empty = np.flatnonzero(np.diff(arrays["offsets"]) == 0)
-        if len(empty):
-            number = arrays["example"][np.searchsorted(arrays["first_text"], empty[0], side="right") - 1]
-            raise DataError(f"example {number} has a text without a token: remove it, or use a tokenizer with an end")
         for name in _BY_KIND[self.layout.kind]:
             arrays[name] = self._joined(name) if name in _PER_TOKEN else self._of_features(name)
         if self.two_streams:
@@ -170,7 +175,12 @@ class Collector:
 
 
 def name(example, number):
-    """How an example is called in messages."""
+    """How an example is called in messages: file and line where it is from one, and its id or number."""
+    where = getattr(example.get("example", example), "where", None)  # of what is read as text, the example behind it
+    return (f"{where}: " if where else "") + _own_name(example, number)
+
+
+def _own_name(example, number):
     return f"example {example['id']!r}" if "id" in example else f"example {number} (from 0)"
 
 

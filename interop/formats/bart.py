@@ -120,7 +120,7 @@ FORMAT = Format(
         Row("span_head", "qa_outputs", LINEAR),
     ),
     fixed=FIXED,
-    keys={"is_encoder_decoder": True, "decoder_start_token_id": 2},
+    keys={"is_encoder_decoder": True, "decoder_start_token_id": 2, "forced_eos_token_id": 2},
     copies=COPIES,
     read=_read,
     write=lambda config: {

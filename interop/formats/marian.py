@@ -44,7 +44,7 @@ FORMAT = Format(
     fields=tuple(field._replace(default=58101) if field.theirs == "vocab_size" else field for field in bart.FIELDS),
     names=(*bart.NAMES, Row("lm_head/bias", "final_logits_bias", LOGITS_BIAS)),
     fixed={**bart.FIXED, "share_encoder_decoder_embeddings": (True,)},
-    keys={"is_encoder_decoder": True},
+    keys={"is_encoder_decoder": True, "forced_eos_token_id": 0},
     copies=bart.COPIES,
     ignored=(r".*(encoder|decoder)\.embed_positions\.weight",),
     read=_read,

@@ -14,6 +14,7 @@ from cloze.data import tokenizers as tok
 from cloze.data.encoding import Layout, passages, texts
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import answers
+from cloze.tasks.readers import Record
 from tests.data import fakes
 
 # The tokens of "17 18" are 17 and 18; those below 10 are special.
@@ -158,8 +159,12 @@ def test_rows_without_room_are_refused(layout, example, message):
 
 
 def test_a_text_without_any_token_is_refused():
-    with pytest.raises(DataError, match="example 1 has a text without a token"):
+    with pytest.raises(DataError, match=r"^example 1 \(from 0\) has a text without a token"):
         encode(GPT, ONE, {"text": "", "label": 0}, end=(), separator=())
+    example = Record({"text": "", "label": 0, "id": "q7"}, "train.jsonl:3")
+    for shown in (example, {**ONE, "text": "", "example": example}):  # and one that is read as text
+        with pytest.raises(DataError, match="^train.jsonl:3: example .* has a text without a token"):
+            encode(GPT, ONE, shown, end=(), separator=())
 
 
 # --- tokenizers as they are ---

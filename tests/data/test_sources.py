@@ -156,6 +156,8 @@ def test_jsonl_reads_one_document_a_line(tmp_path):
     "line, words",
     [
         ('{"text": "cut', "not valid JSON"),
+        ('{"text": ' + 100_000 * "[", "lists or objects lie too deep"),
+        ('{"txet\\ud83d": "a"}', "no field 'text'; did you mean 'txet\ufffd'"),
         ('["text"]', "JSON list"),
         ('{"txet": "a", "id": 1}', r"no field 'text'; did you mean 'txet'\? the fields there are txet, id"),
         ('{"text": 5}', "holds a int"),

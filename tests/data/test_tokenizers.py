@@ -15,6 +15,7 @@ import tokenizers as hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloze.data import tokenizer_models as tm
 from cloze.data import tokenizers as tok
 from cloze.errors import ConfigError, DataError
 
@@ -112,6 +113,22 @@ def test_long_lines_are_learned_from():
         assert [trained.piece(i) for i in trained.encode("wombat quokka")] == ["\u2581wombat", "\u2581quokka"]
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "byte_bpe", "bpe"])
+def test_very_long_words_are_learned_from_in_parts(kind):
+    """Uncut, the library takes time that grows with the square of a word's length."""
+    letters = np.random.default_rng(0).choice(list("abcdefghij"), 2600)
+    word = "".join(letters)
+    parts = [word[:1024], word[1024:2048], word[2048:]]
+    cut = train(kind, texts=["a rose", *parts, "is"])
+    for whole in (["a rose", word, "is"], [f"a rose {word} is"]):
+        trained = train(kind, texts=whole)
+        assert [trained.piece(i) for i in trained.encode(word[:40])] == [cut.piece(i) for i in cut.encode(word[:40])]
+    assert list(tm._cut_words([f"a {word}\tb", " " * 1030])) == [
+        "a " + parts[0], parts[1], parts[2] + "\tb", " " * 1024, " " * 6
+    ]  # fmt: skip
+    assert list(tm._cut_words(TEXTS)) == TEXTS
+
+
 # --- decoding ---
 
 
@@ -187,6 +204,14 @@ def test_vocab_size_is_what_the_text_supports(tokenizer):
     small = train(tokenizer.kind, texts=["a rose is a rose is a rose"], vocab_size=5000, sentinels=2)
     assert small.vocab_size < 320
     assert small.tables.sentinels.tolist() == [small.vocab_size - 1, small.vocab_size - 2]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in tok.KINDS if kind != "byte_bpe"])
+def test_training_refuses_text_of_which_nothing_is_left(kind):
+    with pytest.raises(DataError, match=f"tokenizer.kind={kind} leaves nothing of it"):
+        train(kind, texts=["\x07 \x07", "\u200b"])
+    assert train("byte_bpe", texts=["\x07 \x07"]).vocab_size > 256
+    train(kind, texts=["\x07", "a rose is a rose is a rose"])
 
 
 def test_training_refuses_what_cannot_work():
@@ -379,6 +404,7 @@ def test_stated_roles_win_and_are_kept(tmp_path):
         t = tokenizer.tables
         assert (t.pad, t.eos, t.bos, t.sentinels.tolist()) == (3, 4, None, [7, 6])
         assert (tokenizer.hash, tokenizer.piece(2)) == (made.hash, "")
+        assert np.flatnonzero(~tokenizer.has_piece).tolist() == [2]
         assert tokenizer.decode([0, 2, 1, 4]) == "ab"
     assert tok.Tokenizer(model, 2, {}).hash != made.hash
 

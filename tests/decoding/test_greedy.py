@@ -13,6 +13,7 @@ from tests.decoding import models as tiny
 
 CASES = {"gpt2": ("gpt2", "small"), "t5": ("t5", "small")}
 PAD = tiny.VOCAB - 1
+EVERY = np.ones(tiny.VOCAB, bool)
 
 
 @functools.cache
@@ -28,11 +29,12 @@ def searched(name):
     return written
 
 
-def write(name, lengths=tiny.PROMPT_LENGTHS, end_id=PAD, model=None, max_tokens=tiny.WRITTEN):
+def write(name, lengths=tiny.PROMPT_LENGTHS, end_ids=(PAD,), model=None, max_tokens=tiny.WRITTEN, valid=EVERY):
     built, params = tiny.build(*CASES[name])
     tokens, counts = decoding.greedy(
-        model or built, params, tiny.batch(built.config), lengths, max_tokens=max_tokens, end_id=end_id, pad_id=PAD
-    )
+        model or built, params, tiny.batch(built.config), lengths, valid, max_tokens=max_tokens, end_ids=end_ids,
+        pad_id=PAD,
+    )  # fmt: skip
     return np.asarray(tokens), np.asarray(counts)
 
 
@@ -60,7 +62,7 @@ def test_rows_end_at_their_end():
     whole = searched("gpt2")
     end = int(whole[0, 1])  # the second token of the first row, wherever else it stands
     model = Counted(tiny.build(*CASES["gpt2"])[0])
-    tokens, counts = write("gpt2", end_id=end, model=model)
+    tokens, counts = write("gpt2", end_ids=(end,), model=model)
     lengths = []
     for row in whole:
         stops = np.flatnonzero(row == end)
@@ -73,10 +75,28 @@ def test_rows_end_at_their_end():
     assert model.runs == min(max(lengths) + 1, tiny.WRITTEN)
 
 
+def test_each_of_several_ends_ends():
+    whole = searched("gpt2")
+    ends = [int(whole[0, 2]), int(whole[1, 1])]
+    _, counts = write("gpt2", end_ids=(PAD, *ends))
+    expected = [next((n for n, i in enumerate(row) if i in ends), tiny.WRITTEN) for row in whole]
+    np.testing.assert_array_equal(counts, expected)
+    _, alone = write("gpt2", end_ids=(PAD, ends[0]))
+    assert counts[1] < alone[1]
+
+
+def test_what_is_no_text_is_not_written():
+    whole = searched("gpt2")
+    valid = EVERY.copy()
+    valid[whole[:, 0]] = False  # what each row would begin with
+    tokens, _ = write("gpt2", valid=valid)
+    assert valid[tokens].all() and not (tokens == whole).all()
+
+
 def test_filler_rows_get_nothing_and_keep_nobody_waiting():
     model = Counted(tiny.build(*CASES["gpt2"])[0])
     first = int(searched("gpt2")[0, 0])
-    tokens, counts = write("gpt2", lengths=np.array([6, 0, 0, 0], np.int32), end_id=first, model=model)
+    tokens, counts = write("gpt2", lengths=np.array([6, 0, 0, 0], np.int32), end_ids=(first,), model=model)
     np.testing.assert_array_equal(counts, 0)
     np.testing.assert_array_equal(tokens[0], [first] + [PAD] * (tiny.WRITTEN - 1))
     np.testing.assert_array_equal(tokens[1:], PAD)
@@ -97,8 +117,8 @@ def test_a_mesh_writes_the_same(name, sizes):
     batch, lengths = jax.device_put((tiny.batch(model.config), tiny.PROMPT_LENGTHS), meshes.row_sharding(mesh))
     with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
         tokens, _ = decoding.greedy(
-            model, jax.device_put(params, meshes.replicated(mesh)), batch, lengths, max_tokens=tiny.WRITTEN,
-            end_id=PAD, pad_id=PAD,
+            model, jax.device_put(params, meshes.replicated(mesh)), batch, lengths, EVERY,
+            max_tokens=tiny.WRITTEN, end_ids=(PAD,), pad_id=PAD,
         )  # fmt: skip
     np.testing.assert_array_equal(tokens, searched(name))
 

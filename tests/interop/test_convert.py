@@ -54,6 +54,15 @@ def test_there_and_back(converted):
     np.testing.assert_array_equal(again.encode("the array"), tokenizer.encode("the array"))
 
 
+def test_how_to_generate_goes_back_without_a_tokenizer_too(tmp_path):
+    fakes.write(tmp_path / "source", "gpt2", "GPT2LMHeadModel", keys={"eos_token_id": [5, 6]})
+    (tmp_path / "source" / "generation_config.json").write_text('{"top_p": 0.5}')
+    hugging_face.from_hf(tmp_path / "source", tmp_path / "run", report=quiet)
+    hugging_face.to_hf(tmp_path / "run", tmp_path / "back", report=quiet)
+    assert (tmp_path / "back" / "generation_config.json").read_text() == '{"top_p": 0.5}'
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["eos_token_id"] == [5, 6]
+
+
 def test_generate_reads_it(converted):
     path = converted[0]
     told = run("generate", f"--workdir={path / 'run'}", "--prompt=the [MASK] array")

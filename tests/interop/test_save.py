@@ -8,7 +8,7 @@ import pytest
 
 from cloze import interop
 from cloze.errors import ConfigError
-from cloze.interop import settings
+from cloze.interop import settings, tokenizers
 from tests.interop import fakes
 
 
@@ -69,6 +69,44 @@ def test_source_settings_go_back(tmp_path):
     interop.save_hf(tmp_path / "out", loaded.model.config, loaded.params, source_settings=loaded.settings, report=quiet)
     again = interop.read_hf(tmp_path / "out", report=quiet)
     assert {key: again.settings[key] for key in labels} == labels
+
+
+def gpt2_tokenizer(directory, **files):
+    words = {"vocab.json": {"a": 0, "<|endoftext|>": 1, "<|end|>": 2}, "config.json": {"model_type": "gpt2"}, **files}
+    for name, content in words.items():
+        (directory / name).write_text(json.dumps(content))
+    (directory / "merges.txt").write_text("#version: 0.2\n")
+    return tokenizers.load_hf(directory)
+
+
+def test_several_ends_and_the_way_to_generate_go_back(tmp_path):
+    fakes.write(tmp_path / "in", "gpt2", "GPT2LMHeadModel", keys={"eos_token_id": [1, 2]})
+    loaded = interop.read_hf(tmp_path / "in", report=quiet)
+    told = {"eos_token_id": [2, 1], "top_p": 0.5}
+    (tmp_path / "tokenizer").mkdir()
+    config = json.loads((tmp_path / "in" / "config.json").read_text())
+    tokenizer = gpt2_tokenizer(tmp_path / "tokenizer", **{"config.json": config, "generation_config.json": told})
+    for source in (loaded.settings, None):  # a converted run, and one that was finetuned from the directory
+        out = tmp_path / str(source is None)
+        interop.save_hf(out, loaded.model.config, loaded.params, tokenizer, source_settings=source, report=quiet)
+        assert json.loads((out / "config.json").read_text())["eos_token_id"] == [1, 2]
+        assert json.loads((out / "generation_config.json").read_text()) == told
+    interop.save_hf(
+        tmp_path / "body", loaded.model.config, loaded.params, tokenizer, class_name="GPT2Model", report=quiet
+    )
+    assert not (tmp_path / "body" / "generation_config.json").exists()  # it does not write
+    interop.save_hf(tmp_path / "bare", loaded.model.config, loaded.params, generation="{}", report=quiet)
+    assert (tmp_path / "bare" / "generation_config.json").read_text() == "{}"
+
+
+def test_a_run_that_never_had_a_way_to_generate_gets_transformers_own(tmp_path):
+    fakes.write(tmp_path / "in", "gpt2", "GPT2LMHeadModel")
+    loaded = interop.read_hf(tmp_path / "in", report=quiet)
+    (tmp_path / "tokenizer").mkdir()
+    tokenizer = gpt2_tokenizer(tmp_path / "tokenizer")
+    interop.save_hf(tmp_path / "out", loaded.model.config, loaded.params, tokenizer, report=quiet)
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert written == {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 1}
 
 
 def test_names_of_labels_that_a_run_has_learned_are_written(tmp_path):

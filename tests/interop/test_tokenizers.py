@@ -8,6 +8,7 @@ from pydoc_data.topics import topics
 import numpy as np
 import pytest
 import sentencepiece
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from cloze.data import tokenizers as tok
@@ -214,6 +215,85 @@ def test_tokenizer_json_wins_and_roles_come_from_beside_it(tmp_path):
     assert tokenizer.vocab_size == trained.vocab_size + 1
     assert roles(tokenizer) == {"pad": trained.tables.eos, "eos": trained.vocab_size}
     assert np.array_equal(tokenizer.encode(topics["if"]), trained.encode(topics["if"]))
+
+
+ROBERTA = [*FAIRSEQ, "<mask>", "a", "\u0120"]
+MASK = {"content": "<mask>", "lstrip": True, "rstrip": False, "normalized": False, "single_word": False}
+
+
+def put_roberta(directory, **files):
+    put_bpe(directory, ROBERTA, [])
+    model = json.loads((directory / "vocab.json").read_text())
+    backend = Backend(models.BPE(model, []))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    backend.add_special_tokens([*FAIRSEQ, AddedToken(**MASK)])
+    put(directory, config__json={"model_type": "roberta"}, **files)
+    return backend
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"tokenizer__json": True, "tokenizer_config__json": {"mask_token": "<mask>"}},
+        {"tokenizer__json": True, "special_tokens_map__json": {"mask_token": MASK | {"lstrip": False}}},
+        {"tokenizer_config__json": {"mask_token": MASK | {"__type": "AddedToken"}}},
+        {"special_tokens_map__json": {"mask_token": MASK}},
+        {"special_tokens_map__json": {"mask_token": MASK}, "added_tokens__json": {"<mask>": 4}},
+        {"tokenizer_config__json": {"mask_token": "<mask>", "added_tokens_decoder": {"4": MASK}}},
+    ],
+)
+def test_a_mask_keeps_the_space_before_it(tmp_path, files):
+    backend = put_roberta(tmp_path, **{name: content for name, content in files.items() if content is not True})
+    if "tokenizer__json" in files:
+        backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf(tmp_path)
+    (tmp_path / "out").mkdir()
+    save_hf(tokenizer, tmp_path / "out")
+    tokenizer.save(tmp_path / "kept")
+    for made in (tokenizer, load_hf(tmp_path / "out"), tok.load(tmp_path / "kept")):
+        assert made.encode_blanks("a <mask> a</s>").tolist() == [5, 4, 6, 5]
+        assert made.encode("a <mask></s>").tolist() == [5, 6, 5]
+    out = Backend.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    assert out.get_added_tokens_decoder()[4].lstrip and out.get_added_tokens_decoder()[4].special
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "word", "byte_bpe", "unigram", "sentencepiece_bpe"])
+def test_blanks_of_trained_tokenizers(kind):
+    tokenizer = tok.train([topics["if"]], kind, 400, True, 0, mask_token=True)
+    mask = tokenizer.piece(tokenizer.tables.mask)
+    text = f"{mask} the {mask} of [SEP] </s>"
+    found = tokenizer.encode_blanks(text).tolist()
+    spaced = " " if kind == "byte_bpe" else ""
+    before, after = tokenizer.encode(f"{spaced}the"), tokenizer.encode(f"{spaced}of [SEP] </s>")
+    assert found == [tokenizer.tables.mask, *before, tokenizer.tables.mask, *after]
+    with pytest.raises(ValueError, match="without a mask"):
+        tok.train([topics["if"]], "bpe", 400, True, 0).encode_blanks("a")
+
+
+def test_what_is_beside_a_tokenizer_goes_back(tmp_path):
+    put_bpe(tmp_path, ["a", "\u0120", "<|endoftext|>", "<|end|>", "<img>"], [])
+    said = {"padding_side": "left", "model_max_length": 77, "chat_template": "{{ x }}", "image_token": "<img>"}
+    machine = {"name_or_path": "/home/me", "tokenizer_class": "GPT2Tokenizer"}
+    put(tmp_path, tokenizer_config__json=said | machine | {"eos_token": "<|end|>", "extra_special_tokens": ["<x>"]})
+    put(tmp_path, config__json={"model_type": "gpt2", "eos_token_id": [2, 3]}, chat_template__jinja="{{ y }}\n")
+    put(tmp_path, generation_config__json={"eos_token_id": [3, 4], "top_p": 0.9})
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tools.jinja").write_text("é", encoding="utf-8")
+    tokenizer = load_hf(tmp_path)
+    assert (tokenizer.ends, tokenizer.tables.eos) == ((2, 3, 4), 3)
+    tokenizer.save(tmp_path / "kept")
+    kept = tok.load(tmp_path / "kept")
+    assert (kept.ends, kept.carried, kept.hash) == (tokenizer.ends, tokenizer.carried, tokenizer.hash)
+    save_hf(kept, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert {key: written[key] for key in said} == said and written["extra_special_tokens"] == ["<x>"]
+    assert (written["tokenizer_class"], "name_or_path" in written) == ("PreTrainedTokenizerFast", False)
+    for name in ("chat_template.jinja", "additional_chat_templates/tools.jinja"):
+        assert (tmp_path / "out" / name).read_text(encoding="utf-8") == (tmp_path / name).read_text(encoding="utf-8")
+    assert load_hf(tmp_path / "out").tables.special.tolist() == tokenizer.tables.special.tolist()
+    kept.carried["../outside.jinja"] = "no"
+    save_hf(kept, tmp_path / "again")
+    assert not (tmp_path / "outside.jinja").exists()
 
 
 def test_a_workdir_needs_no_other_files(tmp_path):

@@ -43,7 +43,8 @@ def test_tokens_are_those_of_generate(name, tmp_path):
             batch |= {"segments": seen.astype(np.int32), "decoder_tokens": np.full((len(LENGTHS), 1), 1, np.int32)}
             lengths = np.ones_like(LENGTHS)
         tokens, _ = decoding.greedy(
-            model, params, batch, jnp.asarray(lengths), max_tokens=WRITTEN, end_id=end_id, pad_id=0
+            model, params, batch, jnp.asarray(lengths), np.ones(model.config.vocab_size, bool), max_tokens=WRITTEN,
+            end_ids=(end_id,), pad_id=0,
         )  # fmt: skip
         return np.asarray(tokens)
 

@@ -20,7 +20,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import transformers
 
 from cloze.data import tokenizers as tok
+from cloze.data.encoding import Layout
 from cloze.interop import tokenizers as interop_tokenizers
+from cloze.tasks.predict import LanguageModel
 
 transformers.utils.logging.set_verbosity_error()
 WORLD = (
@@ -139,6 +141,8 @@ CASES = {
             "900": {"content": "<pad>", "special": True}, "901": {"content": "lambda x", "normalized": True}}}}),
     "gpt_neox": ("gpt_neox", ("byte_bpe", ("<|endoftext|>", "<|padding|>")), {}),
     "roberta": ("roberta", ("byte_bpe", FAIRSEQ), {}),
+    "roberta, a mask takes the space before it": ("roberta", ("byte_bpe", FAIRSEQ), {"special_tokens_map": {
+        "mask_token": {"content": "<mask>", "lstrip": True, "rstrip": False, "normalized": False}}}),
     "bart": ("bart", ("byte_bpe", FAIRSEQ), {"tokenizer_config": {"tokenizer_class": "BartTokenizer"}}),
     "deberta": ("deberta", ("byte_bpe", BRACKETED), {}),
     "qwen2": ("qwen2", ("byte_bpe", ("<|endoftext|>",)), {"tokenizer_config": {
@@ -207,6 +211,17 @@ def test_ids_of_any_text(pair):
     check()
 
 
+def test_words_behind_prompts_are_those_of_the_whole_text(pair):
+    ours, reference = pair
+    writes = LanguageModel(None, None, ours, Layout("text", "decoder", 64, end=(1,)), 0, "causal", 1)
+    for prompt in ("Is it a class? Answer:", "The value is ", "x =\n  ", "\u65e5\u672c\u8a9e"):
+        text = prompt if prompt[-1].isspace() else f"{prompt} "
+        (ids,), (lost,) = writes.continued([{"inputs": prompt}], [["the class", "naturally"]])
+        alone = expected(reference, prompt)
+        for word, found in zip(("the class", "naturally"), ids, strict=True):
+            assert alone[: len(alone) - lost] + found.tolist() == expected(reference, text + word)
+
+
 def test_text_that_spells_special_tokens_is_text(pair):
     """As `split_special_tokens`, which transformers cannot do for Unigram: there the model knows the special pieces."""
     ours, reference = pair
@@ -255,10 +270,37 @@ def test_what_we_write_transformers_reads(pair, tmp_path):
     }
 
 
+def test_blanks(pair):
+    ours, reference = pair
+    if ours.tables.mask is not None:
+        for text in ("the {} of", "{}the", "a {}{}  {} b {}."):
+            text = text.replace("{}", reference.mask_token)
+            assert ours.encode_blanks(text).tolist() == expected(reference, text), text
+
+
+def test_what_is_beside_a_tokenizer_comes_back(pair, tmp_path):
+    said = {"padding_side": "left", "truncation_side": "left", "model_max_length": 77, "chat_template": "{{ x }}"}
+    pair[1].save_pretrained(tmp_path / "theirs")
+    file = tmp_path / "theirs" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | said))
+    reference = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    ours = interop_tokenizers.load_hf(tmp_path / "theirs")
+    interop_tokenizers.save_hf(ours, tmp_path / "ours")
+    (tmp_path / "ours" / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    written = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
+    assert {name: getattr(written, name) for name in said} == said
+    assert {i: repr(token) for i, token in written.added_tokens_decoder.items()} == {
+        i: repr(token) for i, token in reference.added_tokens_decoder.items()
+    }
+    assert written.special_tokens_map == reference.special_tokens_map
+    assert set(written.extra_special_tokens) == set(reference.extra_special_tokens)
+
+
 def test_a_tokenizer_json_of_transformers(pair, tmp_path):
     _, reference = pair
     reference.save_pretrained(tmp_path)
     loaded = interop_tokenizers.load_hf(tmp_path)
+    test_blanks((loaded, reference))
     assert (tmp_path / "tokenizer.json").exists()
     check_same_ids(loaded, reference)
     for role in set(tok.ROLES) - {"unk"}:

@@ -364,6 +364,7 @@ RTE = ("index", "sentence1", "sentence2", "label")
     ("jsonl:span", "train",
      {"train.jsonl": [{"question": "q", "context": "c", "answers": [{"text": "c", "start": 0.7}]}]}, "begins at"),
     ("jsonl:lm", "train", {"train.jsonl": '{"text": ' + 100_000 * "[" }, "jsonl:1: lists or objects lie too deep"),
+    ("boolq", "train", {"train.jsonl": [{"question": 7, "passage": "a", "label": True}]}, "jsonl:1: text is 7, where"),
     ("jsonl:choice", "train", {"train.jsonl": [{"context": "c", "choices": ["a"], "label": 1}]}, "unknown label '1'"),
     ("tsv:choice", "train", {"train.tsv": table(("context", "label"), ("c", "1"))}, "no field 'choice0'"),
     ("tsv:class", "train", {"train.tsv": table(("label", "text"), ("yes", "a"), ("no", "b", "more"))},
@@ -395,7 +396,7 @@ def test_only_spaces_and_tabs_separate_words_and_columns(tmp_path, space):
 
 def test_tables_with_commas_are_refused_with_file_and_line(tmp_path):
     for name, content, message in (
-        ("latin", "a,b\n\u00e9,1\n".encode("latin-1"), "latin is not UTF-8"),
+        ("latin", "a,b\n\u00e9,1\n".encode("latin-1"), "latin:2 is not UTF-8"),
         ("huge", b"a,b\n1,2\n" + 200_000 * b"x", "huge:3: field larger than field limit .131072."),
     ):
         (tmp_path / name).write_bytes(content)
@@ -407,7 +408,7 @@ def test_tables_with_commas_are_refused_with_file_and_line(tmp_path):
 
 def test_files_that_are_not_utf8_are_refused(tmp_path):
     (tmp_path / "train.tsv").write_bytes(b"index\tsentence\tlabel\n0\t\xff\t1\n")
-    with pytest.raises(DataError, match="train.tsv is not UTF-8"):
+    with pytest.raises(DataError, match="train.tsv:2 is not UTF-8"):
         examples("sst2", "train", str(tmp_path))
 
 

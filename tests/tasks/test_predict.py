@@ -1,13 +1,20 @@
 """What models that write answer, and how probable texts are, against loops over single tokens."""
 
 import dataclasses
+import functools
+import io
+import pathlib
+import tempfile
 
 import jax
 import numpy as np
 import pytest
+import sentencepiece
 
+from cloze.data import tokenizers as tok
 from cloze.data.encoding import Layout
 from cloze.errors import ConfigError, DataError
+from cloze.interop.tokenizers import load_hf
 from cloze.tasks import metrics, shots
 from cloze.tasks.predict import LanguageModel, from_heads
 from tests.data import fakes
@@ -26,7 +33,7 @@ PROMPTS = [{"inputs": text, "targets": None} for text in ("11 12 13", "14", "15 
 class Tokenizer(fakes.Tokenizer):
     """Numbers, and back."""
 
-    kind = "word"
+    kind, ends, has_piece = "word", (), np.ones(tiny.VOCAB, bool)
 
     def encode(self, text):
         return self.encode_batch([text])[0]
@@ -92,6 +99,22 @@ def test_answers_are_written_token_by_token(layout, log_probs):
     answers = made.write(PROMPTS, 4)
     assert answers == [token_by_token(log_probs, made, prompt["inputs"], 4) for prompt in PROMPTS]
     assert len(set(answers)) > 1
+
+
+def test_neither_spare_rows_nor_ids_without_a_piece_are_written():
+    made, _ = writer()
+    first = {int(answer.split()[0]) for answer in made.write(PROMPTS, 1)}
+    made.tokenizer.has_piece = np.isin(np.arange(tiny.VOCAB - 9), [*first], invert=True)  # the model has nine more
+    written = {int(i) for answer in made.write(PROMPTS, 4) for i in answer.split()}
+    assert made.tokenizer.has_piece[sorted(written)].all()
+
+
+def test_each_of_several_ends_ends_an_answer():
+    made, _ = writer()
+    first, *others = made.write(PROMPTS[:1], 4)[0].split()
+    end = next(piece for piece in others if piece != first)
+    made.tokenizer.ends = (END, int(end))
+    assert made.write(PROMPTS[:1], 4) == [" ".join([first, *others[: others.index(end)]])]
 
 
 def test_rows_of_prompts_leave_room_for_answers():
@@ -211,6 +234,58 @@ def test_last_words_are_written_after_the_end_of_what_stands_before(log_probs, m
     assert made.last_words(["a b"] * 4) == ["it's", "door", "", "“"]
 
 
+# --- words behind prompts ---
+
+PHRASES = ["I call it great news . Answer: it is positive", "Is it negative ? no , positive", "news\n  positive"] * 9
+
+
+@functools.cache
+def tokenizer_of(kind):
+    """A tokenizer that knows "positive" and "negative" as words; of Gemma, which puts no marker before a text."""
+    if kind != "gemma":
+        return tok.train(PHRASES, kind, 400, True, 0)
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(PHRASES), model_writer=written, model_type="bpe", vocab_size=330, byte_fallback=True,
+        hard_vocab_limit=False, add_dummy_prefix=False, normalization_rule_name="identity", minloglevel=2,
+        remove_extra_whitespaces=False, pad_id=0, eos_id=1, bos_id=2, unk_id=3, bos_piece="<bos>", eos_piece="<eos>",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as directory:
+        pathlib.Path(directory, "tokenizer.model").write_bytes(written.getvalue())
+        pathlib.Path(directory, "config.json").write_text('{"model_type": "gemma"}')
+        return load_hf(directory)
+
+
+SPACED = {"byte_bpe": "\u0120positive", "bpe": "positive</w>", "wordpiece": "positive", "word": "positive"}
+
+
+@pytest.mark.parametrize("kind", [*tok.KINDS, "gemma"])
+def test_words_are_what_they_are_behind_their_prompts(kind):
+    tokenizer = tokenizer_of(kind)
+    made = LanguageModel(None, None, tokenizer, dataclasses.replace(DECODER, length=64), 0, "causal", 1)
+    words = ["positive", "negative", "it is"]
+    for prompt in ("it is", "Answer: ", "Answer:\n", "news\n  "):  # whose last spaces may be of the next word's piece
+        ((ids, (lost,))) = made.continued([{"inputs": prompt}], [words])
+        before = tokenizer.encode(prompt)
+        before = before[: len(before) - lost].tolist()
+        text = prompt if prompt[-1].isspace() else f"{prompt} "
+        assert [before + some.tolist() for some in ids[0]] == [tokenizer.encode(text + word).tolist() for word in words]
+        if not prompt.endswith(("\n", "  ")):
+            assert [tokenizer.piece(i) for i in ids[0][0]] == [SPACED.get(kind, "\u2581positive")]
+
+
+def test_the_answer_of_two_stacks_begins_a_text():
+    made = LanguageModel(None, None, tokenizer_of("byte_bpe"), TWO_STACKS, 0, "causal", 1)
+    (((ids,),), lost) = made.continued([{"inputs": "it is"}], [["positive"]])
+    assert ids.tolist() == [START, *tokenizer_of("byte_bpe").encode("positive")] and lost == [0]
+
+
+def test_a_word_of_which_nothing_is_left_is_named():
+    made = LanguageModel(None, None, tokenizer_of("unigram"), DECODER, 0, "causal", 1)
+    with pytest.raises(DataError, match=r"example 'q7' has the answer '\\x07', of which the tokenizer leaves nothing"):
+        made.continued([{"inputs": "it is", "id": "q7"}], [["positive", "\x07"]])
+
+
 # --- examples in front ---
 
 TRAINING = [{"inputs": f"{i} {i}", "targets": f"{i + 1}"} for i in (20, 30, 40)]
@@ -238,6 +313,12 @@ def test_what_stands_between_prompts_and_answers_counts():
     prompts = made.prompts(shown, 4)
     assert [one["inputs"].count("\n\n") for one in shown] == [1, 2, 0, 1]
     assert [ids[-2:].tolist() for ids in prompts] == [[13, END], [14, END], [19, END], [21, END]]
+
+
+def test_an_answer_in_front_is_parted_from_its_prompt_by_one_space():
+    assert [shots.answered(prompt, "yes") for prompt in ("is it?", "is it? ", "is it?\n", "")] == [
+        "is it? yes", "is it? yes", "is it?\nyes", "yes"
+    ]  # fmt: skip
 
 
 def test_dialogues_begin_with_the_turns_of_others():
