@@ -24,13 +24,18 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         yield partial
         if partial.is_file():
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(partial)
         if path.is_dir():
             path.rmdir()
         os.replace(partial, path)
     finally:
         remove(partial)
+
+
+def sync(path: pathlib.Path) -> None:
+    """Returns when the content of a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def remove(path: pathlib.Path) -> None:

@@ -74,6 +74,7 @@ def find_start(checkpoints, log):
 
     A checkpoint of step 0 is there when the run goes on from converted parameters.
     """
+    checkpoints.clear_partial()
     start = checkpoints.latest_whole(log)
     checkpoints.set_aside_after(start or 0)
     return start
@@ -104,7 +105,7 @@ def train(run, directory, checkpoints, start, log, began):
     rate, origin = cost.peak_rate(program.model.config.dtype)
     log(f"mfu is against {cost.human(rate)}FLOP/s per device, from {origin}")
 
-    writer = MetricWriter(directory.path, start) if jax.process_index() == 0 else NoWriter()
+    writer = MetricWriter(directory.path, start, log) if jax.process_index() == 0 else NoWriter()
     progress = Progress(rate * jax.device_count(), run.durations["steps"])
     try:
         fit(

@@ -1,7 +1,8 @@
 """Checkpoints: Orbax writes and reads arrays, a seal of our own tells whether a checkpoint is whole.
 
-Orbax commits a step atomically but does not catch all damage done later. So after a step is committed, its files
-are hashed into `seal.json` beside them, and a step counts only while its seal holds.
+Orbax does not catch all damage done after a save. So its files are hashed into `seal.json` beside them, and a step
+counts only while its seal holds. A step is written as `<step>.partial` and takes its name when it is sealed; only then
+are older ones deleted. So a killed run leaves whole steps, and a step that is not whole was damaged.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ from cloze import storage
 from cloze.errors import CheckpointError, ConfigError
 
 SEAL = "seal.json"
+PARTIAL = ".partial"  # ends the name of a step that is being written or deleted
+ORBAX_PARTIAL = ".orbax-checkpoint-tmp"  # Orbax's own, while it writes
 
 
 class Checkpoints:
@@ -29,7 +32,7 @@ class Checkpoints:
 
     Args:
         directory: where they are.
-        keep: how many of the newest stay; None for a reader, which deletes nothing (the run may be going on).
+        keep: how many of the newest stay; None: all, and for a reader (the run may be going on).
     """
 
     def __init__(self, directory, keep=None):
@@ -38,17 +41,6 @@ class Checkpoints:
         self._keep = keep
         self._thread = None
         self._failure = None
-        self._checkpointer = None
-
-    def _open(self):
-        if self._checkpointer is None:
-            policies = ocp.training.preservation_policies
-            self._checkpointer = ocp.training.Checkpointer(
-                self.directory,
-                preservation_policy=policies.LatestN(self._keep) if self._keep else policies.PreserveAll(),
-                cleanup_tmp_directories=self._keep is not None,
-            )
-        return self._checkpointer
 
     def steps(self):
         """Steps of all checkpoints on disk, whole or not, oldest first."""
@@ -75,7 +67,7 @@ class Checkpoints:
         parts = {"params": params, "optimizer": optimizer_state, "ema": ema}
         parts = {name: part for name, part in parts.items() if part is not None}
         try:
-            response = self._open().save_checkpointables_async(step, parts, force=True)
+            response = ocp.save_checkpointables_async(self._partial(step), parts, overwrite=True)
         except OSError as error:
             raise self._not_written(step, error) from error
 
@@ -83,7 +75,10 @@ class Checkpoints:
             try:
                 response.result()
                 if self._writer:
-                    self._seal(step, {"optimizer": "optimizer" in parts, "ema": "ema" in parts, **meta})
+                    told = {"step": step, "optimizer": "optimizer" in parts, "ema": "ema" in parts, **meta}
+                    seal(self._partial(step), told)
+                    os.replace(self._partial(step), self.directory / str(step))
+                    self._delete_old()
             except Exception as error:  # carried to the main thread by wait()
                 self._failure = (step, error)
 
@@ -106,20 +101,23 @@ class Checkpoints:
         )
 
     def close(self):
+        """Waits as `wait` does."""
         self.wait()
-        if self._checkpointer is not None:
-            self._checkpointer.close()
-            self._checkpointer = None
 
-    def _files(self, step):
-        root = self.directory / str(step)
-        return root, sorted(p for p in root.rglob("*") if p.is_file() and p.name != SEAL)
+    def _partial(self, step):
+        return self.directory / f"{step}{PARTIAL}"
 
-    def _seal(self, step, meta):
-        root, files = self._files(step)
-        hashes = {str(p.relative_to(root)): _hash(p) for p in files}
-        with storage.whole(root / SEAL) as partial:
-            partial.write_text(json.dumps({"step": step, "hashes": hashes, **meta}, indent=1))
+    def _delete_old(self):
+        for step in self.steps()[: -self._keep] if self._keep else ():
+            os.replace(self.directory / str(step), self._partial(step))
+            shutil.rmtree(self._partial(step))
+
+    def clear_partial(self):
+        """Removes what a killed run has left half written or deleted. For the process that has the lock."""
+        if self.directory.is_dir():
+            for path in self.directory.iterdir():
+                if path.name.endswith(PARTIAL) or ORBAX_PARTIAL in path.name:
+                    storage.remove(path)
 
     def read_seal(self, step):
         """The seal of a step: hashes and meta."""
@@ -134,9 +132,9 @@ class Checkpoints:
         try:
             hashes = self.read_seal(step)["hashes"]
         except (OSError, ValueError, KeyError):
-            return "it has no valid seal (saving was interrupted)"
-        root, files = self._files(step)
-        found = {str(p.relative_to(root)) for p in files}
+            return "it has no valid seal"
+        root = self.directory / str(step)
+        found = {str(p.relative_to(root)) for p in _files(root)}
         if missing := sorted(set(hashes) - found):
             return f"the file {missing[0]} is missing"
         try:
@@ -146,7 +144,7 @@ class Checkpoints:
         return f"the file {damaged[0]} is damaged" if damaged else None
 
     def latest_whole(self, report=print):
-        """The newest step whose seal holds; None if there is no checkpoint at all.
+        """The newest step whose seal holds; None if no step was ever saved.
 
         Raises:
             CheckpointError: there are checkpoints, and none is whole.
@@ -158,12 +156,11 @@ class Checkpoints:
                 return step
             problems.append(f"step {step}: {problem}")
             report(f"Skipping the checkpoint of step {step}: {problem}.")
-        sealed = [step for step in self.steps() if (self.directory / str(step) / SEAL).exists()]
-        if not sealed and 0 not in self.steps():
-            return None  # nothing was ever completely saved; step 0 is there only if it was converted, and is needed
+        if not problems:
+            return None
         raise CheckpointError(
             f"no checkpoint in {self.directory} is whole ({'; '.join(problems)}). Restore the directory from a backup, "
-            "or delete it to start again"
+            "or move it away to start again from the first step"
         )
 
     def set_aside_after(self, step):
@@ -191,7 +188,7 @@ class Checkpoints:
         Raises:
             ConfigError: the checkpoint's arrays have other names or shapes than those asked for.
         """
-        metadata = self._open().checkpointables_metadata(step).metadata
+        metadata = ocp.checkpointables_metadata(self.directory / str(step)).metadata
         for part, tree in abstract.items():
             wanted = {_path(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
             stored = {
@@ -204,18 +201,18 @@ class Checkpoints:
             if wanted != stored:
                 what = "optimizer" if part == "optimizer" else "model"
                 raise ConfigError(f"the checkpoint {self.directory / str(step)} {_difference(wanted, stored, what)}")
-        return self._open().load_checkpointables(step, abstract)
+        return ocp.load_checkpointables(self.directory / str(step), abstract)
 
     def saved(self, step, part="params"):
         """A part of a checkpoint, whatever it holds: a tree of arrays on the first device."""
         on_one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        metadata = self._open().checkpointables_metadata(step).metadata[part]
+        metadata = ocp.checkpointables_metadata(self.directory / str(step)).metadata[part]
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_one),
             metadata,
             is_leaf=lambda leaf: hasattr(leaf, "shape"),
         )
-        return self._open().load_checkpointables(step, {part: abstract})[part]
+        return ocp.load_checkpointables(self.directory / str(step), {part: abstract})[part]
 
 
 def _path(path):
@@ -230,6 +227,21 @@ def _difference(wanted, stored, what):
         return f"has {len(extra)} array(s) that this {what} lacks, such as {extra[0]}: it belongs to another {what}"
     name = next(name for name in sorted(wanted) if wanted[name] != stored[name])
     return f"holds {name} with shape {stored[name]}, this {what} has {wanted[name]}: it is of another size"
+
+
+def seal(root, meta):
+    """Writes the seal of a checkpoint that lies in the folder `root`: `meta` and the hashes of all files."""
+    files = _files(root)
+    for file in files:
+        storage.sync(file)  # older checkpoints go next: a power cut must not take this one
+    hashes = {str(file.relative_to(root)): _hash(file) for file in files}
+    with storage.whole(root / SEAL) as partial:
+        partial.write_text(json.dumps({**meta, "hashes": hashes}, indent=1))
+
+
+def _files(root):
+    """The files of a checkpoint that a seal covers."""
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name != SEAL)
 
 
 def _hash(path):

@@ -6,6 +6,8 @@ import pathlib
 
 from cloze import storage
 
+SHOWN = 200  # bytes of a line that cannot be read
+
 
 class MetricWriter:
     """Writes `metrics.jsonl` and `tensorboard/` in a run's directory.
@@ -13,13 +15,14 @@ class MetricWriter:
     Args:
         workdir: the run's directory.
         resume_step: lines after this step are cut off: they belong to work that is done again.
+        report: called with a message about lines that cannot be read; these go as well.
     """
 
-    def __init__(self, workdir, resume_step):
+    def __init__(self, workdir, resume_step, report=print):
         from tensorboardX import SummaryWriter
 
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
-        _truncate(self._path, resume_step)
+        _truncate(self._path, resume_step, report)
         self._file = open(self._path, "a")
         self._board = SummaryWriter(str(pathlib.Path(workdir) / "tensorboard"), purge_step=resume_step + 1)
 
@@ -53,16 +56,31 @@ class NoWriter:
         """Closes nothing."""
 
 
-def _truncate(path, last_step):
-    """Keeps the lines of steps up to `last_step`; a torn last line goes as well."""
+def _truncate(path, last_step, report):
+    """Keeps the lines of steps up to `last_step`, and says which lines are of no known step."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= last_step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):
-            continue
+    kept, unreadable = [], []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        step = _step_of(line)
+        if step is None:
+            unreadable.append(f"{number}: {line[:SHOWN].decode(errors='backslashreplace').strip()}")
+        elif step <= last_step:
+            kept.append(line.rstrip(b"\r\n") + b"\n")
+    if unreadable:
+        more = f", and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        report(
+            f"Warning: {path}, line {unreadable[0]}{more}: no JSON object with a step (a line is torn where the "
+            "process or the machine ended while it was written). It is taken out; the other lines stay"
+        )
     with storage.whole(path) as partial:
-        partial.write_text("".join(kept))
+        partial.write_bytes(b"".join(kept))
+
+
+def _step_of(line):
+    """The step of a line of metrics; None: it is no such line."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if type(step) is int else None

@@ -8,6 +8,7 @@ import shutil
 from cloze import storage
 from cloze.configs import base
 from cloze.errors import ConfigError
+from cloze.training.checkpoint import Checkpoints
 
 # What may change between two starts of the same run: its length, how it reports, and where it runs.
 MAY_CHANGE = (
@@ -68,8 +69,8 @@ class Workdir:
 
     @property
     def has_learned(self):
-        """Whether a checkpoint was begun; before that, another configuration may take the directory over."""
-        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        """Whether a checkpoint was saved; before that, another configuration may take the directory over."""
+        return bool(Checkpoints(self.checkpoints).steps())
 
     def keep_tokenizer(self, tokenizer):
         """Saves the run's tokenizer; what an earlier start left is replaced until something was learned with it."""
@@ -81,8 +82,8 @@ class Workdir:
 
     @property
     def has_trained(self):
-        """Whether a checkpoint after step 0 was begun; before that, converted parameters may be trained in any way."""
-        return self.has_learned and any(path.name != "0" for path in self.checkpoints.iterdir())
+        """Whether a checkpoint after step 0 was saved; before that, converted parameters may be trained in any way."""
+        return any(Checkpoints(self.checkpoints).steps())
 
     def _check(self, config):
         file = self.path / "config.json"

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cloze import storage
 from cloze.errors import CheckpointError, ConfigError
 from cloze.training.checkpoint import SEAL, Checkpoints
 
@@ -70,16 +71,34 @@ def test_a_damaged_step_can_be_saved_again(saved):
     assert checkpoints.latest_whole() == 3
 
 
-def test_no_whole_checkpoint_is_an_error_and_none_at_all_is_not(saved, tmp_path_factory):
+def test_an_older_one_goes_only_when_the_new_one_is_sealed(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, PARAMS, None, {})
+    checkpoints.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "whole", lambda path: 1 / 0)  # as if killed when the arrays are written
+        checkpoints.save(2, PARAMS, None, {})
+        with pytest.raises(ConfigError, match="step 2 could not be written"):
+            checkpoints.close()
+    assert checkpoints.latest_whole() == 1 and [path.name for path in tmp_path.iterdir()] != ["1"]
+    checkpoints.clear_partial()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    checkpoints.save(2, PARAMS, None, {})
+    checkpoints.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["2"] and checkpoints.latest_whole() == 2
+
+
+@pytest.mark.parametrize("lost", ["array", "seal"])
+def test_no_whole_checkpoint_is_an_error_and_none_at_all_is_not(saved, tmp_path_factory, lost):
     for step in (2, 3):
-        biggest_file(saved / str(step)).unlink()
-    with pytest.raises(CheckpointError, match="backup"):
+        (biggest_file(saved / str(step)) if lost == "array" else saved / str(step) / SEAL).unlink()
+    with pytest.raises(CheckpointError, match="step 3: .*step 2: .*backup"):
         Checkpoints(saved).latest_whole(lambda line: None)
     assert Checkpoints(tmp_path_factory.mktemp("empty")).latest_whole() is None
 
 
 def test_a_reader_leaves_a_save_under_way_alone(saved):
-    under_way = saved / "4.orbax-checkpoint-tmp-1"
+    under_way = saved / "4.partial.orbax-checkpoint-tmp"
     under_way.mkdir()
     reader = Checkpoints(saved)
     reader.restore(reader.latest_whole(), params=abstract(PARAMS))

@@ -10,7 +10,7 @@ import pytest
 
 from cloze.errors import ConfigError
 from cloze.models import names
-from cloze.training import initial, restore
+from cloze.training import checkpoint, initial, restore
 from cloze.training.checkpoint import Checkpoints
 from tests.training import finetuned, tiny_run
 
@@ -100,7 +100,6 @@ def test_its_size(lora, origin):
 def test_a_changed_base_is_refused(root, lora, tmp_path):
     run, origin = copied(lora, tmp_path)
     damaged = origin / "checkpoints" / "3"
-    checkpoints = Checkpoints(damaged.parent)
     (damaged / "params" / "more").write_text("other parameters")
     checkpoints._seal(3, {"optimizer": True})  # as training would have left it
     with pytest.raises(ConfigError, match=r"run hold only what trained on top of .*/origin has changed since"):
