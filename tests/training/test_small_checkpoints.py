@@ -101,7 +101,7 @@ def test_a_changed_base_is_refused(root, lora, tmp_path):
     run, origin = copied(lora, tmp_path)
     damaged = origin / "checkpoints" / "3"
     (damaged / "params" / "more").write_text("other parameters")
-    checkpoints._seal(3, {"optimizer": True})  # as training would have left it
+    checkpoint.seal(damaged, {"step": 3, "optimizer": True})  # as training would have left it
     with pytest.raises(ConfigError, match=r"run hold only what trained on top of .*/origin has changed since"):
         restore.load(run, quiet)
     program = finetuned.build(root, origin, "lora")
