@@ -2,10 +2,15 @@
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
+
+CHECKSUM = "checksum"
+_ALGORITHM = "blake2b:"
 
 
 @contextlib.contextmanager
@@ -30,6 +35,51 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(partial, path)
     finally:
         remove(partial)
+
+
+def write_json(path: str | os.PathLike, value: dict) -> None:
+    """Writes a JSON object with a checksum of its own."""
+    with whole(path) as partial:
+        partial.write_text(json.dumps({**value, CHECKSUM: _checksum(value)}, indent=1))
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Reads what `write_json` has written; what an earlier version wrote without a checksum is read as it is.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged; says how.
+    """
+    text = pathlib.Path(path).read_text()
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    expected = value.pop(CHECKSUM, None)
+    if (expected is not None or _ALGORITHM in text) and expected != _checksum(value):
+        raise ValueError("its checksum differs: it has changed since it was written")
+    return value
+
+
+def describe(path: pathlib.Path) -> dict:
+    """What `difference` holds a file to: {"bytes": int, "sha256": hex digest}."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def difference(path: pathlib.Path, expected: dict, checksum: bool = True) -> str | None:
+    """How a file differs from what `describe` said of it, by its size and, if asked, its checksum; None: not at all."""
+    size = path.stat().st_size if path.exists() else None
+    if size != expected["bytes"]:
+        state = "is missing" if size is None else f"holds {size} bytes"
+        return f"{state}, expected {expected['bytes']} bytes"
+    if checksum and describe(path)["sha256"] != expected["sha256"]:
+        return "has changed since it was written (its checksum differs)"
+    return None
+
+
+def _checksum(value):
+    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return _ALGORITHM + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def sync(path: pathlib.Path) -> None:

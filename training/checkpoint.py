@@ -6,7 +6,6 @@ are older ones deleted. So a killed run leaves whole steps, and a step that is n
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -120,8 +119,12 @@ class Checkpoints:
                     storage.remove(path)
 
     def read_seal(self, step):
-        """The seal of a step: hashes and meta."""
-        return json.loads((self.directory / str(step) / SEAL).read_text())
+        """The seal of a step: hashes and meta.
+
+        Raises:
+            OSError, ValueError: there is none, or it is damaged.
+        """
+        return storage.read_json(self.directory / str(step) / SEAL)
 
     def has(self, part, step):
         """Whether a step holds the "optimizer" state, or an "ema", beside the parameters."""
@@ -130,9 +133,14 @@ class Checkpoints:
     def problem(self, step):
         """What is wrong with a checkpoint, or None if its files are those that were sealed."""
         try:
-            hashes = self.read_seal(step)["hashes"]
-        except (OSError, ValueError, KeyError):
-            return "it has no valid seal"
+            seal = self.read_seal(step)
+            hashes = dict(seal["hashes"])
+        except FileNotFoundError:
+            return f"its {SEAL} is missing"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"its {SEAL} is damaged ({error})"
+        if seal.get("step", step) != step:
+            return f"its {SEAL} is of step {seal['step']}"
         root = self.directory / str(step)
         found = {str(p.relative_to(root)) for p in _files(root)}
         if missing := sorted(set(hashes) - found):
@@ -235,8 +243,21 @@ def seal(root, meta):
     for file in files:
         storage.sync(file)  # older checkpoints go next: a power cut must not take this one
     hashes = {str(file.relative_to(root)): _hash(file) for file in files}
-    with storage.whole(root / SEAL) as partial:
-        partial.write_text(json.dumps({**meta, "hashes": hashes}, indent=1))
+    storage.write_json(root / SEAL, {**meta, "hashes": hashes})
+
+
+def check_tokenizer(seal, tokenizer):
+    """Refuses a tokenizer that is not the one that a checkpoint's parameters were trained with.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    theirs = seal.get("tokenizer")
+    if theirs is not None and tokenizer is not None and theirs != tokenizer.hash:
+        raise ConfigError(
+            f"the checkpoint of step {seal['step']} had another tokenizer (hash {theirs[:12]}, this one "
+            f"{tokenizer.hash[:12]}): restore the run's tokenizer/ directory, or choose another --workdir"
+        )
 
 
 def _files(root):
