@@ -10,7 +10,7 @@ import warnings
 
 from absl import flags
 
-from cloze import options
+from cloze import options, storage
 from cloze.errors import ConfigError, UserError
 from cloze.options import suggest
 
@@ -54,13 +54,21 @@ def run(main, usage, required=()):
         _parse(required)
         main()
     except UserError as error:
-        print(f"{_program()}: {error}", file=sys.stderr)
-        sys.stderr.flush()
-        _exit(error.exit_code)
+        _refuse(error)
+    except OSError as error:
+        refused = storage.write_error(error)
+        if refused is None:
+            raise
+        _refuse(refused)
     except KeyboardInterrupt:
         print(f"{_program()}: interrupted", file=sys.stderr)
         _exit(130)
     _exit(0)
+
+
+def _refuse(error):
+    print(f"{_program()}: {error}", file=sys.stderr)
+    _exit(error.exit_code)
 
 
 def _parse(required):
@@ -131,7 +139,8 @@ def _quiet():
     """Libraries' start-up chatter is not for our users."""
     # 3 hides what 2 still shows: a page of false errors for each CPU program that comes from the compile cache.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    for name in ("absl", "asyncio"):  # Orbax logs each error in each of its threads, and raises it as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
@@ -180,11 +189,10 @@ class Log:
 
     def __init__(self, path=None, active=True):
         self._active = active
-        self._file = open(path, "a") if path is not None and active else None
+        self._file = storage.Appender(path) if path is not None and active else None
 
     def __call__(self, line):
         if self._active:
             print(line, flush=True)
         if self._file is not None:
             self._file.write(line + "\n")
-            self._file.flush()

@@ -6,7 +6,7 @@
 
 The same command again resumes where the run stopped. In --workdir: config.json, metrics.jsonl, tensorboard/,
 checkpoints/, tokenizer/, log.txt. --describe prints every option with its value and what it means. Exit codes: 0 done,
-2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 75 stopped by a signal after saving.
+2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 74 cannot write, 75 stopped by a signal after saving.
 """
 
 import pathlib

@@ -29,7 +29,7 @@ def prepare(directory, make, report):
             with storage.whole(directory) as partial:
                 partial.mkdir()
                 for name, array in arrays.items():
-                    np.save(partial / f"{name}.npy", array)
+                    corpus_files.save_array(partial / f"{name}.npy", array)
                 files = {f"{name}.npy": storage.describe(partial / f"{name}.npy") for name in arrays}
                 storage.write_json(partial / corpus_files.MANIFEST, {"files": files, "facts": facts})
     return _open(directory)

@@ -374,7 +374,7 @@ class _Preparation:
         return part
 
     def _save_table(self, part, file, array):
-        np.save(self.directory / file, array)
+        corpus_files.save_array(self.directory / file, array)
         part["tables"][file] = storage.describe(self.directory / file)
 
     def _finish(self, parts, counts):
@@ -390,7 +390,7 @@ class _Preparation:
             documents = sum(part["consumed"] for part in parts)
             holds = f"{documents} documents without any token" if parts else "no documents"
             raise DataError(f"the source {self.source.name} holds {holds}: check data.source and data.text_field")
-        np.save(self.directory / "counts.npy", counts)
+        corpus_files.save_array(self.directory / "counts.npy", counts)
         for name in SPLITS:
             self._join_documents(name, parts, totals[name]["documents"])
         tables = ["counts.npy", *(f"{name}-documents.npy" for name in SPLITS)]
@@ -412,15 +412,15 @@ class _Preparation:
                 path.unlink()
 
     def _join_documents(self, name, parts, documents):
-        path = self.directory / f"{name}-documents.npy"
-        offsets = np.lib.format.open_memmap(path, "w+", np.int64, (documents + 1,))
-        offsets[0], filled, tokens = 0, 1, 0
-        for number, part in enumerate(parts):
-            ends = np.load(self.directory / corpus_files.document_file(name, number))
-            offsets[filled : filled + len(ends)] = ends + tokens
-            filled += len(ends)
-            tokens += part["splits"][name]["tokens"]
-        offsets.flush()
+        path, tokens = self.directory / f"{name}-documents.npy", 0
+        header = {"descr": "<i8", "fortran_order": False, "shape": (documents + 1,)}
+        with storage.writing(path), path.open("wb") as file:  # a mapped file would end the process on a full disk
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.zeros(1, "<i8").data)
+            for number, part in enumerate(parts):
+                ends = np.load(self.directory / corpus_files.document_file(name, number))
+                file.write((ends + tokens).astype("<i8").data)
+                tokens += part["splits"][name]["tokens"]
 
 
 class _StreamWriter:
@@ -455,15 +455,17 @@ class _StreamWriter:
         self._write((self._pending + fill) // BLOCK)
         self.counts[0] -= fill
         if self._writer is not None:
-            self._writer.close()
+            with storage.writing(self.path):
+                self._writer.close()
         return {"documents": len(self.document_ends), "tokens": self._tokens, "sentences": self._sentences}
 
     def _write(self, blocks):
         ids, flags = np.concatenate(self._ids), np.concatenate(self._flags)
         if blocks and self._writer is None:
             self._writer = ArrayRecordWriter(str(self.path), "group_size:1")
-        for start in range(0, blocks * BLOCK, BLOCK):
-            self._writer.write(ids[start : start + BLOCK].tobytes() + flags[start : start + BLOCK].tobytes())
+        with storage.writing(self.path):
+            for start in range(0, blocks * BLOCK, BLOCK):
+                self._writer.write(ids[start : start + BLOCK].tobytes() + flags[start : start + BLOCK].tobytes())
         self.counts += np.bincount(ids[: blocks * BLOCK], minlength=len(self.counts))
         self._ids, self._flags = [ids[blocks * BLOCK :]], [flags[blocks * BLOCK :]]
         self._pending = len(self._ids[0])

@@ -76,6 +76,16 @@ def remedy(directory):
     return f"delete {directory} and run again: it will be prepared anew"
 
 
+def save_array(path, array):
+    """Writes what `np.save` writes.
+
+    Raises:
+        OSError: with the reason, which numpy leaves out.
+    """
+    with storage.writing(path):
+        np.save(path, array)
+
+
 def read_manifest(directory):
     """The manifest of a folder of the cache.
 

@@ -6,13 +6,14 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from cloze import storage
 from cloze.errors import UserError
 
 _BYTES = 8192
 
 
 def decide(function):
-    """Runs `function` in the first process and gives its result, or its UserError, to every process.
+    """Runs `function` in the first process and gives its result, or its error for the user, to every process.
 
     What only one process can see, such as a lock, must not end that process alone: the others would wait for it
     until a time-out.
@@ -29,8 +30,11 @@ def decide(function):
     if jax.process_index() == 0:
         try:
             answer = {"value": function()}
-        except UserError as error:
-            answer = {"error": str(error)[: _BYTES // 8], "exit_code": error.exit_code}
+        except (UserError, OSError) as error:
+            refused = storage.write_error(error) if isinstance(error, OSError) else error
+            if refused is None:
+                raise
+            answer = {"error": str(refused)[: _BYTES // 8], "exit_code": refused.exit_code}
     buffer = np.zeros(_BYTES, np.uint8)
     text = json.dumps(answer).encode()
     buffer[: len(text)] = np.frombuffer(text, np.uint8)

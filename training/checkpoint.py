@@ -15,7 +15,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from cloze import storage
-from cloze.errors import CheckpointError, ConfigError
+from cloze.errors import CheckpointError, ConfigError, WriteError
 
 SEAL = "seal.json"
 PARTIAL = ".partial"  # ends the name of a step that is being written or deleted
@@ -58,7 +58,7 @@ class Checkpoints:
             ema: the average of the parameters that train; None: none is kept.
 
         Raises:
-            ConfigError: this or the previous save failed.
+            WriteError: this or the previous save failed.
         """
         self.wait()
         if step in self.steps():
@@ -67,7 +67,7 @@ class Checkpoints:
         parts = {name: part for name, part in parts.items() if part is not None}
         try:
             response = ocp.save_checkpointables_async(self._partial(step), parts, overwrite=True)
-        except OSError as error:
+        except Exception as error:
             raise self._not_written(step, error) from error
 
         def finish():
@@ -85,7 +85,7 @@ class Checkpoints:
         self._thread.start()
 
     def wait(self):
-        """Waits for a save under way; raises ConfigError if it failed."""
+        """Waits for a save under way; raises WriteError if it failed."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -94,9 +94,13 @@ class Checkpoints:
             raise self._not_written(step, error) from error
 
     def _not_written(self, step, error):
-        return ConfigError(
-            f"the checkpoint of step {step} could not be written to {self.directory}: {error}. Free some space or make "
-            "the directory writable, then run the same command again; earlier checkpoints are untouched"
+        number = storage.refusal(error)
+        if number is None and not isinstance(error, (OSError, RuntimeError, ValueError)):
+            return error  # of ours, and not of what writes
+        reason = os.strerror(number) if number is not None else (str(error).splitlines() or [repr(error)])[0]
+        return WriteError(
+            f"the checkpoint of step {step} could not be written to {self.directory}: {reason}. Free some space or "
+            "make the directory writable, then run the same command again; earlier checkpoints are untouched"
         )
 
     def close(self):

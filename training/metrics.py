@@ -3,9 +3,12 @@
 import json
 import math
 import pathlib
+import socket
+import time
 
 from cloze import storage
 
+FLUSH_SECONDS = 120  # between the times that events reach the disk, as tensorboardX has it
 SHOWN = 200  # bytes of a line that cannot be read
 
 
@@ -19,12 +22,10 @@ class MetricWriter:
     """
 
     def __init__(self, workdir, resume_step, report=print):
-        from tensorboardX import SummaryWriter
-
         self._path = pathlib.Path(workdir) / "metrics.jsonl"
         _truncate(self._path, resume_step, report)
-        self._file = open(self._path, "a")
-        self._board = SummaryWriter(str(pathlib.Path(workdir) / "tensorboard"), purge_step=resume_step + 1)
+        self._file = storage.Appender(self._path)
+        self._board = _Board(pathlib.Path(workdir) / "tensorboard", resume_step + 1)
 
     def write(self, step, split, values):
         """Writes one line.
@@ -36,14 +37,48 @@ class MetricWriter:
         """
         clean = {k: (v if isinstance(v, int) or math.isfinite(v) else None) for k, v in values.items()}
         self._file.write(json.dumps({"step": step, "split": split, **clean}) + "\n")
-        self._file.flush()
-        for name, value in clean.items():
-            if value is not None:
-                self._board.add_scalar(f"{split}/{name}", value, step)
+        self._board.write(step, {f"{split}/{name}": value for name, value in clean.items() if value is not None})
 
     def close(self):
         self._file.close()
         self._board.close()
+
+
+class _Board:
+    """A file of events for TensorBoard, written at once: tensorboardX's own writer loses errors in a thread.
+
+    Args:
+        directory: where it is made.
+        purge_step: TensorBoard hides what earlier files say of this step and later ones.
+    """
+
+    def __init__(self, directory, purge_step):
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
+        from tensorboardX.summary import scalar
+
+        self._event, self._scalar = Event, scalar
+        directory.mkdir(exist_ok=True)
+        self._path = directory / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+        self._records, self._flushed = RecordWriter(str(self._path)), time.monotonic()
+        self._add(Event(file_version="brain.Event:2"))
+        self._add(Event(step=purge_step, session_log=SessionLog(status=SessionLog.START)))
+
+    def _add(self, event):
+        event.wall_time = time.time()
+        self._records.write(event.SerializeToString())
+
+    def write(self, step, values):
+        with storage.writing(self._path):
+            for name, value in values.items():
+                self._add(self._event(step=step, summary=self._scalar(name, value)))
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:  # which waits for the disk
+                self._records.flush()
+                self._flushed = time.monotonic()
+
+    def close(self):
+        with storage.writing(self._path):
+            self._records.close()
 
 
 class NoWriter:

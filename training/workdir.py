@@ -40,13 +40,15 @@ class Workdir:
         """Makes and locks the directory.
 
         Raises:
-            ConfigError: it cannot be written to, is in use, or belongs to another configuration.
+            ConfigError: it is no directory, is in use, or belongs to another configuration.
+            WriteError: it cannot be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(storage.lock(self.path / "lock", self._refuse))
         except OSError as error:
-            raise ConfigError(f"cannot write to --workdir={self.path}: {error.strerror}") from None
+            refused = storage.write_error(error)
+            raise refused or ConfigError(f"cannot write to --workdir={self.path}: {error.strerror}") from None
         self._locked = True
         self._check(self._config)
 

@@ -1,12 +1,15 @@
 """Checkpoints: damage is found, an older whole one is used, and mistakes are named."""
 
+import errno
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cloze import storage
-from cloze.errors import CheckpointError, ConfigError
+from cloze.errors import CheckpointError, ConfigError, WriteError
 from cloze.training.checkpoint import SEAL, Checkpoints
 
 PARAMS = {"encoder": {"kernel": jnp.arange(4096.0).reshape(64, 64)}, "head": {"bias": jnp.ones(3)}}
@@ -71,14 +74,18 @@ def test_a_damaged_step_can_be_saved_again(saved):
     assert checkpoints.latest_whole() == 3
 
 
+def full(path, value):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 def test_an_older_one_goes_only_when_the_new_one_is_sealed(tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(1, PARAMS, None, {})
     checkpoints.close()
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "whole", lambda path: 1 / 0)  # as if killed when the arrays are written
+        patch.setattr(storage, "write_json", full)  # the arrays are written, the seal is not
         checkpoints.save(2, PARAMS, None, {})
-        with pytest.raises(ConfigError, match="step 2 could not be written"):
+        with pytest.raises(WriteError, match="step 2 could not be written.*: No space left on device. Free"):
             checkpoints.close()
     assert checkpoints.latest_whole() == 1 and [path.name for path in tmp_path.iterdir()] != ["1"]
     checkpoints.clear_partial()

@@ -1,8 +1,11 @@
 """The log of metrics: what can be read stays, what cannot is named, and no step appears twice."""
 
 import json
+import struct
 
 import pytest
+from tensorboardX import record_writer
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from cloze.training.metrics import MetricWriter
 
@@ -38,3 +41,34 @@ def test_a_line_that_cannot_be_read_is_named_and_the_others_stay(bad, tmp_path):
 def test_many_lines_that_cannot_be_read_are_one_message(tmp_path):
     steps, messages = resumed(tmp_path, b"\n".join([b"a", LINES[0].encode(), b"b", b"c"]), 1)
     assert steps == [1, 2] and len(messages) == 1 and "line 1: a, and 2 more:" in messages[0]
+
+
+def events(path):
+    """The events in a directory of TensorBoard's, files in their order; a record: length, sum, content, sum."""
+    found = []
+    for file in sorted(path.iterdir()):
+        content = file.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            found.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
+    return found
+
+
+def test_tensorboard_gets_what_the_log_gets_and_hides_what_comes_again(tmp_path):
+    writer = MetricWriter(tmp_path, 4)
+    writer.write(5, "train", {"loss": 0.5, "count": 3, "none": float("nan")})
+    writer.close()
+    version, purge, *scalars = events(tmp_path / "tensorboard")
+    assert version.file_version == "brain.Event:2"
+    assert purge.step == 5 and purge.session_log.status == SessionLog.START
+    told = [(event.step, value.tag, value.simple_value) for event in scalars for value in event.summary.value]
+    assert told == [(5, "train/loss", 0.5), (5, "train/count", 3.0)]
+
+
+def test_a_full_disk_is_named_where_events_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_writer, "open_file", lambda path: open("/dev/full", "wb"))
+    writer = MetricWriter(tmp_path, 0)
+    writer.write(1, "train", {"loss": 0.5})
+    with pytest.raises(OSError, match="No space left on device: .*/tensorboard/events"):
+        writer.close()
