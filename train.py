@@ -76,7 +76,7 @@ def find_start(checkpoints, log):
     """
     checkpoints.clear_partial()
     start = checkpoints.latest_whole(log)
-    checkpoints.set_aside_after(start or 0)
+    checkpoints.set_aside_after(start or 0, log)
     return start
 
 

@@ -18,6 +18,8 @@ from cloze import storage
 from cloze.errors import CheckpointError, ConfigError, WriteError
 
 SEAL = "seal.json"
+DAMAGED = "damaged"  # the folder of steps that were found damaged
+KEEP_DAMAGED = 2
 PARTIAL = ".partial"  # ends the name of a step that is being written or deleted
 ORBAX_PARTIAL = ".orbax-checkpoint-tmp"  # Orbax's own, while it writes
 
@@ -175,17 +177,22 @@ class Checkpoints:
             "or move it away to start again from the first step"
         )
 
-    def set_aside_after(self, step):
+    def set_aside_after(self, step, report=print):
         """Moves the checkpoints after `step`, which are damaged, out of the way: their steps come again.
 
-        They stay beside the directory as `<directory>.damaged-<step>`. For the first process only.
+        They go to `<directory>/damaged/<step>`, where the newest few stay. For the first process only.
         """
+        aside = self.directory / DAMAGED
         for later in self.steps():
             if later > step:
-                aside = self.directory.with_name(f"{self.directory.name}.damaged-{later}")
-                if aside.exists():
-                    shutil.rmtree(aside)
-                os.replace(self.directory / str(later), aside)
+                aside.mkdir(exist_ok=True)
+                storage.remove(aside / str(later))
+                os.replace(self.directory / str(later), aside / str(later))
+                os.utime(aside / str(later))  # the time it was found
+                report(f"The damaged checkpoint of step {later} is now {aside / str(later)}")
+        if aside.is_dir():
+            for path in sorted(aside.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-KEEP_DAMAGED]:
+                storage.remove(path)
 
     def restore(self, step, **abstract):
         """Reads parts of a checkpoint.

@@ -68,10 +68,25 @@ def test_a_damaged_step_can_be_saved_again(saved):
     checkpoints = Checkpoints(saved, keep=2)
     checkpoints.set_aside_after(checkpoints.latest_whole(lambda line: None))
     assert checkpoints.steps() == [2]
-    assert saved.with_name(f"{saved.name}.damaged-3").is_dir()  # nothing is lost
+    assert (saved / "damaged" / "3").is_dir()  # nothing is lost
     checkpoints.save(3, PARAMS, {"count": jnp.int32(3)}, {})
     checkpoints.close()
     assert checkpoints.latest_whole() == 3
+
+
+def test_of_damaged_steps_the_newest_two_stay_in_one_place(saved):
+    messages = []
+    for step in (3, 4, 5, 3):
+        checkpoints = Checkpoints(saved, keep=2)
+        if step > 3:
+            checkpoints.save(step, PARAMS, None, {})
+            checkpoints.close()
+        elif messages:
+            (saved / "3").mkdir()
+        checkpoints.set_aside_after(2, messages.append)
+    assert checkpoints.steps() == [2] and [line.split(" of step ")[1][0] for line in messages] == list("3453")
+    assert sorted(path.name for path in (saved / "damaged").iterdir()) == ["3", "5"]
+    assert messages[-1].endswith(str(saved / "damaged" / "3")) and not list(saved.parent.glob("*damaged-*"))
 
 
 def full(path, value):
