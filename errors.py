@@ -45,3 +45,9 @@ class Preempted(UserError):
     """The run was asked to stop, has saved, and goes on when the same command is given again."""
 
     exit_code = 75
+
+
+class ProcessLost(UserError):
+    """Another process of a multi-process run has ended; the run goes on when the same commands are given again."""
+
+    exit_code = 75

@@ -16,6 +16,7 @@ from orbax.checkpoint import v1 as ocp
 
 from cloze import storage
 from cloze.errors import CheckpointError, ConfigError, WriteError
+from cloze.parallel.processes import lost
 
 SEAL = "seal.json"
 DAMAGED = "damaged"  # the folder of steps that were found damaged
@@ -96,6 +97,8 @@ class Checkpoints:
             raise self._not_written(step, error) from error
 
     def _not_written(self, step, error):
+        if (message := lost(error)) is not None:
+            return message
         number = storage.refusal(error)
         if number is None and not isinstance(error, (OSError, RuntimeError, ValueError)):
             return error  # of ours, and not of what writes
