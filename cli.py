@@ -10,8 +10,8 @@ import warnings
 
 from absl import flags
 
-from cloze import options
-from cloze.errors import ConfigError, UserError
+from cloze import options, storage
+from cloze.errors import ConfigError, ProcessLost, UserError
 from cloze.options import suggest
 
 FLAGS = flags.FLAGS
@@ -38,6 +38,8 @@ def define_process_flags():
     flags.DEFINE_string("coordinator", "", "HOST:PORT of the first process of a multi-process run.")
     flags.DEFINE_integer("num_processes", 0, "Number of processes of a multi-process run.")
     flags.DEFINE_integer("process_id", -1, "Number of this process, from 0.")
+    flags.DEFINE_integer("heartbeat_timeout", 30, "Seconds after which a process that does not answer counts as lost.")
+    flags.DEFINE_integer("shutdown_timeout", 30, "Seconds for which the processes wait for each other at the end.")
 
 
 def run(main, usage, required=()):
@@ -54,13 +56,38 @@ def run(main, usage, required=()):
         _parse(required)
         main()
     except UserError as error:
-        print(f"{_program()}: {error}", file=sys.stderr)
-        sys.stderr.flush()
-        _exit(error.exit_code)
+        _refuse(error)
+    except OSError as error:
+        refused = storage.write_error(error)
+        if refused is None:
+            raise
+        _refuse(refused)
+    except (RuntimeError, ValueError) as error:
+        lost = _lost(error)
+        if lost is None:
+            raise
+        _refuse(lost)
     except KeyboardInterrupt:
         print(f"{_program()}: interrupted", file=sys.stderr)
         _exit(130)
     _exit(0)
+
+
+def _refuse(error):
+    print(f"{_program()}: {error}", file=sys.stderr)
+    if isinstance(error, ProcessLost):  # at once: an orderly end would wait for the other process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.exit_code)
+    _exit(error.exit_code)
+
+
+def _lost(error):
+    if "jax" not in sys.modules or "coordinator" not in FLAGS:
+        return None
+    from cloze.parallel.processes import lost
+
+    return lost(error)
 
 
 def _parse(required):
@@ -131,7 +158,8 @@ def _quiet():
     """Libraries' start-up chatter is not for our users."""
     # 3 hides what 2 still shows: a page of false errors for each CPU program that comes from the compile cache.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    for name in ("absl", "asyncio"):  # Orbax logs each error in each of its threads, and raises it as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 
@@ -150,9 +178,9 @@ def start_jax(compile_cache=""):
                 "with 0 <= I < N"
             )
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, **_timeouts())
     elif _managed_cluster():
-        jax.distributed.initialize()
+        jax.distributed.initialize(**_timeouts())
     if compile_cache:
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(compile_cache).expanduser()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
@@ -160,6 +188,18 @@ def start_jax(compile_cache=""):
     from cloze.parallel.self_check import check_backend
 
     check_backend()
+
+
+def _timeouts():
+    if "heartbeat_timeout" not in FLAGS:  # of a verb without these flags
+        return {}
+    for name in ("heartbeat_timeout", "shutdown_timeout"):
+        if FLAGS[name].value < 1:
+            raise ConfigError(f"--{name}={FLAGS[name].value}: it must be at least 1 second")
+    return {
+        "heartbeat_timeout_seconds": FLAGS.heartbeat_timeout,
+        "shutdown_timeout_seconds": FLAGS.shutdown_timeout,
+    }
 
 
 def _managed_cluster():
@@ -180,11 +220,10 @@ class Log:
 
     def __init__(self, path=None, active=True):
         self._active = active
-        self._file = open(path, "a") if path is not None and active else None
+        self._file = storage.Appender(path) if path is not None and active else None
 
     def __call__(self, line):
         if self._active:
             print(line, flush=True)
         if self._file is not None:
             self._file.write(line + "\n")
-            self._file.flush()

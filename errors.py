@@ -35,7 +35,19 @@ class CheckpointError(UserError):
     exit_code = 5
 
 
+class WriteError(UserError):
+    """A file cannot be written: the disk or a quota is full, or the place is read-only. As EX_IOERR of sysexits.h."""
+
+    exit_code = 74
+
+
 class Preempted(UserError):
     """The run was asked to stop, has saved, and goes on when the same command is given again."""
+
+    exit_code = 75
+
+
+class ProcessLost(UserError):
+    """Another process of a multi-process run has ended; the run goes on when the same commands are given again."""
 
     exit_code = 75

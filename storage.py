@@ -1,11 +1,21 @@
 """Files and folders that are either whole or not there, and locks between processes of one machine."""
 
 import contextlib
+import errno
 import fcntl
+import hashlib
+import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
+
+from cloze.errors import WriteError
+
+CHECKSUM = "checksum"
+_ALGORITHM = "blake2b:"
+# Why a system does not write: no space, a quota, a file larger than allowed, a place that may not be written to.
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -22,15 +32,127 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     partial = path.with_name(f".{path.name}.partial")
     remove(partial)
     try:
-        yield partial
+        with writing(path):
+            yield partial
         if partial.is_file():
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(partial)
         if path.is_dir():
             path.rmdir()
         os.replace(partial, path)
     finally:
         remove(partial)
+
+
+class Appender:
+    """A file that text is appended to, all of it at once: nothing is left to be written later, as the process ends.
+
+    Args:
+        path: of the file, which is made if it is not there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = path
+        self._file = open(path, "ab", buffering=0)
+
+    def write(self, text: str) -> None:
+        content = text.encode(errors="backslashreplace")
+        with writing(self._path):
+            while content:
+                content = content[self._file.write(content) :]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Around what writes a file: an error of any library that tells why the system refused becomes an OSError.
+
+    Raises:
+        OSError: with its number and the file.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        number = refusal(error)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), getattr(error, "filename", None) or str(path)) from error
+
+
+def refusal(error: Exception) -> int | None:
+    """Which of `REFUSALS` is behind an error of any library; None: none of them is known to be."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in REFUSALS else None
+    text = str(error)
+    if " requested and " in text and text.endswith(" written"):  # numpy's, which does not say more
+        return errno.ENOSPC
+    return next((number for number in REFUSALS if os.strerror(number) in text), None)
+
+
+def write_error(error: OSError) -> WriteError | None:
+    """The message for the user where the system refused to write; None: it is another error."""
+    number = refusal(error)
+    if number is None:
+        return None
+    return WriteError(
+        f"cannot write {error.filename or 'a file'}: {os.strerror(number)}. Free some space or make the place "
+        "writable, then run the same command again: what was finished is kept"
+    )
+
+
+def write_json(path: str | os.PathLike, value: dict) -> None:
+    """Writes a JSON object with a checksum of its own."""
+    with whole(path) as partial:
+        partial.write_text(json.dumps({**value, CHECKSUM: _checksum(value)}, indent=1))
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Reads what `write_json` has written; what an earlier version wrote without a checksum is read as it is.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged; says how.
+    """
+    text = pathlib.Path(path).read_text()
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    expected = value.pop(CHECKSUM, None)
+    if (expected is not None or _ALGORITHM in text) and expected != _checksum(value):
+        raise ValueError("its checksum differs: it has changed since it was written")
+    return value
+
+
+def describe(path: pathlib.Path) -> dict:
+    """What `difference` holds a file to: {"bytes": int, "sha256": hex digest}."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def difference(path: pathlib.Path, expected: dict, checksum: bool = True) -> str | None:
+    """How a file differs from what `describe` said of it, by its size and, if asked, its checksum; None: not at all."""
+    size = path.stat().st_size if path.exists() else None
+    if size != expected["bytes"]:
+        state = "is missing" if size is None else f"holds {size} bytes"
+        return f"{state}, expected {expected['bytes']} bytes"
+    if checksum and describe(path)["sha256"] != expected["sha256"]:
+        return "has changed since it was written (its checksum differs)"
+    return None
+
+
+def _checksum(value):
+    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
+    return _ALGORITHM + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sync(path: pathlib.Path) -> None:
+    """Returns when the content of a file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def remove(path: pathlib.Path) -> None:

@@ -6,7 +6,7 @@
 
 The same command again resumes where the run stopped. In --workdir: config.json, metrics.jsonl, tensorboard/,
 checkpoints/, tokenizer/, log.txt. --describe prints every option with its value and what it means. Exit codes: 0 done,
-2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 75 stopped by a signal after saving.
+2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 74 cannot write, 75 stopped by a signal after saving.
 """
 
 import pathlib
@@ -74,8 +74,9 @@ def find_start(checkpoints, log):
 
     A checkpoint of step 0 is there when the run goes on from converted parameters.
     """
+    checkpoints.clear_partial()
     start = checkpoints.latest_whole(log)
-    checkpoints.set_aside_after(start or 0)
+    checkpoints.set_aside_after(start or 0, log)
     return start
 
 
@@ -104,7 +105,7 @@ def train(run, directory, checkpoints, start, log, began):
     rate, origin = cost.peak_rate(program.model.config.dtype)
     log(f"mfu is against {cost.human(rate)}FLOP/s per device, from {origin}")
 
-    writer = MetricWriter(directory.path, start) if jax.process_index() == 0 else NoWriter()
+    writer = MetricWriter(directory.path, start, log) if jax.process_index() == 0 else NoWriter()
     progress = Progress(rate * jax.device_count(), run.durations["steps"])
     try:
         fit(
@@ -119,17 +120,14 @@ def train(run, directory, checkpoints, start, log, began):
 
 def check_seal(run, seal, log):
     """Refuses to go on from a checkpoint with another tokenizer, and says so where the data have changed."""
-    from cloze.errors import ConfigError
+    from cloze.training.checkpoint import check_tokenizer
 
+    check_tokenizer(seal, run.tokenizer)
     step, fingerprint = seal["step"], run.data["train"].fingerprint
-    if seal["tokenizer"] != run.tokenizer.hash:
-        raise ConfigError(
-            f"the checkpoint of step {step} had another tokenizer (hash {seal['tokenizer'][:12]}, this one "
-            f"{run.tokenizer.hash[:12]}): restore the run's tokenizer/ directory, or choose another --workdir"
-        )
-    if seal["data"] is not None and seal["data"] != fingerprint:
+    data = seal.get("data")
+    if data is not None and data != fingerprint:
         log(
-            f"Warning: the data have changed since step {step} (then {seal['data'][:16]}): files, packages or "
+            f"Warning: the data have changed since step {step} (then {data[:16]}): files, packages or "
             "options differ, so this is not the run that it would have been"
         )
     log(f"Resuming after step {step}")

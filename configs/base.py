@@ -11,6 +11,7 @@ Two kinds of value need a word:
 """
 
 import json
+import pathlib
 import re
 
 from ml_collections import config_dict
@@ -195,6 +196,9 @@ def experiment(name, arguments, **known):
     return c, values
 
 
+REMEDY = "bring the file back, or give the run's train.py command again, which writes it anew"  # for a config.json
+
+
 def to_dict(config):
     """The configuration as a JSON dict; tuples become lists."""
     return json.loads(json.dumps(config.to_dict()))
@@ -210,16 +214,31 @@ def like(config):
 
 
 def load(path):
-    """The configuration that a run saved as config.json."""
+    """The configuration that a run saved as config.json.
+
+    Raises:
+        ConfigError: it cannot be read, is no JSON, or has options that this version has not.
+    """
     try:
-        with open(path) as file:
-            values = json.load(file)
-        config = get_base()
-        config.update(_tuples(_without_unread(values)))
+        values = json.loads(pathlib.Path(path).read_bytes())
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; is it the directory of a run?") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}; {REMEDY}") from None
+    return from_dict(values, path)
+
+
+def from_dict(values, path):
+    """The configuration of a JSON dict as `to_dict` gives it; `path` is named in errors.
+
+    Raises:
+        ConfigError: it has options that this version has not, or values of another type.
+    """
+    try:
+        config = get_base()
+        config.update(_tuples(_without_unread(values)))
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise ConfigError(f"{path} is not a configuration of this version: {error}") from None
+        raise ConfigError(f"{path} is not a configuration of this version: {error}; {REMEDY}") from None
     return config
 
 

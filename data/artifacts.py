@@ -1,13 +1,11 @@
 """Small prepared arrays in the cache: made once, by one process, and checked when they are opened."""
 
-import json
 import pathlib
 
 import numpy as np
 
 from cloze import storage
 from cloze.data import corpus_files
-from cloze.errors import DataError
 
 
 def prepare(directory, make, report):
@@ -31,20 +29,16 @@ def prepare(directory, make, report):
             with storage.whole(directory) as partial:
                 partial.mkdir()
                 for name, array in arrays.items():
-                    np.save(partial / f"{name}.npy", array)
-                files = {f"{name}.npy": corpus_files.describe(partial / f"{name}.npy") for name in arrays}
-                corpus_files.write_json(partial / "manifest.json", {"files": files, "facts": facts})
+                    corpus_files.save_array(partial / f"{name}.npy", array)
+                files = {f"{name}.npy": storage.describe(partial / f"{name}.npy") for name in arrays}
+                storage.write_json(partial / corpus_files.MANIFEST, {"files": files, "facts": facts})
     return _open(directory)
 
 
 def _open(directory):
-    try:
-        manifest = json.loads((directory / "manifest.json").read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{directory / 'manifest.json'} cannot be read ({error}); {corpus_files.remedy(directory)}"
-        ) from error
-    for file, expected in manifest["files"].items():
-        corpus_files.check_file(directory / file, expected, checksum=True)
-    arrays = {file.removesuffix(".npy"): np.load(directory / file, mmap_mode="r") for file in manifest["files"]}
-    return arrays, manifest["facts"]
+    manifest = corpus_files.read_manifest(directory)
+    with corpus_files.complete(directory):
+        files, facts = manifest["files"], manifest["facts"]
+        for file, expected in files.items():
+            corpus_files.check_file(directory / file, expected, checksum=True)
+        return {file.removesuffix(".npy"): np.load(directory / file, mmap_mode="r") for file in files}, facts

@@ -22,6 +22,7 @@ import shutil
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from cloze import storage
 from cloze.data import corpus_files, flagged
 from cloze.data.corpus_files import BLOCK, FORMAT, SENTENCE_END, SPLITS
 from cloze.errors import DataError
@@ -70,7 +71,7 @@ def prepare(
     name = fingerprint(source, tokenizer, **options)
     directory = pathlib.Path(directory).expanduser() / "corpora" / name
     with corpus_files.preparing(directory, report):
-        if not (directory / "manifest.json").exists():
+        if not (directory / corpus_files.MANIFEST).exists():
             directory.mkdir(exist_ok=True)
             _Preparation(source, tokenizer, directory, options, part_tokens, report).run()
     return open(directory)
@@ -88,21 +89,41 @@ def open(directory):
         DataError: there is no corpus, it has another format, or a file is missing, cut short or changed.
     """
     directory = pathlib.Path(directory)
-    try:
-        manifest = json.loads((directory / "manifest.json").read_text())
-    except FileNotFoundError:
-        raise DataError(f"{directory} holds no prepared corpus: manifest.json is missing") from None
-    except ValueError as error:
-        raise DataError(
-            f"{directory / 'manifest.json'} is damaged ({error}); {corpus_files.remedy(directory)}"
-        ) from error
+    manifest = corpus_files.read_manifest(directory)
     if manifest.get("format") != FORMAT:
         raise DataError(
             f"{directory} has format {manifest.get('format')}, expected {FORMAT}; {corpus_files.remedy(directory)}"
         )
-    for file, expected in manifest["files"].items():
-        corpus_files.check_file(directory / file, expected, checksum=file.endswith(".npy"))
+    with corpus_files.complete(directory):
+        for file, expected in manifest["files"].items():
+            corpus_files.check_file(directory / file, expected, checksum=file.endswith(".npy"))
+        _check_sizes(directory, manifest)
     return Corpus(directory, manifest)
+
+
+def _check_sizes(directory, manifest):
+    """Refuses a manifest whose numbers are not those of its tables: those of earlier versions have no checksum.
+
+    Raises:
+        ValueError: says which number.
+    """
+    if missing := {"source", "validation_share"} - manifest.keys():
+        raise ValueError(f"it has no {missing.pop()}")
+    counts = np.load(directory / "counts.npy")
+    sizes = [("vocab_size", manifest["vocab_size"], len(counts))]
+    sizes += [("tokens of train", manifest["splits"]["train"]["tokens"], int(counts.sum()))]
+    for name in SPLITS:
+        offsets = np.load(directory / f"{name}-documents.npy", mmap_mode="r")
+        parts = [part[name] for part in manifest["parts"]]
+        sizes += [(f"documents of {name}", manifest["splits"][name]["documents"], len(offsets) - 1)]
+        sizes += [(f"tokens of {name}", manifest["splits"][name]["tokens"], int(offsets[-1]))]
+        sizes += [(f"tokens of the parts of {name}", sum(parts), int(offsets[-1]))]
+        for number, tokens in enumerate(parts):
+            if bool(tokens) != (corpus_files.record_file(name, number) in manifest["files"]):
+                raise ValueError(f"part {number} of {name} has {tokens} tokens, and its file is not as that says")
+    for what, said, found in sizes:
+        if said != found:
+            raise ValueError(f"{what}: it says {said}, the tables hold {found}")
 
 
 class Corpus:
@@ -287,20 +308,33 @@ class _Preparation:
     def _resume(self):
         """The whole parts of an earlier run, and the token counts over their train splits."""
         parts, counts = [], np.zeros(self.tokenizer.vocab_size, np.int64)
-        while (path := self.directory / f"part-{len(parts):05d}.json").exists():
-            parts.append(json.loads(path.read_text()))
-        files = {file: entry["bytes"] for part in parts for file, entry in part["files"].items()}
-        if any(not (self.directory / file).exists() for file in files) or any(
-            (self.directory / file).stat().st_size != size for file, size in files.items()
-        ):
-            self.report(f"the parts of {self.source.name} already prepared are damaged: starting over")
+        try:
+            while (path := self.directory / f"part-{len(parts):05d}.json").exists():
+                parts.append(self._whole_part(path))
+            if parts:
+                file = f"counts-{len(parts) - 1:05d}.npy"
+                self._check_table(parts[-1], file)
+                counts = np.load(self.directory / file)
+                self.report(f"going on behind part {len(parts)} of {self.source.name}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+            self.report(f"the parts of {self.source.name} already prepared are damaged ({error}): starting over")
             shutil.rmtree(self.directory)
             self.directory.mkdir()
-            return [], counts
-        if parts:
-            self.report(f"going on behind part {len(parts)} of {self.source.name}")
-            counts = np.load(self.directory / f"counts-{len(parts) - 1:05d}.npy")
+            return [], np.zeros(self.tokenizer.vocab_size, np.int64)
         return parts, counts
+
+    def _whole_part(self, path):
+        """What part-N.json says, if its files are whole; those of records check themselves when they are read."""
+        part = storage.read_json(path)
+        for file, expected in part["files"].items():
+            corpus_files.check_file(self.directory / file, expected, checksum=False)
+        for name in SPLITS:
+            self._check_table(part, corpus_files.document_file(name, int(path.stem.removeprefix("part-"))))
+        return part
+
+    def _check_table(self, part, file):
+        if file in part.get("tables", ()):  # earlier versions have not written what they are
+            corpus_files.check_file(self.directory / file, part["tables"][file], checksum=True)
 
     def _encoded(self, documents):
         """Yields (split name, ids, flags) for each document, in order; ids is empty for a document without tokens."""
@@ -326,19 +360,22 @@ class _Preparation:
             tokens += len(ids)
             if tokens >= limit:
                 break
-        part = {"consumed": consumed, "splits": {}, "files": {}}
+        part = {"consumed": consumed, "splits": {}, "files": {}, "tables": {}}
         for name, stream in streams.items():
             part["splits"][name] = stream.close()
             if stream.path.exists():
-                part["files"][stream.path.name] = corpus_files.describe(stream.path)
-            np.save(
-                self.directory / corpus_files.document_file(name, number), np.asarray(stream.document_ends, np.int64)
-            )
+                part["files"][stream.path.name] = storage.describe(stream.path)
+            ends = np.asarray(stream.document_ends, np.int64)
+            self._save_table(part, corpus_files.document_file(name, number), ends)
         counts += streams["train"].counts
-        np.save(self.directory / f"counts-{number:05d}.npy", counts)
-        corpus_files.write_json(self.directory / f"part-{number:05d}.json", part)
+        self._save_table(part, f"counts-{number:05d}.npy", counts)
+        storage.write_json(self.directory / f"part-{number:05d}.json", part)
         (self.directory / f"counts-{number - 1:05d}.npy").unlink(missing_ok=True)
         return part
+
+    def _save_table(self, part, file, array):
+        corpus_files.save_array(self.directory / file, array)
+        part["tables"][file] = storage.describe(self.directory / file)
 
     def _finish(self, parts, counts):
         """Joins the tables of the parts, writes the manifest, and then removes what only resuming needs."""
@@ -353,7 +390,7 @@ class _Preparation:
             documents = sum(part["consumed"] for part in parts)
             holds = f"{documents} documents without any token" if parts else "no documents"
             raise DataError(f"the source {self.source.name} holds {holds}: check data.source and data.text_field")
-        np.save(self.directory / "counts.npy", counts)
+        corpus_files.save_array(self.directory / "counts.npy", counts)
         for name in SPLITS:
             self._join_documents(name, parts, totals[name]["documents"])
         tables = ["counts.npy", *(f"{name}-documents.npy" for name in SPLITS)]
@@ -367,23 +404,23 @@ class _Preparation:
             "splits": totals,
             "parts": [{name: part["splits"][name]["tokens"] for name in SPLITS} for part in parts],
             "files": {file: entry for part in parts for file, entry in part["files"].items()}
-            | {file: corpus_files.describe(self.directory / file) for file in tables},
+            | {file: storage.describe(self.directory / file) for file in tables},
         }
-        corpus_files.write_json(self.directory / "manifest.json", manifest)
+        storage.write_json(self.directory / corpus_files.MANIFEST, manifest)
         for path in self.directory.iterdir():
-            if path.name not in ("manifest.json", *manifest["files"]):
+            if path.name not in (corpus_files.MANIFEST, *manifest["files"]):
                 path.unlink()
 
     def _join_documents(self, name, parts, documents):
-        path = self.directory / f"{name}-documents.npy"
-        offsets = np.lib.format.open_memmap(path, "w+", np.int64, (documents + 1,))
-        offsets[0], filled, tokens = 0, 1, 0
-        for number, part in enumerate(parts):
-            ends = np.load(self.directory / corpus_files.document_file(name, number))
-            offsets[filled : filled + len(ends)] = ends + tokens
-            filled += len(ends)
-            tokens += part["splits"][name]["tokens"]
-        offsets.flush()
+        path, tokens = self.directory / f"{name}-documents.npy", 0
+        header = {"descr": "<i8", "fortran_order": False, "shape": (documents + 1,)}
+        with storage.writing(path), path.open("wb") as file:  # a mapped file would end the process on a full disk
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.zeros(1, "<i8").data)
+            for number, part in enumerate(parts):
+                ends = np.load(self.directory / corpus_files.document_file(name, number))
+                file.write((ends + tokens).astype("<i8").data)
+                tokens += part["splits"][name]["tokens"]
 
 
 class _StreamWriter:
@@ -418,15 +455,17 @@ class _StreamWriter:
         self._write((self._pending + fill) // BLOCK)
         self.counts[0] -= fill
         if self._writer is not None:
-            self._writer.close()
+            with storage.writing(self.path):
+                self._writer.close()
         return {"documents": len(self.document_ends), "tokens": self._tokens, "sentences": self._sentences}
 
     def _write(self, blocks):
         ids, flags = np.concatenate(self._ids), np.concatenate(self._flags)
         if blocks and self._writer is None:
             self._writer = ArrayRecordWriter(str(self.path), "group_size:1")
-        for start in range(0, blocks * BLOCK, BLOCK):
-            self._writer.write(ids[start : start + BLOCK].tobytes() + flags[start : start + BLOCK].tobytes())
+        with storage.writing(self.path):
+            for start in range(0, blocks * BLOCK, BLOCK):
+                self._writer.write(ids[start : start + BLOCK].tobytes() + flags[start : start + BLOCK].tobytes())
         self.counts += np.bincount(ids[: blocks * BLOCK], minlength=len(self.counts))
         self._ids, self._flags = [ids[blocks * BLOCK :]], [flags[blocks * BLOCK :]]
         self._pending = len(self._ids[0])

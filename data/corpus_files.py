@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 
 import numpy as np
 
@@ -15,6 +14,7 @@ SENTENCE_END = 1  # flag: this token ends a sentence
 ENTITY_START = 2  # flag: the first token of a name, date or number
 ENTITY = 4  # flag: any of its tokens
 SPLITS = ("train", "validation")
+MANIFEST = "manifest.json"
 
 
 @contextlib.contextmanager
@@ -47,24 +47,28 @@ def id_dtype(vocab_size):
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
-def describe(path):
-    """What the manifest says of a file: {"bytes": int, "sha256": hex digest}."""
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
 def check_file(path, expected, *, checksum):
     """Refuses a file that is not what the manifest says, by its size and, if asked, its checksum.
 
     Raises:
         DataError: names the file, and what to do.
     """
-    size = path.stat().st_size if path.exists() else None
-    if size != expected["bytes"]:
-        state = "is missing" if size is None else f"holds {size} bytes"
-        raise DataError(f"{path} {state}, expected {expected['bytes']} bytes; {remedy(path.parent)}")
-    if checksum and describe(path)["sha256"] != expected["sha256"]:
-        raise DataError(f"{path} has changed since it was written (its checksum differs); {remedy(path.parent)}")
+    if state := storage.difference(path, expected, checksum):
+        raise DataError(f"{path} {state}; {remedy(path.parent)}")
+
+
+@contextlib.contextmanager
+def complete(directory):
+    """Around what reads the entries of a manifest: one that is missing or of another type is named.
+
+    Raises:
+        DataError: instead of KeyError, TypeError, AttributeError and ValueError.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{directory / MANIFEST} is damaged ({reason}); {remedy(directory)}") from error
 
 
 def remedy(directory):
@@ -72,7 +76,26 @@ def remedy(directory):
     return f"delete {directory} and run again: it will be prepared anew"
 
 
-def write_json(path, value):
-    """Writes a file that is either whole or not there."""
-    with storage.whole(path) as partial:
-        partial.write_text(json.dumps(value, indent=1))
+def save_array(path, array):
+    """Writes what `np.save` writes.
+
+    Raises:
+        OSError: with the reason, which numpy leaves out.
+    """
+    with storage.writing(path):
+        np.save(path, array)
+
+
+def read_manifest(directory):
+    """The manifest of a folder of the cache.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    path = directory / MANIFEST
+    try:
+        return storage.read_json(path)
+    except FileNotFoundError:
+        raise DataError(f"{directory} holds no prepared data: {MANIFEST} is missing; {remedy(directory)}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is damaged ({error}); {remedy(directory)}") from error

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from cloze import storage
 from cloze.data import tokenizer_models as tm
 from cloze.errors import ConfigError, DataError
 from cloze.options import option
@@ -211,7 +212,8 @@ class Tokenizer:
         (directory / self.model.file_name).write_bytes(self.model.content)
         meta = {"kind": self.kind, "model": self.model.file_name, "sentinels": self._added, "roles": self._roles}
         meta |= {"ends": self.ends, "carried": self.carried, "hash": self.hash}
-        (directory / _META_FILE).write_text(json.dumps(meta, indent=2) + "\n")
+        meta["file"] = storage.describe(directory / self.model.file_name)
+        storage.write_json(directory / _META_FILE, meta)
 
 
 def train(
@@ -273,6 +275,10 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
         raise DataError(
             f"no tokenizer at {path}: expected a tokenizer.json, a sentencepiece .model, or a directory with one"
         )
+    if (
+        meta and "file" in meta and (state := storage.difference(path, meta["file"]))
+    ):  # earlier versions wrote no "file"
+        raise DataError(f"{path} {state}: copy it again, or remove its directory to train the tokenizer anew")
     content = path.read_bytes()
     model = (tm.HuggingFaceModel if path.suffix == ".json" else tm.SentencePieceModel)(content, path)
     if meta:
@@ -292,14 +298,14 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
 def _read_meta(directory):
     path = directory / _META_FILE
     try:
-        meta = json.loads(path.read_bytes())
-    except ValueError:
-        meta = None
+        meta, reason = storage.read_json(path), ""
+    except ValueError as error:
+        meta, reason = None, f"{error}; "
     expected = {"model": str, "sentinels": int, "roles": dict, "ends": list, "carried": dict, "hash": str}
     meta = {"roles": {}, "ends": [], "carried": {}} | meta if isinstance(meta, dict) else meta  # older ones have none
     if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in expected.items()):
         raise DataError(
-            f"{path} is damaged: expected a JSON object with {', '.join(expected)}; "
+            f"{path} is damaged: {reason}expected a JSON object with {', '.join(expected)}; "
             "copy the directory again, or remove it to train the tokenizer anew"
         )
     return meta

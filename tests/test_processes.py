@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cloze.models import names
+from cloze.parallel import processes
 from cloze.training import restore
 from cloze.training.checkpoint import Checkpoints
 from tests import verbs
@@ -46,9 +47,9 @@ def test_two_processes_equal_one_and_resume_as_one(root):
     done = verbs.run("train", *verbs.small(root), f"--workdir={alone}")
     assert done.returncode == 0, done.stderr
 
-    processes = start_two(*verbs.small(root), f"--workdir={together}")
-    results = [process.communicate(timeout=240) for process in processes]
-    for process, (_, errors) in zip(processes, results, strict=True):
+    started = start_two(*verbs.small(root), f"--workdir={together}")
+    results = [process.communicate(timeout=240) for process in started]
+    for process, (_, errors) in zip(started, results, strict=True):
         assert process.returncode == 0, errors
     assert "on 2 cpu device(s)" in results[0][0]
     assert "step 1/" not in results[1][0]  # only the first process speaks
@@ -72,9 +73,9 @@ def test_two_processes_begin_from_another_run(root):
         "--config.train.steps=1",
         "--config.optimizer.learning_rate=0",
     ]
-    processes = start_two(*verbs.small(root), *taken, *cut, f"--workdir={workdir}")
-    results = [process.communicate(timeout=240) for process in processes]
-    for process, (_, errors) in zip(processes, results, strict=True):
+    started = start_two(*verbs.small(root), *taken, *cut, f"--workdir={workdir}")
+    results = [process.communicate(timeout=240) for process in started]
+    for process, (_, errors) in zip(started, results, strict=True):
         assert process.returncode == 0, errors
     assert f"From {source}, step 4" in results[0][0]
     theirs, ours = (names.flatten(restore.load(path).params) for path in (source, workdir))
@@ -84,20 +85,44 @@ def test_two_processes_begin_from_another_run(root):
 
 def test_what_only_the_first_process_sees_ends_both(root):
     workdir = root / "alone"  # made above, with another batch size
-    processes = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.batch_size=8")
-    for process in processes:
+    started = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.batch_size=8")
+    for process in started:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 2 and "batch_size" in errors, errors
 
 
 def test_a_signal_to_one_process_stops_both_after_saving(root):
     workdir = root / "stopped"
-    processes = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.steps=100000")
-    for line in processes[0].stdout:
+    started = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.steps=100000")
+    for line in started[0].stdout:
         if line.startswith("step 3/"):
             break
-    processes[1].send_signal(signal.SIGTERM)
-    results = [process.communicate(timeout=120) for process in processes]
-    for process, (_, errors) in zip(processes, results, strict=True):
+    started[1].send_signal(signal.SIGTERM)
+    results = [process.communicate(timeout=120) for process in started]
+    for process, (_, errors) in zip(started, results, strict=True):
         assert process.returncode == 75, errors
     assert Checkpoints(workdir / "checkpoints").latest_whole() >= 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UNKNOWN: Gloo all-reduce failed: [pair.cc:547] Connection closed by peer [127.0.0.1]:8843",
+        "INTERNAL: Barrier failed because: task is set to ERROR: UNAVAILABLE: Task 1 heartbeat timeout.",
+        "Timeout waiting at barrier '[op=3] create_directory:post'",
+    ],
+)
+def test_an_error_of_a_lost_process_says_to_start_all_again(text, monkeypatch):
+    assert processes.lost(RuntimeError(text)) is None  # there is no other process
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    message = processes.lost(RuntimeError(text))
+    assert message.exit_code == 75 and "start all processes again" in str(message) and text[:20] in str(message)
+    assert processes.lost(RuntimeError("INVALID_ARGUMENT: shapes differ")) is None
+    assert Checkpoints("/none")._not_written(3, RuntimeError(text)).exit_code == 75
+
+
+@pytest.mark.parametrize("name", ["heartbeat_timeout", "shutdown_timeout"])
+def test_a_time_out_is_at_least_a_second(name):
+    more = ["--coordinator=localhost:1", "--num_processes=2", "--process_id=0", f"--{name}=0"]
+    done = verbs.run("train", "--config=configs/bert_base.py:tiny", *more)
+    assert done.returncode == 2 and f"--{name}=0: it must be at least 1 second" in done.stderr, done.stderr

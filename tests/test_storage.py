@@ -1,10 +1,14 @@
 """What is written is whole or not there, and a lock is held by one at a time."""
 
+import errno
+import json
+import os
 import threading
 
+import numpy as np
 import pytest
 
-from cloze import storage
+from cloze import cli, storage
 
 
 def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path):
@@ -72,3 +76,73 @@ def test_who_comes_second_may_refuse(tmp_path):
             pass
     with storage.lock(tmp_path / "lock", busy):
         pass
+
+
+FULL = os.strerror(errno.ENOSPC)
+
+
+@pytest.mark.parametrize(
+    "error, number",
+    [
+        (OSError(errno.EDQUOT, "quota"), errno.EDQUOT),
+        (RuntimeError(f"write() failed: {FULL}; writing /x; at byte 3"), errno.ENOSPC),  # array_record's
+        (
+            ValueError(f'RESOURCE_EXHAUSTED: Failed to write: {FULL} [os_error_code="28"]'),
+            errno.ENOSPC,
+        ),  # tensorstore's
+        (OSError("1000000 requested and 131056 written"), errno.ENOSPC),  # numpy's
+        (FileNotFoundError(errno.ENOENT, "none"), None),
+        (ValueError("another one"), None),
+    ],
+)
+def test_why_the_system_does_not_write_is_found_in_errors_of_all_libraries(error, number):
+    if number is None:
+        with pytest.raises(type(error)) as caught, storage.writing("/some/file"):
+            raise error
+        assert caught.value is error
+        return
+    with pytest.raises(OSError) as caught, storage.writing("/some/file"):
+        raise error
+    assert (caught.value.errno, caught.value.filename) == (number, "/some/file")
+    message = str(storage.write_error(caught.value))
+    assert "/some/file" in message and os.strerror(number) in message and "same command again" in message
+
+
+def test_text_is_appended_at_once_or_the_file_is_named(tmp_path):
+    appender = storage.Appender(tmp_path / "log")
+    appender.write("one \udcff\n")
+    assert (tmp_path / "log").read_text() == "one \\udcff\n"
+    with pytest.raises(OSError, match="/dev/full"):
+        storage.Appender("/dev/full").write("two")
+    with pytest.raises(OSError, match="/dev/full"):
+        cli.Log("/dev/full")("two")
+
+
+def test_a_verb_that_cannot_write_ends_with_74_and_one_message(capsys, monkeypatch):
+    def main():
+        np.ones(10**6).tofile("/dev/full")
+
+    monkeypatch.setattr("sys.argv", ["verb"])
+    with pytest.raises(SystemExit) as ended:
+        cli.run(main, "usage")
+    errors = capsys.readouterr().err
+    assert ended.value.code == 74 and len(errors.splitlines()) == 1 and FULL in errors
+
+
+def test_a_checksum_covers_every_value_and_the_checksum_itself(tmp_path):
+    path, value = tmp_path / "file.json", {"a": [1, {"b": (2.5, None)}], "c": "text"}
+    storage.write_json(path, value)
+    assert storage.read_json(path) == json.loads(json.dumps(value))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            broken = bytearray(whole)
+            broken[place] ^= 1 << bit
+            path.write_bytes(broken)
+            try:
+                read = storage.read_json(path)
+            except ValueError:
+                continue
+            assert json.loads(broken) == json.loads(whole) and read == json.loads(json.dumps(value))  # white space
+    path.write_text('{"a": 3}')  # of an earlier version
+    assert storage.read_json(path) == {"a": 3}

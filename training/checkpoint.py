@@ -1,11 +1,11 @@
 """Checkpoints: Orbax writes and reads arrays, a seal of our own tells whether a checkpoint is whole.
 
-Orbax commits a step atomically but does not catch all damage done later. So after a step is committed, its files
-are hashed into `seal.json` beside them, and a step counts only while its seal holds.
+Orbax does not catch all damage done after a save. So its files are hashed into `seal.json` beside them, and a step
+counts only while its seal holds. A step is written as `<step>.partial` and takes its name when it is sealed; only then
+are older ones deleted. So a killed run leaves whole steps, and a step that is not whole was damaged.
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -15,9 +15,14 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from cloze import storage
-from cloze.errors import CheckpointError, ConfigError
+from cloze.errors import CheckpointError, ConfigError, WriteError
+from cloze.parallel.processes import lost
 
 SEAL = "seal.json"
+DAMAGED = "damaged"  # the folder of steps that were found damaged
+KEEP_DAMAGED = 2
+PARTIAL = ".partial"  # ends the name of a step that is being written or deleted
+ORBAX_PARTIAL = ".orbax-checkpoint-tmp"  # Orbax's own, while it writes
 
 
 class Checkpoints:
@@ -29,7 +34,7 @@ class Checkpoints:
 
     Args:
         directory: where they are.
-        keep: how many of the newest stay; None for a reader, which deletes nothing (the run may be going on).
+        keep: how many of the newest stay; None: all, and for a reader (the run may be going on).
     """
 
     def __init__(self, directory, keep=None):
@@ -38,17 +43,6 @@ class Checkpoints:
         self._keep = keep
         self._thread = None
         self._failure = None
-        self._checkpointer = None
-
-    def _open(self):
-        if self._checkpointer is None:
-            policies = ocp.training.preservation_policies
-            self._checkpointer = ocp.training.Checkpointer(
-                self.directory,
-                preservation_policy=policies.LatestN(self._keep) if self._keep else policies.PreserveAll(),
-                cleanup_tmp_directories=self._keep is not None,
-            )
-        return self._checkpointer
 
     def steps(self):
         """Steps of all checkpoints on disk, whole or not, oldest first."""
@@ -67,7 +61,7 @@ class Checkpoints:
             ema: the average of the parameters that train; None: none is kept.
 
         Raises:
-            ConfigError: this or the previous save failed.
+            WriteError: this or the previous save failed.
         """
         self.wait()
         if step in self.steps():
@@ -75,15 +69,18 @@ class Checkpoints:
         parts = {"params": params, "optimizer": optimizer_state, "ema": ema}
         parts = {name: part for name, part in parts.items() if part is not None}
         try:
-            response = self._open().save_checkpointables_async(step, parts, force=True)
-        except OSError as error:
+            response = ocp.save_checkpointables_async(self._partial(step), parts, overwrite=True)
+        except Exception as error:
             raise self._not_written(step, error) from error
 
         def finish():
             try:
                 response.result()
                 if self._writer:
-                    self._seal(step, {"optimizer": "optimizer" in parts, "ema": "ema" in parts, **meta})
+                    told = {"step": step, "optimizer": "optimizer" in parts, "ema": "ema" in parts, **meta}
+                    seal(self._partial(step), told)
+                    os.replace(self._partial(step), self.directory / str(step))
+                    self._delete_old()
             except Exception as error:  # carried to the main thread by wait()
                 self._failure = (step, error)
 
@@ -91,7 +88,7 @@ class Checkpoints:
         self._thread.start()
 
     def wait(self):
-        """Waits for a save under way; raises ConfigError if it failed."""
+        """Waits for a save under way; raises WriteError if it failed."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -100,30 +97,43 @@ class Checkpoints:
             raise self._not_written(step, error) from error
 
     def _not_written(self, step, error):
-        return ConfigError(
-            f"the checkpoint of step {step} could not be written to {self.directory}: {error}. Free some space or make "
-            "the directory writable, then run the same command again; earlier checkpoints are untouched"
+        if (message := lost(error)) is not None:
+            return message
+        number = storage.refusal(error)
+        if number is None and not isinstance(error, (OSError, RuntimeError, ValueError)):
+            return error  # of ours, and not of what writes
+        reason = os.strerror(number) if number is not None else (str(error).splitlines() or [repr(error)])[0]
+        return WriteError(
+            f"the checkpoint of step {step} could not be written to {self.directory}: {reason}. Free some space or "
+            "make the directory writable, then run the same command again; earlier checkpoints are untouched"
         )
 
     def close(self):
+        """Waits as `wait` does."""
         self.wait()
-        if self._checkpointer is not None:
-            self._checkpointer.close()
-            self._checkpointer = None
 
-    def _files(self, step):
-        root = self.directory / str(step)
-        return root, sorted(p for p in root.rglob("*") if p.is_file() and p.name != SEAL)
+    def _partial(self, step):
+        return self.directory / f"{step}{PARTIAL}"
 
-    def _seal(self, step, meta):
-        root, files = self._files(step)
-        hashes = {str(p.relative_to(root)): _hash(p) for p in files}
-        with storage.whole(root / SEAL) as partial:
-            partial.write_text(json.dumps({"step": step, "hashes": hashes, **meta}, indent=1))
+    def _delete_old(self):
+        for step in self.steps()[: -self._keep] if self._keep else ():
+            os.replace(self.directory / str(step), self._partial(step))
+            shutil.rmtree(self._partial(step))
+
+    def clear_partial(self):
+        """Removes what a killed run has left half written or deleted. For the process that has the lock."""
+        if self.directory.is_dir():
+            for path in self.directory.iterdir():
+                if path.name.endswith(PARTIAL) or ORBAX_PARTIAL in path.name:
+                    storage.remove(path)
 
     def read_seal(self, step):
-        """The seal of a step: hashes and meta."""
-        return json.loads((self.directory / str(step) / SEAL).read_text())
+        """The seal of a step: hashes and meta.
+
+        Raises:
+            OSError, ValueError: there is none, or it is damaged.
+        """
+        return storage.read_json(self.directory / str(step) / SEAL)
 
     def has(self, part, step):
         """Whether a step holds the "optimizer" state, or an "ema", beside the parameters."""
@@ -132,11 +142,16 @@ class Checkpoints:
     def problem(self, step):
         """What is wrong with a checkpoint, or None if its files are those that were sealed."""
         try:
-            hashes = self.read_seal(step)["hashes"]
-        except (OSError, ValueError, KeyError):
-            return "it has no valid seal (saving was interrupted)"
-        root, files = self._files(step)
-        found = {str(p.relative_to(root)) for p in files}
+            seal = self.read_seal(step)
+            hashes = dict(seal["hashes"])
+        except FileNotFoundError:
+            return f"its {SEAL} is missing"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"its {SEAL} is damaged ({error})"
+        if seal.get("step", step) != step:
+            return f"its {SEAL} is of step {seal['step']}"
+        root = self.directory / str(step)
+        found = {str(p.relative_to(root)) for p in _files(root)}
         if missing := sorted(set(hashes) - found):
             return f"the file {missing[0]} is missing"
         try:
@@ -146,7 +161,7 @@ class Checkpoints:
         return f"the file {damaged[0]} is damaged" if damaged else None
 
     def latest_whole(self, report=print):
-        """The newest step whose seal holds; None if there is no checkpoint at all.
+        """The newest step whose seal holds; None if no step was ever saved.
 
         Raises:
             CheckpointError: there are checkpoints, and none is whole.
@@ -158,25 +173,29 @@ class Checkpoints:
                 return step
             problems.append(f"step {step}: {problem}")
             report(f"Skipping the checkpoint of step {step}: {problem}.")
-        sealed = [step for step in self.steps() if (self.directory / str(step) / SEAL).exists()]
-        if not sealed and 0 not in self.steps():
-            return None  # nothing was ever completely saved; step 0 is there only if it was converted, and is needed
+        if not problems:
+            return None
         raise CheckpointError(
             f"no checkpoint in {self.directory} is whole ({'; '.join(problems)}). Restore the directory from a backup, "
-            "or delete it to start again"
+            "or move it away to start again from the first step"
         )
 
-    def set_aside_after(self, step):
+    def set_aside_after(self, step, report=print):
         """Moves the checkpoints after `step`, which are damaged, out of the way: their steps come again.
 
-        They stay beside the directory as `<directory>.damaged-<step>`. For the first process only.
+        They go to `<directory>/damaged/<step>`, where the newest few stay. For the first process only.
         """
+        aside = self.directory / DAMAGED
         for later in self.steps():
             if later > step:
-                aside = self.directory.with_name(f"{self.directory.name}.damaged-{later}")
-                if aside.exists():
-                    shutil.rmtree(aside)
-                os.replace(self.directory / str(later), aside)
+                aside.mkdir(exist_ok=True)
+                storage.remove(aside / str(later))
+                os.replace(self.directory / str(later), aside / str(later))
+                os.utime(aside / str(later))  # the time it was found
+                report(f"The damaged checkpoint of step {later} is now {aside / str(later)}")
+        if aside.is_dir():
+            for path in sorted(aside.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-KEEP_DAMAGED]:
+                storage.remove(path)
 
     def restore(self, step, **abstract):
         """Reads parts of a checkpoint.
@@ -191,7 +210,7 @@ class Checkpoints:
         Raises:
             ConfigError: the checkpoint's arrays have other names or shapes than those asked for.
         """
-        metadata = self._open().checkpointables_metadata(step).metadata
+        metadata = ocp.checkpointables_metadata(self.directory / str(step)).metadata
         for part, tree in abstract.items():
             wanted = {_path(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
             stored = {
@@ -204,18 +223,18 @@ class Checkpoints:
             if wanted != stored:
                 what = "optimizer" if part == "optimizer" else "model"
                 raise ConfigError(f"the checkpoint {self.directory / str(step)} {_difference(wanted, stored, what)}")
-        return self._open().load_checkpointables(step, abstract)
+        return ocp.load_checkpointables(self.directory / str(step), abstract)
 
     def saved(self, step, part="params"):
         """A part of a checkpoint, whatever it holds: a tree of arrays on the first device."""
         on_one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        metadata = self._open().checkpointables_metadata(step).metadata[part]
+        metadata = ocp.checkpointables_metadata(self.directory / str(step)).metadata[part]
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_one),
             metadata,
             is_leaf=lambda leaf: hasattr(leaf, "shape"),
         )
-        return self._open().load_checkpointables(step, {part: abstract})[part]
+        return ocp.load_checkpointables(self.directory / str(step), {part: abstract})[part]
 
 
 def _path(path):
@@ -230,6 +249,34 @@ def _difference(wanted, stored, what):
         return f"has {len(extra)} array(s) that this {what} lacks, such as {extra[0]}: it belongs to another {what}"
     name = next(name for name in sorted(wanted) if wanted[name] != stored[name])
     return f"holds {name} with shape {stored[name]}, this {what} has {wanted[name]}: it is of another size"
+
+
+def seal(root, meta):
+    """Writes the seal of a checkpoint that lies in the folder `root`: `meta` and the hashes of all files."""
+    files = _files(root)
+    for file in files:
+        storage.sync(file)  # older checkpoints go next: a power cut must not take this one
+    hashes = {str(file.relative_to(root)): _hash(file) for file in files}
+    storage.write_json(root / SEAL, {**meta, "hashes": hashes})
+
+
+def check_tokenizer(seal, tokenizer):
+    """Refuses a tokenizer that is not the one that a checkpoint's parameters were trained with.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    theirs = seal.get("tokenizer")
+    if theirs is not None and tokenizer is not None and theirs != tokenizer.hash:
+        raise ConfigError(
+            f"the checkpoint of step {seal['step']} had another tokenizer (hash {theirs[:12]}, this one "
+            f"{tokenizer.hash[:12]}): restore the run's tokenizer/ directory, or choose another --workdir"
+        )
+
+
+def _files(root):
+    """The files of a checkpoint that a seal covers."""
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name != SEAL)
 
 
 def _hash(path):

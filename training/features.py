@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 
 import jax
@@ -107,6 +108,8 @@ def _mapped(path, shape):
     """Zeros f32 in a file without a name, which is gone as soon as the array is, however the process ends."""
     path.unlink(missing_ok=True)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    with path.open("r+b") as file:  # without room for all of it the process would end when it is filled
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     path.unlink()
     return array
 

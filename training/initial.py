@@ -23,6 +23,7 @@ from cloze.models import names
 from cloze.models.adapted import Adapted
 from cloze.models.composite import Composite
 from cloze.training import methods, runs, trainable
+from cloze.training.checkpoint import check_tokenizer
 from cloze.training.donor import Donor
 
 KEYS = "threefry2x32"
@@ -181,6 +182,7 @@ def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None, 
         parameters = models.parameters(model)
         shapes, axis_names = parameters.shapes, parameters.axis_names
         seal = checkpoints.read_seal(step)
+        check_tokenizer(seal, tokenizer)
         if ema and not checkpoints.has("ema", step):
             raise ConfigError(
                 f"{workdir} keeps no moving averages: train with train.ema_decay above 0, or leave --ema out"

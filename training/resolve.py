@@ -12,6 +12,7 @@ from cloze.interop import files
 from cloze.interop import settings as hugging_face_settings
 from cloze.interop import tokenizers as hugging_face_tokenizers
 from cloze.training import initial, methods, runs
+from cloze.training.workdir import read_config
 
 OWN = ("heads_out", "num_labels")  # of `model`: what is scored is never inherited
 MARKERS = 3  # new tokens of task.markers
@@ -65,7 +66,7 @@ def _inherit(config, kept):
     """Fills what is at its default of `model`, and the tokenizer, from init.checkpoint."""
     origin = pathlib.Path(config.init.checkpoint).expanduser()
     if not origin.exists() and kept is not None and kept.is_file():
-        own = base.load(kept)
+        own = read_config(kept)
         theirs = {"model": own.model.to_dict(), "tokenizer": own.tokenizer.to_dict(), "pieces": 0}
     else:
         theirs = _hugging_face(origin) if initial.is_hugging_face(origin) else _run(origin)

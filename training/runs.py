@@ -8,13 +8,13 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cloze import models, objectives
-from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.parallel import mesh as meshes
 from cloze.parallel.processes import decide
 from cloze.training import methods
 from cloze.training.checkpoint import Checkpoints
+from cloze.training.workdir import read_config
 
 
 def heads_out(config, objective):
@@ -23,11 +23,15 @@ def heads_out(config, objective):
 
 
 def load_config(workdir):
-    """The configuration of a run."""
+    """The configuration of a run.
+
+    Raises:
+        ConfigError: no run there, or its config.json is damaged.
+    """
     workdir = pathlib.Path(workdir)
     if not (workdir / "config.json").exists():
         raise ConfigError(f"{workdir} holds no run: config.json is missing; train one there with train.py first")
-    return base.load(workdir / "config.json")
+    return read_config(workdir / "config.json")
 
 
 def is_converted(workdir):

@@ -8,6 +8,7 @@ import shutil
 from cloze import storage
 from cloze.configs import base
 from cloze.errors import ConfigError
+from cloze.training.checkpoint import SEAL, Checkpoints
 
 # What may change between two starts of the same run: its length, how it reports, and where it runs.
 MAY_CHANGE = (
@@ -16,6 +17,9 @@ MAY_CHANGE = (
     "data.prefetch", "data.cache_dir", "data.tfds_dir",
 )  # fmt: skip
 HOW_IT_RUNS = ("model.dtype", "model.scan", "model.remat", "model.attention_backend")
+# What may be edited in config.json by hand, besides: where things are now.
+PLACES = ("init.", "data.source", "data.validation_source", "tokenizer.path", "task.files")
+FREE = (*MAY_CHANGE, *HOW_IT_RUNS, *PLACES)
 
 
 class Workdir:
@@ -36,13 +40,15 @@ class Workdir:
         """Makes and locks the directory.
 
         Raises:
-            ConfigError: it cannot be written to, is in use, or belongs to another configuration.
+            ConfigError: it is no directory, is in use, or belongs to another configuration.
+            WriteError: it cannot be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(storage.lock(self.path / "lock", self._refuse))
         except OSError as error:
-            raise ConfigError(f"cannot write to --workdir={self.path}: {error.strerror}") from None
+            refused = storage.write_error(error)
+            raise refused or ConfigError(f"cannot write to --workdir={self.path}: {error.strerror}") from None
         self._locked = True
         self._check(self._config)
 
@@ -68,8 +74,8 @@ class Workdir:
 
     @property
     def has_learned(self):
-        """Whether a checkpoint was begun; before that, another configuration may take the directory over."""
-        return self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        """Whether a checkpoint was saved; before that, another configuration may take the directory over."""
+        return bool(Checkpoints(self.checkpoints).steps())
 
     def keep_tokenizer(self, tokenizer):
         """Saves the run's tokenizer; what an earlier start left is replaced until something was learned with it."""
@@ -81,33 +87,71 @@ class Workdir:
 
     @property
     def has_trained(self):
-        """Whether a checkpoint after step 0 was begun; before that, converted parameters may be trained in any way."""
-        return self.has_learned and any(path.name != "0" for path in self.checkpoints.iterdir())
+        """Whether a checkpoint after step 0 was saved; before that, converted parameters may be trained in any way."""
+        return any(Checkpoints(self.checkpoints).steps())
 
     def _check(self, config):
         file = self.path / "config.json"
-        if not file.exists() or not self.has_learned:
+        if not self.has_learned:
             return
-        old = base.to_dict(base.load(file))
-        changed = [
-            f"{key}: {before!r} there, {after!r} now"
-            for key, before, after in differences(old, config)
-            if not key.startswith(MAY_CHANGE) and (self.has_trained or self._is_computed(key))
-        ]
-        if changed:
+        old, _ = sealed_config(self.checkpoints)
+        if old is None and not file.exists():
+            return
+        try:
+            old = read_config(file)
+        except ConfigError:  # it is written anew, if this is the run's configuration
+            if old is None:
+                raise
+        if changed := _changed(old, config, self.has_trained, MAY_CHANGE):
             raise ConfigError(
-                f"--workdir={self.path} holds a run of another configuration ({'; '.join(changed[:5])}"
-                f"{' and more' if len(changed) > 5 else ''}): choose another --workdir, or undo the change"
+                f"--workdir={self.path} holds a run of another configuration ({changed}): choose another --workdir, or "
+                "undo the change"
             )
-
-    @staticmethod
-    def _is_computed(key):
-        """Whether an option decides what converted parameters compute; all else is free until they are trained."""
-        return key.startswith("model.") and key not in HOW_IT_RUNS and "dropout" not in key
 
     def close(self):
         self._lock.close()
         self._locked = False
+
+
+def read_config(file):
+    """The configuration in a run's config.json, which the seal of the newest checkpoint must agree with.
+
+    Raises:
+        ConfigError: it is damaged, or has changed since.
+    """
+    config = base.load(file)
+    sealed, step = sealed_config(file.parent / "checkpoints")
+    if sealed is not None and (changed := _changed(sealed, base.to_dict(config), step, FREE)):
+        raise ConfigError(
+            f"{file} is not the configuration of the checkpoint of step {step} ({changed}): undo the change; or "
+            f"{base.REMEDY}"
+        )
+    return config
+
+
+def sealed_config(checkpoints):
+    """(configuration in the newest seal of a folder of checkpoints, its step); (None, None): there is none."""
+    checkpoints = Checkpoints(checkpoints)
+    for step in reversed(checkpoints.steps()):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            values = checkpoints.read_seal(step)["config"]
+            return base.from_dict(values, checkpoints.directory / str(step) / SEAL), step
+    return None, None
+
+
+def _changed(old, new, trained, free):
+    """Which options differ that may not, in words; before training, only what parameters compute may not."""
+    changed = [
+        f"{key}: {before!r} there, {after!r} now"
+        for key, before, after in differences(base.to_dict(old), new)
+        if not key.startswith(free) and (trained or _is_computed(key))
+    ]
+    return "; ".join(changed[:5]) + (" and more" if len(changed) > 5 else "")
+
+
+def _is_computed(key):
+    """Whether an option decides what converted parameters compute; all else is free until they are trained."""
+    return key.startswith("model.") and key not in HOW_IT_RUNS and "dropout" not in key
 
 
 def differences(old, new, prefix=""):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cloze import storage
 from cloze.data import corpus, sentences
 from cloze.data.corpus import BLOCK
 from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
@@ -193,6 +194,25 @@ def test_interrupted_preparation_goes_on_behind_the_last_whole_part(tmp_path):
     assert files(resumed.directory) == files(whole.directory)
 
 
+@pytest.mark.parametrize("victim", ["train-00001.documents.npy", "counts-0000*.npy", "part-00000.json"])
+def test_changed_tables_of_parts_are_prepared_anew(tmp_path, victim):
+    options = {"document_end": None, "validation_share": 0.0, "part_tokens": 600}
+    texts = [fakes.text(document) for document in SENTENCES]
+    with pytest.raises(Interrupted):
+        corpus.prepare(FailingSource(texts), fakes.Tokenizer(), tmp_path, **options)
+    path = next(tmp_path.glob(f"corpora/*/{victim}"))
+    content = bytearray(path.read_bytes())
+    digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
+    content[digits[1] if path.suffix == ".json" else -8] ^= 1
+    path.write_bytes(content)
+    messages = []
+    made = corpus.prepare(fakes.Source(texts), fakes.Tokenizer(), tmp_path, report=messages.append, **options)
+    assert "damaged" in messages[0] and "starting over" in messages[0], messages
+    split = made.split("train")
+    np.testing.assert_array_equal(split.gather([0], [len(STREAM)])[0], STREAM)
+    np.testing.assert_array_equal(split.counts, np.bincount(STREAM, minlength=60_000))
+
+
 def test_damaged_parts_are_prepared_anew(tmp_path):
     options = {"document_end": None, "validation_share": 0.0, "part_tokens": 600}
     texts = [fakes.text(document) for document in SENTENCES]
@@ -253,6 +273,38 @@ def test_truncated_and_missing_files_are_named(tmp_path, victim):
         corpus.open(directory)
 
 
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_changed_manifest_is_reported_or_without_effect(tmp_path, checksum):
+    """Of earlier versions, whose manifests have no checksum, the numbers are held against the tables."""
+    path = fakes.prepare(SENTENCES[:20], tmp_path, part_tokens=600).directory / "manifest.json"
+    if not checksum:
+        path.write_text(json.dumps(storage.read_json(path)))
+    whole, rng, caught = path.read_bytes(), np.random.default_rng(2), 0
+    stream = STREAM[: corpus.open(path.parent).split("train").num_tokens]
+    for place in rng.choice(len(whole), size=250, replace=False):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << rng.integers(8)
+        path.write_bytes(broken)
+        try:
+            split = corpus.open(path.parent).split("train")
+            ids, _ = split.gather([0], [split.num_tokens])
+        except DataError as error:
+            assert str(path.parent) in str(error) and "delete" in str(error)
+            caught += 1
+        else:
+            np.testing.assert_array_equal(ids, stream)
+            assert not checksum or json.loads(bytes(broken)) == json.loads(whole)  # white space
+    assert caught > 60
+
+
+def test_one_changed_digit_of_the_manifest_is_named(tmp_path):
+    path = fakes.prepare(SENTENCES[:5], tmp_path).directory / "manifest.json"
+    number = str(storage.read_json(path)["splits"]["train"]["tokens"])
+    path.write_text(path.read_text().replace(f'"tokens": {number}', f'"tokens": {int(number) - 1}', 1))
+    with pytest.raises(DataError, match=f"{path} is damaged .its checksum differs.*delete {path.parent} and run again"):
+        corpus.open(path.parent)
+
+
 def test_bit_flips_are_reported_or_without_effect(tmp_path):
     made = fakes.prepare(SENTENCES, tmp_path)
     path = made.directory / "train-00000.array_record"
@@ -300,8 +352,7 @@ def test_other_formats_and_damaged_manifests_are_refused(tmp_path):
     with pytest.raises(DataError, match="manifest.json is missing"):
         corpus.open(tmp_path)
     directory = fakes.prepare(SENTENCES[:3], tmp_path).directory
-    manifest = json.loads((directory / "manifest.json").read_text())
-    (directory / "manifest.json").write_text(json.dumps(manifest | {"format": 0}))
+    storage.write_json(directory / "manifest.json", storage.read_json(directory / "manifest.json") | {"format": 0})
     with pytest.raises(DataError, match="format 0"):
         corpus.open(directory)
     (directory / "manifest.json").write_text("{")

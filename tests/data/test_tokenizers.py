@@ -15,6 +15,7 @@ import tokenizers as hf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloze import storage
 from cloze.data import tokenizer_models as tm
 from cloze.data import tokenizers as tok
 from cloze.errors import ConfigError, DataError
@@ -294,6 +295,11 @@ def test_a_changed_file_in_a_saved_directory_is_refused(tmp_path):
     train("word").save(tmp_path)
     train("word", texts=TEXTS[1:]).save(tmp_path / "other")
     (tmp_path / "tokenizer.json").write_bytes((tmp_path / "other" / "tokenizer.json").read_bytes())
+    with pytest.raises(DataError, match="tokenizer.json (has changed|holds)"):
+        tok.load(tmp_path)
+    meta = storage.read_json(tmp_path / "tokenizer_meta.json")
+    del meta["file"]  # as earlier versions wrote it
+    storage.write_json(tmp_path / "tokenizer_meta.json", meta)
     with pytest.raises(DataError, match="hash differs"):
         tok.load(tmp_path)
     (tmp_path / "tokenizer_meta.json").write_text('{"model": 3}')

@@ -1,11 +1,15 @@
 """Checkpoints: damage is found, an older whole one is used, and mistakes are named."""
 
+import errno
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cloze.errors import CheckpointError, ConfigError
+from cloze import storage
+from cloze.errors import CheckpointError, ConfigError, WriteError
 from cloze.training.checkpoint import SEAL, Checkpoints
 
 PARAMS = {"encoder": {"kernel": jnp.arange(4096.0).reshape(64, 64)}, "head": {"bias": jnp.ones(3)}}
@@ -64,22 +68,59 @@ def test_a_damaged_step_can_be_saved_again(saved):
     checkpoints = Checkpoints(saved, keep=2)
     checkpoints.set_aside_after(checkpoints.latest_whole(lambda line: None))
     assert checkpoints.steps() == [2]
-    assert saved.with_name(f"{saved.name}.damaged-3").is_dir()  # nothing is lost
+    assert (saved / "damaged" / "3").is_dir()  # nothing is lost
     checkpoints.save(3, PARAMS, {"count": jnp.int32(3)}, {})
     checkpoints.close()
     assert checkpoints.latest_whole() == 3
 
 
-def test_no_whole_checkpoint_is_an_error_and_none_at_all_is_not(saved, tmp_path_factory):
+def test_of_damaged_steps_the_newest_two_stay_in_one_place(saved):
+    messages = []
+    for step in (3, 4, 5, 3):
+        checkpoints = Checkpoints(saved, keep=2)
+        if step > 3:
+            checkpoints.save(step, PARAMS, None, {})
+            checkpoints.close()
+        elif messages:
+            (saved / "3").mkdir()
+        checkpoints.set_aside_after(2, messages.append)
+    assert checkpoints.steps() == [2] and [line.split(" of step ")[1][0] for line in messages] == list("3453")
+    assert sorted(path.name for path in (saved / "damaged").iterdir()) == ["3", "5"]
+    assert messages[-1].endswith(str(saved / "damaged" / "3")) and not list(saved.parent.glob("*damaged-*"))
+
+
+def full(path, value):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_an_older_one_goes_only_when_the_new_one_is_sealed(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, PARAMS, None, {})
+    checkpoints.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_json", full)  # the arrays are written, the seal is not
+        checkpoints.save(2, PARAMS, None, {})
+        with pytest.raises(WriteError, match="step 2 could not be written.*: No space left on device. Free"):
+            checkpoints.close()
+    assert checkpoints.latest_whole() == 1 and [path.name for path in tmp_path.iterdir()] != ["1"]
+    checkpoints.clear_partial()
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    checkpoints.save(2, PARAMS, None, {})
+    checkpoints.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["2"] and checkpoints.latest_whole() == 2
+
+
+@pytest.mark.parametrize("lost", ["array", "seal"])
+def test_no_whole_checkpoint_is_an_error_and_none_at_all_is_not(saved, tmp_path_factory, lost):
     for step in (2, 3):
-        biggest_file(saved / str(step)).unlink()
-    with pytest.raises(CheckpointError, match="backup"):
+        (biggest_file(saved / str(step)) if lost == "array" else saved / str(step) / SEAL).unlink()
+    with pytest.raises(CheckpointError, match="step 3: .*step 2: .*backup"):
         Checkpoints(saved).latest_whole(lambda line: None)
     assert Checkpoints(tmp_path_factory.mktemp("empty")).latest_whole() is None
 
 
 def test_a_reader_leaves_a_save_under_way_alone(saved):
-    under_way = saved / "4.orbax-checkpoint-tmp-1"
+    under_way = saved / "4.partial.orbax-checkpoint-tmp"
     under_way.mkdir()
     reader = Checkpoints(saved)
     reader.restore(reader.latest_whole(), params=abstract(PARAMS))

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
+from cloze import storage
 from cloze.errors import ConfigError
 from cloze.models import names
-from cloze.training import initial, restore
+from cloze.training import checkpoint, initial, restore
 from cloze.training.checkpoint import Checkpoints
 from tests.training import finetuned, tiny_run
 
@@ -100,9 +101,8 @@ def test_its_size(lora, origin):
 def test_a_changed_base_is_refused(root, lora, tmp_path):
     run, origin = copied(lora, tmp_path)
     damaged = origin / "checkpoints" / "3"
-    checkpoints = Checkpoints(damaged.parent)
     (damaged / "params" / "more").write_text("other parameters")
-    checkpoints._seal(3, {"optimizer": True})  # as training would have left it
+    checkpoint.seal(damaged, {"step": 3, "optimizer": True})  # as training would have left it
     with pytest.raises(ConfigError, match=r"run hold only what trained on top of .*/origin has changed since"):
         restore.load(run, quiet)
     program = finetuned.build(root, origin, "lora")
@@ -113,9 +113,9 @@ def test_a_changed_base_is_refused(root, lora, tmp_path):
 def test_a_missing_base_is_refused_and_a_moved_one_can_be_named(lora, tmp_path, monkeypatch):
     run, origin = copied(lora, tmp_path)
     file, seal = run / "config.json", run / "checkpoints" / "3" / "seal.json"
-    told = json.loads(seal.read_text())
+    told = storage.read_json(seal)
     told["base"][0][0] = str(origin)
-    seal.write_text(json.dumps(told))
+    storage.write_json(seal, told)
     moved = origin.rename(tmp_path / "moved")
     with pytest.raises(ConfigError, match=r"origin is missing: bring it back, or name its new place in .*config.json"):
         restore.load(run, quiet)
