@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test parity lint clean
+.PHONY: demo test chaos parity lint clean
 
 $(VENV)/.base: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,9 @@ demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in
 
 test: $(VENV)/.test  ## all tests that need no PyTorch
 	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+
+chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each: kills, changed bits, cut files, full disks
+	CHAOS=1 $(BIN)/python -m pytest -q tests/faults
 
 parity: $(VENV)/.parity  ## models against PyTorch's
 	$(BIN)/python -m pytest -q --override-ini=addopts= tests/parity

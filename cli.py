@@ -11,7 +11,7 @@ import warnings
 from absl import flags
 
 from cloze import options, storage
-from cloze.errors import ConfigError, ProcessLost, UserError
+from cloze.errors import ConfigError, ProcessLost, UserError, WriteError
 from cloze.options import suggest
 
 FLAGS = flags.FLAGS
@@ -75,7 +75,8 @@ def run(main, usage, required=()):
 
 def _refuse(error):
     print(f"{_program()}: {error}", file=sys.stderr)
-    if isinstance(error, ProcessLost):  # at once: an orderly end would wait for the other process
+    # At once: an orderly end would wait for the other process, or for threads of Orbax that wait for one that failed.
+    if isinstance(error, (ProcessLost, WriteError)):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(error.exit_code)

@@ -318,3 +318,14 @@ def test_trained_tokenizers_in_transformers(kind, model_type, tmp_path):
     sentinels = [reference.convert_tokens_to_ids(f"<extra_id_{i}>") for i in range(5)]
     assert sentinels == ours.tables.sentinels.tolist()
     assert isinstance(reference.backend_tokenizer, hf.Tokenizer)
+
+
+@pytest.mark.parametrize("kind, model_type", [
+    ("wordpiece", "bert"), ("word", "bert"), ("byte_bpe", "roberta"), ("unigram", "albert"),
+    ("sentencepiece_bpe", "xlnet"),
+])  # fmt: skip
+def test_blanks_of_trained_tokenizers_in_transformers(kind, model_type, tmp_path):
+    ours = tok.train(TEXTS, kind, 700, True, 0, mask_token=True)
+    interop_tokenizers.save_hf(ours, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    test_blanks((ours, transformers.AutoTokenizer.from_pretrained(tmp_path)))

@@ -1,0 +1,269 @@
+"""A training step of full-size models beside the same step in transformers and PyTorch.
+
+    python -m benchmarks.train_step [--only=bert_base,gpt2,t5] [--rounds=3]    # needs pip install -e '.[parity]'
+
+Each side has a process of its own, and only one of them computes at a time: round by round, ours, PyTorch as it is
+("eager": SDPA attention, fused AdamW) and PyTorch compiled. All have the same parameters, written by us and read by
+transformers, the same 8 rows of 128 tokens of real text, the same dropout rates and clipping, and AdamW; only our T5
+keeps its Adafactor. Before anything is timed, their losses without dropout must agree. Ours also corrupts the rows and
+counts metrics; theirs gets the batch as we have corrupted it. The better of the two PyTorch steps is the peer.
+
+Printed: the median step, tokens a second (of all streams, padding left out), the ratio of the rates, the share of the
+rate of a matrix product measured in the same process while the others wait, peak memory, and seconds to the first step.
+"""
+
+import json
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from absl import app, flags
+
+ONLY = flags.DEFINE_list("only", [], "Experiments; empty: all.")
+ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of alternating steps.", lower_bound=1)
+STEPS = flags.DEFINE_integer("steps", 3, "Steps of a side in a round.", lower_bound=1)
+OVERRIDES = flags.DEFINE_list("set", [], "Options of our side, such as model.scan=False.")
+SIDE = flags.DEFINE_enum("side", "", ["", "ours", "eager", "compiled"], "Of a child process.")
+EXCHANGE = flags.DEFINE_string("exchange", "", "Directory that the sides share.")
+
+ROWS, LENGTH = 8, 128
+AGREE = 1e-4  # of the loss
+EXPERIMENTS = {  # {config: class of transformers}
+    "bert_base": "BertForPreTraining",
+    "gpt2": "GPT2LMHeadModel",
+    "t5": "T5ForConditionalGeneration",
+}
+ADAMW = ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay")
+SIDES = ("ours", "eager", "compiled")
+
+
+class Ours:
+    """Our step, as train.py compiles it."""
+
+    def __init__(self, experiment, exchange):
+        import importlib
+
+        import jax
+
+        from benchmarks import runs
+        from cloze.interop.save import save_hf
+        from cloze.parallel import cost
+        from cloze.training import resolve
+        from cloze.training.gradients import means
+        from cloze.training.run import build
+
+        self._jax, self._cost = jax, cost
+        config = importlib.import_module(f"cloze.configs.{experiment}").get_config()
+        config.train.update(batch_size=ROWS, microbatches=1, steps=1000)
+        config.data.sequence_length = LENGTH
+        config.model.remat = "none"
+        for override in OVERRIDES.value:
+            key, _, value = override.partition("=")
+            section, _, name = key.partition(".")
+            config[section][name] = json.loads(value.lower()) if value.lower() in ("true", "false") else value
+        program = build(resolve.resolve(config), devices=jax.devices()[:1], report=runs.silent).program()
+        run, self._state = program.run, program.new_state(runs.silent)
+        self._rows, self._keys = run.rows(run.data["train"], 0), run.keys
+        objective = run.objective.for_validation()
+        batch = objective.corrupt(run.keys.at(0).corrupt, self._rows)
+        params = program.full_parameters(self._state)
+        outputs = jax.jit(lambda p, b: program.model.apply({"params": p}, b, deterministic=True))(params, batch)
+        terms = {name: term for name, term in objective.loss(outputs, batch).items() if term.coefficient}
+        save_hf(
+            f"{exchange}/model", program.model.config, params, class_name=EXPERIMENTS[experiment], report=runs.silent
+        )
+        np.savez(f"{exchange}/batch.npz", **{name: np.asarray(array) for name, array in batch.items()})
+        optimizer = {name: config.optimizer[name] for name in ADAMW if name in config.optimizer}
+        facts = {"loss": float(sum(means(terms).values())), "clip_norm": config.optimizer.clip_norm, **optimizer}
+        pathlib.Path(f"{exchange}/facts.json").write_text(json.dumps(facts))
+        began = time.perf_counter()
+        with run.context():
+            traced = program.trace_train_step(self._rows)
+            self._step = traced.lower().compile()
+        self.flops = cost.count_flops(traced.jaxpr)
+        self.loss = facts["loss"]
+        self.run(1)
+        self.first = time.perf_counter() - began
+        self.tokens = float(self._metrics["tokens"])
+
+    def run(self, count):
+        """Seconds of each of `count` steps."""
+        took = []
+        for _ in range(count):
+            began = time.perf_counter()
+            self._state, self._metrics = self._step(self._state, self._rows, self._keys)
+            self._jax.block_until_ready((self._state, self._metrics))
+            took.append(time.perf_counter() - began)
+        return took
+
+    def rate(self):
+        """FLOP/s of a matrix product, now."""
+        return self._cost.measured_rate("float32")
+
+
+class Theirs:
+    """transformers and PyTorch, trained as their users do."""
+
+    def __init__(self, experiment, exchange, compiled):
+        import torch
+        import transformers
+
+        self._torch = torch
+        transformers.logging.set_verbosity_error()
+        model = getattr(transformers, EXPERIMENTS[experiment]).from_pretrained(f"{exchange}/model")
+        facts = json.loads(pathlib.Path(f"{exchange}/facts.json").read_text())
+        self._inputs = {name: torch.from_numpy(array) for name, array in self._translate(experiment, exchange).items()}
+        self._targets = self._inputs.pop("targets", None)  # where they are not shifted
+        model.eval()
+        with torch.no_grad():
+            self.loss = float(self._loss(model))
+        self._clip, self._model = facts["clip_norm"], model.train()
+        self._optimizer = torch.optim.AdamW(
+            model.parameters(), facts["learning_rate"], (facts.get("beta1", 0.9), facts.get("beta2", 0.999)),
+            facts.get("epsilon", 1e-8), facts.get("weight_decay", 0.0), fused=True,
+        )  # fmt: skip
+        self._forward = torch.compile(self._loss) if compiled else self._loss
+        began = time.perf_counter()
+        self.run(1)
+        self.first = time.perf_counter() - began
+
+    @staticmethod
+    def _translate(experiment, exchange):
+        """Our batch in the words of transformers; -100 is nothing to predict."""
+        ours = dict(np.load(f"{exchange}/batch.npz"))
+        inputs = {"input_ids": ours["tokens"].astype(np.int64)}
+        if "segments" in ours and experiment != "gpt2":
+            inputs["attention_mask"] = (ours["segments"] > 0).astype(np.int64)
+        if "token_types" in ours:
+            inputs["token_type_ids"] = ours["token_types"].astype(np.int64)
+        targets = np.where(ours["target_weights"] > 0, ours["targets"], -100).astype(np.int64)
+        if experiment == "bert_base":
+            labels = np.full(ours["tokens"].shape, -100, np.int64)
+            for row, places, wanted in zip(labels, ours["prediction_positions"], targets, strict=True):
+                row[places[wanted >= 0]] = wanted[wanted >= 0]
+            return inputs | {"labels": labels, "next_sentence_label": ours["labels"].astype(np.int64)}
+        if experiment == "t5":
+            return inputs | {"labels": targets, "decoder_input_ids": ours["decoder_tokens"].astype(np.int64)}
+        return inputs | {"targets": targets}
+
+    def _loss(self, model):
+        outputs = model(**self._inputs)
+        if self._targets is None:
+            return outputs.loss
+        logits = outputs.logits
+        return self._torch.nn.functional.cross_entropy(logits.flatten(0, 1), self._targets.flatten())
+
+    def run(self, count):
+        """Seconds of each of `count` steps."""
+        took = []
+        for _ in range(count):
+            began = time.perf_counter()
+            self._forward(self._model).backward()
+            if self._clip:
+                self._torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            took.append(time.perf_counter() - began)
+        return took
+
+
+def serve(experiment):
+    """A child: answers "run N" and "rate" line by line."""
+    side = Ours(experiment, EXCHANGE.value) if SIDE.value == "ours" else Theirs(
+        experiment, EXCHANGE.value, SIDE.value == "compiled"
+    )  # fmt: skip
+    known = {name: getattr(side, name) for name in ("loss", "first", "flops", "tokens") if hasattr(side, name)}
+    say(known)
+    for line in sys.stdin:
+        word, _, count = line.strip().partition(" ")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        say({"took": side.run(int(count)), "peak": peak} if word == "run" else {"rate": side.rate()})
+
+
+def say(values):
+    print("@" + json.dumps(values), flush=True)
+
+
+class Child:
+    """A process of one side."""
+
+    def __init__(self, side, experiment, exchange):
+        command = [sys.executable, "-m", "benchmarks.train_step", f"--side={side}", f"--only={experiment}",
+                   f"--exchange={exchange}", f"--set={','.join(OVERRIDES.value)}"]  # fmt: skip
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.facts, self.took, self.rates, self.peak = self._listen(), [], [], 0
+
+    def _listen(self):
+        for line in self._process.stdout:
+            if line.startswith("@"):
+                return json.loads(line[1:])
+        raise SystemExit("a side has ended; see above")
+
+    def run(self, count):
+        """Has it take some steps, and keeps the seconds."""
+        answer = self._ask(f"run {count}")
+        self.took += answer["took"]
+        self.peak = answer["peak"]
+
+    def measure(self):
+        """Has it measure the rate of a matrix product."""
+        self.rates.append(self._ask("rate")["rate"])
+
+    def _ask(self, line):
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._listen()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def compare(experiment):
+    """Lines of the table."""
+    with tempfile.TemporaryDirectory() as exchange:
+        children = {side: Child(side, experiment, exchange) for side in SIDES}
+        losses = {side: child.facts["loss"] for side, child in children.items()}
+        if max(abs(loss - losses["ours"]) for loss in losses.values()) > AGREE * losses["ours"]:
+            raise SystemExit(f"{experiment}: the losses differ, nothing was timed: {losses}")
+        for _ in range(ROUNDS.value):
+            children["ours"].measure()
+            for child in children.values():
+                child.run(STEPS.value)
+        for child in children.values():
+            child.close()
+    steps = {side: statistics.median(child.took) for side, child in children.items()}
+    tokens, flops = children["ours"].facts["tokens"], children["ours"].facts["flops"]
+    rate = statistics.median(children["ours"].rates)
+    peer = min(steps[side] for side in SIDES[1:])
+    for side, child in children.items():
+        share = f"{flops / steps[side] / rate:.0%}" if side == "ours" else ""
+        ratio = f"{peer / steps[side]:.2f}" if side == "ours" else ""
+        yield (
+            f"| {experiment} | {side} | {steps[side]:.2f} s | {tokens / steps[side]:.0f} | {ratio} | {share} "
+            f"| {child.peak / 2**30:.1f} GiB | {child.facts['first']:.0f} s |"
+        )
+    yield f"loss {losses['ours']:.4f}, {flops / 1e9:.0f} GFLOP a step of ours, {rate / 1e9:.0f} GFLOP/s"
+
+
+def main(argv):
+    """Compares one experiment after the other."""
+    del argv
+    if SIDE.value:
+        serve(ONLY.value[0])
+        return
+    print(time.ctime())
+    print("| config | side | step | tokens/s | rate over the peer's | of a product's rate | memory | first step |")
+    print("|---|---|---|---|---|---|---|---|")
+    for experiment in ONLY.value or EXPERIMENTS:
+        for line in compare(experiment):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

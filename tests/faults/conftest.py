@@ -1,0 +1,45 @@
+"""Faults that a run must survive. One place says how many of each: a few in `make test`, many in `make chaos`."""
+
+import dataclasses
+import os
+
+import pytest
+
+from tests.faults import commands
+
+
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """How often each fault is tried.
+
+    Attributes:
+        kills: kill -9 of a training command.
+        save_kills: kill -9 of a process that does nothing but save checkpoints.
+        flips: files with one bit changed.
+        cuts: files cut short.
+        full_disks: sizes of a disk that is full at some time; without the right to mount one, none.
+        processes: kill -9 of one of two processes.
+    """
+
+    kills: int
+    save_kills: int
+    flips: int
+    cuts: int
+    full_disks: int
+    processes: int
+
+
+SHORT = Length(kills=1, save_kills=3, flips=12, cuts=6, full_disks=0, processes=0)
+LONG = Length(kills=100, save_kills=100, flips=200, cuts=200, full_disks=20, processes=4)
+
+
+@pytest.fixture(scope="session")
+def length():
+    """LONG where the environment variable CHAOS is set, as `make chaos` does; else SHORT."""
+    return LONG if os.environ.get("CHAOS") else SHORT
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """A commands.Finished run that nothing has disturbed."""
+    return commands.undisturbed(tmp_path_factory.mktemp("whole"))
