@@ -1,11 +1,51 @@
 """Files and folders that are either whole or not there, and locks between processes of one machine."""
 
 import contextlib
+import errno
 import fcntl
+import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
+
+LARGEST_JSON = 1 << 30  # bytes
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read, is no regular file (a pipe would be waited for), or is too large for JSON.
+        ValueError: it holds something else than one JSON object.
+    """
+    path = pathlib.Path(path)
+    check_regular(path)
+    if path.stat().st_size > LARGEST_JSON:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST_JSON} bytes", str(path))
+    found = parse_json(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a JSON {type(found).__name__}, expected an object")
+    return found
+
+
+def check_regular(path: pathlib.Path) -> None:
+    """Raises OSError for what is no regular file: a folder, a pipe, a device; links are followed."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import re
 
 from ml_collections import config_dict
 
-from cloze import models, options
+from cloze import models, options, storage
 from cloze.data.pipeline import DataOptions
 from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
@@ -212,8 +212,7 @@ def like(config):
 def load(path):
     """The configuration that a run saved as config.json."""
     try:
-        with open(path) as file:
-            values = json.load(file)
+        values = storage.read_json(path)
         config = get_base()
         config.update(_tuples(_without_unread(values)))
     except OSError as error:

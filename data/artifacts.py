@@ -1,6 +1,5 @@
 """Small prepared arrays in the cache: made once, by one process, and checked when they are opened."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -39,7 +38,7 @@ def prepare(directory, make, report):
 
 def _open(directory):
     try:
-        manifest = json.loads((directory / "manifest.json").read_text())
+        manifest = storage.read_json(directory / "manifest.json")
     except (OSError, ValueError) as error:
         raise DataError(
             f"{directory / 'manifest.json'} cannot be read ({error}); {corpus_files.remedy(directory)}"

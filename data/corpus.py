@@ -22,6 +22,7 @@ import shutil
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from cloze import storage
 from cloze.data import corpus_files, flagged
 from cloze.data.corpus_files import BLOCK, FORMAT, SENTENCE_END, SPLITS
 from cloze.errors import DataError
@@ -89,7 +90,7 @@ def open(directory):
     """
     directory = pathlib.Path(directory)
     try:
-        manifest = json.loads((directory / "manifest.json").read_text())
+        manifest = storage.read_json(directory / "manifest.json")
     except FileNotFoundError:
         raise DataError(f"{directory} holds no prepared corpus: manifest.json is missing") from None
     except ValueError as error:
@@ -288,7 +289,7 @@ class _Preparation:
         """The whole parts of an earlier run, and the token counts over their train splits."""
         parts, counts = [], np.zeros(self.tokenizer.vocab_size, np.int64)
         while (path := self.directory / f"part-{len(parts):05d}.json").exists():
-            parts.append(json.loads(path.read_text()))
+            parts.append(storage.read_json(path))
         files = {file: entry["bytes"] for part in parts for file, entry in part["files"].items()}
         if any(not (self.directory / file).exists() for file in files) or any(
             (self.directory / file).stat().st_size != size for file, size in files.items()

@@ -11,7 +11,6 @@ import glob
 import gzip
 import hashlib
 import importlib
-import json
 import math
 import os
 import pathlib
@@ -19,6 +18,7 @@ import re
 import zlib
 from collections.abc import Iterator
 
+from cloze import storage
 from cloze.data import pydocs
 from cloze.errors import ConfigError, DataError
 from cloze.options import suggest
@@ -229,7 +229,7 @@ class JsonlSource(_FileSource):
 
     def _text(self, line, where):
         try:
-            record = json.loads(line)
+            record = storage.parse_json(line)
         except ValueError as error:
             raise DataError(
                 f"{where}: not valid JSON ({error}); each line must hold one whole object, "

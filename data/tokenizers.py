@@ -17,16 +17,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from cloze import storage
 from cloze.data import tokenizer_models as tm
 from cloze.errors import ConfigError, DataError
 from cloze.options import option
+from cloze.value_types import expected
 
 KINDS = ("wordpiece", "byte_bpe", "bpe", "word", "unigram", "sentencepiece_bpe")
 ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
 
 _META_FILE = "tokenizer_meta.json"  # beside the model in a saved directory
 _BARE_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-_SENTINEL = re.compile("\u2581?<extra_id_([0-9]+)>")  # mT5's pieces carry the word marker
+_SENTINEL = re.compile("\u2581?<extra_id_([0-9]{1,9})>")  # mT5's pieces carry the word marker
 _NAMES = {  # usual names of each role, the first that exists is taken
     "pad": ("[PAD]", "<pad>"),
     "unk": ("[UNK]", "<unk>"),
@@ -247,7 +249,12 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
         )
     content = path.read_bytes()
     model = (tm.HuggingFaceModel if path.suffix == ".json" else tm.SentencePieceModel)(content, path)
-    tokenizer = Tokenizer(model, meta["sentinels"] if meta else sentinels, meta["roles"] if meta else {})
+    roles = meta["roles"] if meta else {}
+    if any(i is not None and not 0 <= i < len(model.pieces) for i in roles.values()):
+        raise DataError(
+            f"{path.parent / _META_FILE} is damaged: a special token is none of the {len(model.pieces)} ids"
+        )
+    tokenizer = Tokenizer(model, meta["sentinels"] if meta else sentinels, roles)
     if meta and tokenizer.hash != meta["hash"]:
         raise DataError(f"{path} is not the file that was saved (its hash differs): copy it again, or train it anew")
     if kind is not None and tokenizer.kind != kind:
@@ -261,14 +268,18 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
 def _read_meta(directory):
     path = directory / _META_FILE
     try:
-        meta = json.loads(path.read_bytes())
-    except ValueError:
+        meta = storage.read_json(path)
+    except (OSError, ValueError):
         meta = None
-    expected = {"model": str, "sentinels": int, "roles": dict, "hash": str}
-    meta = {"roles": {}} | meta if isinstance(meta, dict) else meta  # older directories state none
-    if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in expected.items()):
+    kinds = {"model": str, "sentinels": int, "roles": dict[str, int | None], "hash": str}
+    meta = {"roles": {}} | meta if meta is not None else {}  # older directories state none
+    if (
+        any(expected(meta.get(key), kind) for key, kind in kinds.items())
+        or pathlib.PurePath(meta["model"]).name != meta["model"]  # a file of this directory, and no other
+        or not 0 <= meta["sentinels"] <= tm.MOST_IDS
+    ):
         raise DataError(
-            f"{path} is damaged: expected a JSON object with {', '.join(expected)}; "
+            f"{path} is damaged: expected a JSON object with {', '.join(kinds)}; "
             "copy the directory again, or remove it to train the tokenizer anew"
         )
     return meta

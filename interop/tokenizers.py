@@ -17,19 +17,38 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from cloze import storage
 from cloze.data import tokenizer_models
 from cloze.data.tokenizers import ROLES, Tokenizer
 from cloze.errors import DataError
+from cloze.interop import keys
 from cloze.interop import tokenizer_families as families
+from cloze.value_types import expected
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 ANY_CLASS = ("PreTrainedTokenizer", "TokenizersBackend", "PythonBackend")  # names that say nothing about the text
 
+_ADDED = {"content": keys.TEXT} | dict.fromkeys(
+    ("single_word", "lstrip", "rstrip", "normalized", "special"), keys.SWITCH
+)
+_FLAG = keys.key(bool | None)
+_MODEL_KEYS = {"model_type": keys.TEXT, "tokenizer_class": keys.TEXT}  # of config.json
+_KEYS = {  # of tokenizer_config.json and special_tokens_map.json
+    **{f"{role}_token": keys.key(str | dict[str, Any] | None) for role in ROLES},
+    "tokenizer_class": keys.TEXT,
+    "added_tokens_decoder": keys.key(dict[str, dict[str, Any]]),
+    "additional_special_tokens": keys.key(list[str | dict[str, Any]]),
+    "extra_special_tokens": keys.key(list[str | dict[str, Any]] | dict[str, Any]),
+    "extra_ids": keys.key(int, least=0, most=100_000),
+    **dict.fromkeys(("do_lower_case", "keep_accents", "split_by_punct", "tokenize_chinese_chars"), keys.SWITCH),
+    **dict.fromkeys(("strip_accents", "add_prefix_space", "legacy", "add_bos_token", "add_eos_token"), _FLAG),
+}
 _ORDER = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in which transformers adds tokens that are missing
 
 
@@ -134,22 +153,27 @@ def read_settings(directory: pathlib.Path) -> Settings:
     """Reads config.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json, where they are.
 
     Raises:
-        DataError: one of them is no JSON object.
+        DataError: one of them is no JSON object, or has a value of another type.
     """
-    config, options = _read_json(directory / "config.json"), _read_json(directory / CONFIG_FILE)
+    config, options = _read_json(directory / "config.json", _MODEL_KEYS), _read_json(directory / CONFIG_FILE, _KEYS)
     stated = dict(options)
     if "added_tokens_decoder" in options:  # newer: says everything, so that the other two files do not count
-        listed = sorted(options["added_tokens_decoder"].items(), key=lambda item: int(item[0]))
-        added = [_added_token(token) for _, token in listed]
+        listed = options["added_tokens_decoder"]
+        if wrong := [number for number in listed if not number.isdecimal()]:
+            raise DataError(f"{directory / CONFIG_FILE}: added_tokens_decoder has the id {wrong[0]!r}: copy it again")
+        added = [_added_token(listed[number], directory / CONFIG_FILE) for number in sorted(listed, key=int)]
     else:
-        stated |= _read_json(directory / "special_tokens_map.json")
+        stated |= _read_json(directory / "special_tokens_map.json", _KEYS)
         special = {_content(value) for key, value in stated.items() if key.endswith("_token") and _content(value)}
         special |= set(_extra(stated))
-        listed = sorted(_read_json(directory / "added_tokens.json").items(), key=lambda item: item[1])
+        listed = _read_json(directory / "added_tokens.json", {})
+        if words := expected(listed, dict[str, int]):
+            raise DataError(f"{directory / 'added_tokens.json'} must be {words}: copy it again")
+        listed = sorted(listed.items(), key=lambda item: item[1])
         added = [AddedToken(token, normalized=token not in special, special=token in special) for token, _ in listed]
-    keys = {role: f"{role}_token" for role in ROLES}
-    tokens = {role: _content(stated[key]) for role, key in keys.items() if key in stated}
-    others = [key for key in stated if key.endswith("_token") and key not in keys.values()]  # such as "image_token"
+    roles = {role: f"{role}_token" for role in ROLES}
+    tokens = {role: _content(stated[key]) for role, key in roles.items() if key in stated}
+    others = [key for key in stated if key.endswith("_token") and key not in roles.values()]  # such as "image_token"
     extra = [*(content for key in others if (content := _content(stated[key]))), *_extra(stated)]
     named = (options.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
     if named in ("", *ANY_CLASS):
@@ -158,22 +182,21 @@ def read_settings(directory: pathlib.Path) -> Settings:
     return Settings(named, options, tokens, added, extra)
 
 
-def _read_json(path):
+def _read_json(path, declared):
     if not path.is_file():
         return {}
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        return keys.checked(storage.read_json(path), declared, str(path), DataError)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}): expected a JSON object; copy it again") from None
-    if not isinstance(read, dict):
-        raise DataError(f"{path} holds a JSON {type(read).__name__}, expected an object: copy it again")
-    return read
 
 
 def _content(value):
     """The text of a special token, which is written as text or as an object; None for anything else."""
     value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) else None
+    return None if expected(value, str) else value
 
 
 def _extra(stated):
@@ -181,9 +204,11 @@ def _extra(stated):
     return [_content(value) for value in (values.values() if isinstance(values, dict) else values)]
 
 
-def _added_token(described):
-    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
-    return AddedToken(described["content"], **{flag: described[flag] for flag in flags if flag in described})
+def _added_token(described, path):
+    described = keys.checked(described, _ADDED, f"{path}: added_tokens_decoder", DataError)
+    if "content" not in described:
+        raise DataError(f"{path}: a token of added_tokens_decoder has no content: copy it again")
+    return AddedToken(**{name: described[name] for name in _ADDED if name in described})
 
 
 def _find_files(directory, name, family):
@@ -207,13 +232,9 @@ def _find_files(directory, name, family):
 
 def _build(family, paths, options, tokens):
     chosen = {key: options.get(key, default) for key, default in family.options.items()}
-    try:
+    names = " and ".join(path.name for path in paths)
+    with tokenizer_models.whole(f"{paths[0].parent}: {names}", "vocabulary"):
         return family.build(paths, chosen, tokens)
-    except DataError:
-        raise
-    except Exception as error:  # the library raises bare Exception
-        names = " and ".join(path.name for path in paths)
-        raise DataError(f"{paths[0].parent}: {names} hold no whole vocabulary ({error}): copy them again") from None
 
 
 def _complete(backend, settings, tokens):

@@ -123,7 +123,7 @@ class Checkpoints:
 
     def read_seal(self, step):
         """The seal of a step: hashes and meta."""
-        return json.loads((self.directory / str(step) / SEAL).read_text())
+        return storage.read_json(self.directory / str(step) / SEAL)
 
     def has(self, part, step):
         """Whether a step holds the "optimizer" state, or an "ema", beside the parameters."""
@@ -132,8 +132,8 @@ class Checkpoints:
     def problem(self, step):
         """What is wrong with a checkpoint, or None if its files are those that were sealed."""
         try:
-            hashes = self.read_seal(step)["hashes"]
-        except (OSError, ValueError, KeyError):
+            hashes = dict(self.read_seal(step)["hashes"])
+        except (OSError, ValueError, KeyError, TypeError):
             return "it has no valid seal (saving was interrupted)"
         root, files = self._files(step)
         found = {str(p.relative_to(root)) for p in files}

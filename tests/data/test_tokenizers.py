@@ -254,6 +254,18 @@ def test_a_bare_model_file_loads_like_its_directory(tokenizer, tmp_path):
         tok.load(file, kind=other)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"model": "../tokenizer.json"}, {"sentinels": 10**12}, {"roles": {"pad": 10**6}}, {"roles": {"pad": "0"}}],
+)
+def test_a_description_that_no_save_has_written_is_refused(changes, tmp_path):
+    tok.train(["a b c"], "word", 12, lowercase=True, sentinels=0).save(tmp_path)
+    file = tmp_path / "tokenizer_meta.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(DataError, match="tokenizer_meta.json is damaged"):
+        tok.load(tmp_path)
+
+
 def test_truncated_files_are_refused(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     (file,) = [path for path in tmp_path.iterdir() if "meta" not in path.name]
