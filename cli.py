@@ -1,5 +1,6 @@
 """What every verb shares: flags, messages and exit codes, the start-up check, joining a multi-process run."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -17,6 +18,10 @@ from cloze.options import suggest
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert")
 CHOICES = r"--?config\.(objective\.name|optimizer\.name|finetune\.method)="
+REFUSED = (  # by the machine, wherever a path of an option or a flag leads; other errors of files are bugs of ours
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # fmt: skip
 HERE = pathlib.Path(__file__).resolve().parent  # holds configs/, in a checkout and in an installation
 
 
@@ -55,8 +60,12 @@ def run(main, usage, required=()):
         main()
     except UserError as error:
         print(f"{_program()}: {error}", file=sys.stderr)
-        sys.stderr.flush()
         _exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.errno not in REFUSED:
+            raise
+        print(f"{_program()}: cannot use {error.filename}: {error.strerror}; name another place", file=sys.stderr)
+        _exit(ConfigError.exit_code)
     except KeyboardInterrupt:
         print(f"{_program()}: interrupted", file=sys.stderr)
         _exit(130)
@@ -70,6 +79,12 @@ def _parse(required):
         print(FLAGS.main_module_help())
         print(FLAGS.module_help(sys.modules[__name__]))
         _exit(0)
+    for argument in sys.argv[1:]:
+        if not argument.isascii() and re.search("[\ud800-\udfff]", argument):  # bytes that Python could not decode
+            name, equals, value = argument.rpartition("=")
+            raise ConfigError(
+                f"{ascii(name)[1:-1]}{equals}{ascii(value)} is not UTF-8: set your terminal or script to UTF-8"
+            )
     sys.argv[1:] = choices_first([_with_own_config(argument) for argument in sys.argv[1:]])
     try:
         with options.choosing():

@@ -23,9 +23,19 @@ import ml_collections
 from ml_collections import config_dict
 
 from cloze.errors import ConfigError
-from cloze.value_types import Duration, Limits, Path, Pattern, expected, short  # noqa: F401
+from cloze.value_types import Duration, Limits, Name, Path, Pattern, expected, limits_of, short  # noqa: F401
 
 REQUIRED = dataclasses.MISSING  # as a default: an option that must be given
+
+
+class _Given(tuple):
+    """As the values that an option must have: any that is not empty."""
+
+    def __contains__(self, value):
+        return bool(value)
+
+
+GIVEN = _Given(["..."])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +46,8 @@ class Declared:
         comment: what it means, in one thought.
         choices: the values that it may have; empty: any.
         limits: the range of a number, or of the numbers in a tuple.
-        needs: {another option of the section: values of it}: where this one is not at its default, that one must have
-            one of these values.
+        needs: {another option of the section: values of it, or `GIVEN`}: where this one is not at its default, that one
+            must have one of these values, or any but an empty one. So what nothing reads is refused.
     """
 
     comment: str
@@ -271,7 +281,7 @@ def _check_one(cls, name, field, values, called):
             where = called.rpartition(name)[0]
             wanted = " or ".join(f"{where}{other}={one}" for one in allowed)
             raise ConfigError(
-                f"{called}={value!r} needs {wanted}, not {values[other]!r}; or leave it at {field.default!r}"
+                f"{called}={short(value)} needs {wanted}, not {values[other]!r}; or leave it at {field.default!r}"
             )
 
 
@@ -288,10 +298,10 @@ def check_value(value: Any, hint: Any, said: Declared, called: str, error: type[
     if said.choices and value not in said.choices:
         listed = ", ".join(map(str, said.choices))
         raise error(f"{called}={short(value)} is not one of {listed}{suggest(value, said.choices)}")
-    limits = str(said.limits)
+    limits = limits_of(hint, said.limits)
     if words := expected(value, hint):
-        raise error(f"{called}={short(value)} must be {words}" + (f", {limits}" if limits else ""))
-    if not said.limits.hold(value):
+        raise error(f"{called}={short(value)} must be {words}" + (f", {limits}" if str(limits) else ""))
+    if not limits.hold(value):
         raise error(f"{called}={short(value)} must be {limits}")
 
 

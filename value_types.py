@@ -1,7 +1,7 @@
 """Values from outside, of configurations and of JSON files, held to the types that annotations state.
 
-Beside Python's own types there are texts of a certain form: `Pattern`, `Path` and `Duration`. A new form is a NewType
-of `str` with a line in `_FORMS`.
+Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `Path` and `Duration`. A new form is a
+NewType of `str` with a line in `_FORMS`.
 """
 
 import dataclasses
@@ -14,11 +14,13 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
+Name = typing.NewType("Name", str)  # a text of one line, or an empty one
 Pattern = typing.NewType("Pattern", str)  # a regular expression
 Path = typing.NewType("Path", str)  # of a file or a folder, or a pattern of paths
 _Length = typing.NewType("_Length", str)
 Duration = int | _Length  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
 
+MOST = 10_000_000  # of what is counted: more is a mistake, on which a machine would be busy for hours
 DURATION = re.compile(r"\s*([0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(steps?|epochs?|tokens|examples)?\s*")
 
 
@@ -34,6 +36,7 @@ def _is_pattern(value):
 
 
 _FORMS: dict[Any, tuple[str, Callable[[Any], bool]]] = {  # type: (what a value of it is, whether one is)
+    Name: ("a text of one line", lambda value: _is_text(value) and (value == "" or value.isprintable())),
     Pattern: ("a regular expression", _is_pattern),
     Path: ("a path without the character 0", lambda value: _is_text(value) and "\0" not in value),
     _Length: (
@@ -109,6 +112,13 @@ def _words(what, members):
     if len(members) == 1 or Ellipsis in members:
         return f"{what}, each item {names[0]}"
     return f"{what} of {len(members)}: {', '.join(names)}"
+
+
+def limits_of(hint: Any, declared: Limits) -> Limits:
+    """The limits of a value of a type: those that are declared, and for a count that has no upper one, `MOST`."""
+    counted = hint is int or set(typing.get_args(hint)) == {int, types.NoneType}
+    bounded = declared.most is not None or declared.below is not None
+    return dataclasses.replace(declared, most=MOST) if counted and not bounded else declared
 
 
 _NOTHING = object()

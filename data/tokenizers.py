@@ -20,7 +20,7 @@ import numpy as np
 from cloze import storage
 from cloze.data import tokenizer_models as tm
 from cloze.errors import ConfigError, DataError
-from cloze.options import option
+from cloze.options import Path, option
 from cloze.value_types import expected
 
 KINDS = ("wordpiece", "byte_bpe", "bpe", "word", "unigram", "sentencepiece_bpe")
@@ -46,9 +46,12 @@ class TokenizerOptions:
 
     kind: str = option("wordpiece", "bpe is GPT-1's", choices=KINDS)
     vocab_size: int = option(
-        30522, "ids at most, special tokens and sentinels included; small text supports fewer", least=1
+        30522,
+        "ids at most, special tokens and sentinels included; small text supports fewer",
+        least=1,
+        most=tm.MOST_IDS,
     )
-    path: str = option(
+    path: Path = option(
         "", "an existing tokenizer.json, or a sentencepiece .model; empty: train on the configuration's text"
     )
     lowercase: bool = option(True, "fold case and strip accents (wordpiece, bpe, word)")
@@ -57,8 +60,8 @@ class TokenizerOptions:
         "byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>; unigram and "
         "sentencepiece_bpe have [CLS], [SEP] and [MASK] as well (ALBERT, XLNet)",
     )
-    sentinels: int = option(0, "sentinel tokens added after the learned pieces (T5: 100)", least=0)
-    training_bytes: int = option(20_000_000, "text read to train a tokenizer, at most", least=1)
+    sentinels: int = option(0, "sentinel tokens added after the learned pieces (T5: 100)", least=0, most=tm.MOST_IDS)
+    training_bytes: int = option(20_000_000, "text read to train a tokenizer, at most", least=1, most=2**40)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from cloze import options
 from cloze.errors import ConfigError
-from cloze.models.config import MOST, MOST_LAYERS
+from cloze.models.config import MOST_LAYERS
 from cloze.options import Declared
 from cloze.value_types import Limits
 
@@ -95,7 +95,7 @@ CONFIG = {  # of config.json, beside what formats have in their tables of settin
     "model_type": TEXT,
     "architectures": TEXTS,
     "id2label": key(dict[str, Any]),
-    "num_labels": key(int, least=1, most=MOST),
+    "num_labels": key(int, least=1),
     "layer_types": TEXTS,
     "pad_token_id": key(int | None),
     # Sizes.

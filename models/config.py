@@ -12,18 +12,18 @@ from cloze.errors import ConfigError
 from cloze.models import families as family_files
 from cloze.models.heads import RECURRENT, TRANSFORMERS, check_heads
 from cloze.models.positions import SCHEMES, Scheme
-from cloze.options import REQUIRED, option, suggest
+from cloze.options import REQUIRED, Name, option, suggest
 
 # Far above every published model: what is larger is a mistake, on which a machine would be busy for hours.
-MOST, MOST_LAYERS, MOST_PLACES = 10_000_000, 10_000, 2**31 - 1
+MOST_LAYERS, MOST_PLACES = 10_000, 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What is computed. Options without a default are given by every preset."""
 
-    family: str = option("bert", "a file of models/families/, which holds its presets")
-    preset: str = option("base", "a published size of the family; every other option overrides the preset's")
+    family: Name = option("bert", "a file of models/families/, which holds its presets")
+    preset: Name = option("base", "a published size of the family; every other option overrides the preset's")
 
     # Shape.
     architecture: str = option(
@@ -35,24 +35,19 @@ class Architecture:
         REQUIRED, "layers of the only stack, or of the encoder of an encoder-decoder", least=1, most=MOST_LAYERS
     )
     decoder_layers: int = option(0, "layers of the decoder of an encoder-decoder", least=0, most=MOST_LAYERS)
-    width: int = option(REQUIRED, "size of the residual stream", least=1, most=MOST)
-    heads: int = option(REQUIRED, "query heads", least=1, most=MOST)
-    kv_heads: int = option(0, "key and value heads, a divisor of `heads`; 0: as many", least=0, most=MOST)
-    head_dim: int = option(0, "size of one head; 0: width / heads", least=0, most=MOST)
+    width: int = option(REQUIRED, "size of the residual stream", least=1)
+    heads: int = option(REQUIRED, "query heads", least=1)
+    kv_heads: int = option(0, "key and value heads, a divisor of `heads`; 0: as many", least=0)
+    head_dim: int = option(0, "size of one head; 0: width / heads", least=0)
     ffn: int = option(
         REQUIRED,
         "hidden size of the feed-forward; cells of an LSTM, whose output is projected to width",
         least=1,
-        most=MOST,
     )
-    vocab_size: int = option(REQUIRED, "rows of the embedding that count; at least the tokenizer's", least=1, most=MOST)
-    vocab_multiple: int = option(
-        128, "embedding rows are padded to a multiple; padding never counts", least=1, most=MOST
-    )
-    embedding_width: int = option(
-        0, "size of the tables, projected to `width` (ALBERT, ELECTRA); 0: width", least=0, most=MOST
-    )
-    token_types: int = option(0, "number of token types (BERT's sentence A and B); 0: none", least=0, most=MOST)
+    vocab_size: int = option(REQUIRED, "rows of the embedding that count; at least the tokenizer's", least=1)
+    vocab_multiple: int = option(128, "embedding rows are padded to a multiple; padding never counts", least=1)
+    embedding_width: int = option(0, "size of the tables, projected to `width` (ALBERT, ELECTRA); 0: width", least=0)
+    token_types: int = option(0, "number of token types (BERT's sentence A and B); 0: none", least=0)
     feature_layers: int = option(
         0,
         "layers of an ELMo whose mixed states a classifier reads as embeddings; 0: none",
@@ -77,7 +72,7 @@ class Architecture:
     )
 
     # Blocks.
-    pattern: tuple[Any, ...] = option(
+    pattern: tuple[dict[Name, Any] | tuple[Any, ...], ...] = option(
         (),
         "one mapping for each block of a pattern that repeats from the bottom, with the options in which that block "
         "differs: ({}, {'window': 256}) gives every second layer a window; (): all blocks are alike",
@@ -107,7 +102,7 @@ class Architecture:
     )
     gated: bool = option(False, "the feed-forward is activation(gate) * up")
     use_bias: bool = option(True, "biases in attention and feed-forward")
-    attention_bias: str = option("", 'projections with a bias, letters out of qkvo, or none; "": as use_bias says')
+    attention_bias: Name = option("", 'projections with a bias, letters out of qkvo, or none; "": as use_bias says')
     query_key_norm: str = option(
         "none",
         "norms on queries and keys: of each head (Qwen3, Gemma 3) or over all heads (OLMo 2)",
@@ -155,11 +150,13 @@ class Architecture:
         choices=("none", "standard", "unit"),
     )
     feature_size: int = option(
-        0, "principal components that a classifier of rows reads, which `finetune` sets; 0: no projection", least=0
+        0,
+        "principal components that a classifier of rows reads, which `finetune` sets; 0: no projection",
+        least=0,
     )
     classifier_bias: bool = option(True, "whether the last layer of a classifier of rows has a bias")
-    heads_out: tuple[str, ...] = option((), "heads beyond those that the objective scores (of converted models)")
-    num_labels: int = option(2, "classes of a classifier of rows or of tokens; 1 in regression", least=1, most=MOST)
+    heads_out: tuple[Name, ...] = option((), "heads beyond those that the objective scores (of converted models)")
+    num_labels: int = option(2, "classes of a classifier of rows or of tokens; 1 in regression", least=1)
     initializer: str = option(
         "normal",
         "scaled_residual is GPT-2's, small is NeoX's",

@@ -13,7 +13,7 @@ from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.span_corruption import alternate, noise_counts
 from cloze.objectives.text_to_text import Pair, split_row
-from cloze.options import option
+from cloze.options import Name, option
 
 MODES = ("R", "S", "X")
 PUBLISHED = (
@@ -79,10 +79,11 @@ class UL2(SentinelTargets):
     """
 
     shortest = 6
-    denoisers: tuple = option(
+    denoisers: tuple[tuple[Name, float, float], ...] = option(
         PUBLISHED,
         "ways of hiding, one of which is drawn for each row: (mode, mean span, share hidden); in mode S the end of the "
         "row is hidden, in one piece whatever the mean",
+        least=0,
     )
 
     def __post_init__(self):

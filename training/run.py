@@ -133,8 +133,9 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     tokenizer = resolve.open_tokenizer(config, tokenizer_directory, report)
     objective = _objective(config, tokenizer, model_config, report)
     data = open_data(config, tokenizer, objective, mesh, report)
-    if tokenizer_directory is None and (line := _seen(config)):
-        report(line)
+    if tokenizer_directory is None:
+        for line in filter(None, (_seen(config), _begins_at_random(config, objective))):
+            report(line)
     objective = objective.with_counts(data["train"].counts)
     for split in data.values():
         objective.check_rows(split.batches)
@@ -212,6 +213,16 @@ def _seen(config):
     return (
         f"Note: {config.init.checkpoint} has read documents that {task.name} is judged by, though not their labels; "
         f"pretrain with --config.data.validation_share={embedded.HELD_OUT_SHARE} to keep them apart"
+    )
+
+
+def _begins_at_random(config, objective):
+    """A line where parts of a model are finetuned that has learned nothing; else None."""
+    if config.finetune.method == "full" or config.init.checkpoint or objective.initial():
+        return None
+    return (
+        f"Note: finetune.method={config.finetune.method} keeps what a model has learned, and this one begins at "
+        "random: name a run or a Hugging Face directory in init.checkpoint"
     )
 
 
