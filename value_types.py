@@ -18,7 +18,7 @@ Name = typing.NewType("Name", str)  # a text of one line, or an empty one
 Pattern = typing.NewType("Pattern", str)  # a regular expression
 Path = typing.NewType("Path", str)  # of a file or a folder, or a pattern of paths
 _Length = typing.NewType("_Length", str)
-Duration = int | _Length  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
+Duration = float | _Length  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
 
 MOST = 10_000_000  # of what is counted: more is a mistake, on which a machine would be busy for hours
 DURATION = re.compile(r"\s*([0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(steps?|epochs?|tokens|examples)?\s*")

@@ -232,10 +232,12 @@ def _schedule(config, durations, stages, steps, report):
     offset = sum(stage.start for stage in stages if stage.fresh)
     length = durations["steps"] - offset
     decay_steps = length if o.decay_steps is None else steps("optimizer.decay_steps")
-    if o.schedule in FALLING and not o.final_fraction and length > decay_steps:
+    if not o.learning_rate:
+        report("Note: the learning rate is 0 in all of the run; raise optimizer.learning_rate")
+    elif o.schedule in FALLING and not o.final_fraction and length > decay_steps:
         report(
-            f"Note: the learning rate is 0 from step {decay_steps} on, but the run lasts until {length}; "
-            "raise optimizer.decay_steps as well"
+            f"Note: the learning rate is 0 from step {decay_steps} on, but the run lasts until {length}; raise "
+            "optimizer.decay_steps as well, or set it to None, and it follows train.steps"
         )
     schedule = make_schedule(
         o.schedule,

@@ -40,8 +40,8 @@ class Optimizer:
     )
     decay_steps: options.Duration | None = option(
         None,
-        "duration over which the schedule falls, warm-up included; None: train.steps. Set it, and train.steps only "
-        "says where a run stops: a shorter run is the beginning of the longer one",
+        "duration over which the schedule falls, warm-up included; None: train.steps, as configs/finetune have it. Set "
+        "it, and train.steps only says where a run stops: a shorter run is the beginning of the longer one",
         least=1,
     )
     final_fraction: float = option(
