@@ -172,14 +172,12 @@ def _check_denoisers(denoisers):
     if not denoisers:
         raise ConfigError("objective.denoisers is empty: give (mode, mean span, share hidden) at least once")
     for entry in denoisers:
-        if not isinstance(entry, tuple) or len(entry) != 3 or entry[0] not in MODES:
+        mode, mean_span, share = entry
+        if mode not in MODES:
             raise ConfigError(
                 f"objective.denoisers: {entry!r} is not (mode, mean span, share hidden), the mode being one of "
                 f"{', '.join(MODES)}"
             )
-        mode, mean_span, share = entry
-        if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in (mean_span, share)):
-            raise ConfigError(f"objective.denoisers: the mean span and the share of {entry!r} must be numbers")
         if not 0 < share < 1:
             raise ConfigError(f"objective.denoisers: the share of {entry!r} must be more than 0 and less than 1")
         if mode != "S" and not mean_span >= 1:
