@@ -1,5 +1,6 @@
 """What every verb shares: flags, messages and exit codes, the start-up check, joining a multi-process run."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -17,6 +18,8 @@ from cloze.options import suggest
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert")
 CHOICES = r"--?config\.(objective\.name|optimizer\.name|finetune\.method)="
+# What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
+NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 HERE = pathlib.Path(__file__).resolve().parent  # holds configs/, in a checkout and in an installation
 
 
@@ -58,7 +61,7 @@ def run(main, usage, required=()):
     except UserError as error:
         _refuse(error)
     except OSError as error:
-        refused = storage.write_error(error)
+        refused = _refused(error)
         if refused is None:
             raise
         _refuse(refused)
@@ -83,6 +86,13 @@ def _refuse(error):
     _exit(error.exit_code)
 
 
+def _refused(error):
+    """The message for what the machine refuses, wherever a path leads; None: the error is a bug."""
+    if error.filename is not None and error.errno in NO_PLACE:
+        return ConfigError(f"cannot use {error.filename}: {error.strerror}; name another place")
+    return storage.write_error(error)
+
+
 def _lost(error):
     if "jax" not in sys.modules or "coordinator" not in FLAGS:
         return None
@@ -98,6 +108,12 @@ def _parse(required):
         print(FLAGS.main_module_help())
         print(FLAGS.module_help(sys.modules[__name__]))
         _exit(0)
+    for argument in sys.argv[1:]:
+        if not argument.isascii() and re.search("[\ud800-\udfff]", argument):  # bytes that Python could not decode
+            name, equals, value = argument.rpartition("=")
+            raise ConfigError(
+                f"{ascii(name)[1:-1]}{equals}{ascii(value)} is not UTF-8: set your terminal or script to UTF-8"
+            )
     sys.argv[1:] = choices_first([_with_own_config(argument) for argument in sys.argv[1:]])
     try:
         with options.choosing():

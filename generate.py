@@ -20,14 +20,9 @@ CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each 
 
 def main():
     """Loads the run, and fills the blanks of every prompt or goes on from it."""
-    from cloze.data import sources
-    from cloze.errors import ConfigError
-
-    for prompt in PROMPT.value:
-        if sources.whole_characters(prompt) != prompt:
-            raise ConfigError(f"--prompt={ascii(prompt)} is not UTF-8: set your terminal or script to UTF-8")
     cli.start_jax()
 
+    from cloze.errors import ConfigError
     from cloze.training import restore
 
     trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value)

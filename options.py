@@ -23,9 +23,19 @@ import ml_collections
 from ml_collections import config_dict
 
 from cloze.errors import ConfigError
+from cloze.value_types import Duration, Limits, Name, Path, Pattern, expected, limits_of, short  # noqa: F401
 
 REQUIRED = dataclasses.MISSING  # as a default: an option that must be given
-Duration = int | str  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
+
+
+class _Given(tuple):
+    """As the values that an option must have: any that is not empty."""
+
+    def __contains__(self, value):
+        return bool(value)
+
+
+GIVEN = _Given(["..."])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +45,22 @@ class Declared:
     Attributes:
         comment: what it means, in one thought.
         choices: the values that it may have; empty: any.
-        least, most: the closed range of a number.
-        above, below: the open range.
-        needs: {another option of the section: values of it}: where this one is not at its default, that one must have
-            one of these values.
+        limits: the range of a number, or of the numbers in a tuple.
+        needs: {another option of the section: values of it, or `GIVEN`}: where this one is not at its default, that one
+            must have one of these values, or any but an empty one. So what nothing reads is refused.
     """
 
     comment: str
     choices: tuple = ()
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
+    limits: Limits = Limits()
     needs: dict[str, tuple] = dataclasses.field(default_factory=dict)
 
 
-def option(default: Any, comment: str, **declared: Any) -> Any:
-    """A field of a dataclass that is an option; `declared` are the other attributes of `Declared`."""
-    return dataclasses.field(default=default, metadata={"option": Declared(comment, **declared)})
+def option(default: Any, comment: str, choices: tuple = (), needs: dict | None = None, **limits: float) -> Any:
+    """A field of a dataclass that is an option: see `Declared`, and for `limits` value_types.Limits."""
+    return dataclasses.field(
+        default=default, metadata={"option": Declared(comment, choices, Limits(**limits), needs or {})}
+    )
 
 
 def declared(cls: type) -> dict[str, dataclasses.Field]:
@@ -76,7 +84,13 @@ def kind(cls: type, name: str) -> type:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         members = [member for member in typing.get_args(hint) if member is not type(None)]
         hint = members[0] if len(members) == 1 else object
-    return typing.get_origin(hint) or hint
+    return typing.get_origin(hint) or getattr(hint, "__supertype__", hint)
+
+
+@functools.cache
+def _hints(cls):
+    """{name: type} of the fields of a class."""
+    return typing.get_type_hints(cls)
 
 
 def section(cls: type, **values: Any) -> ml_collections.ConfigDict:
@@ -266,32 +280,34 @@ def _check_one(cls, name, field, values, called):
     value, said = values[name], field.metadata["option"]
     if value == field.default and type(value) is type(field.default):
         return
-    if said.choices and value not in said.choices:
-        listed = ", ".join(map(str, said.choices))
-        raise ConfigError(f"{called}={value!r} is not one of {listed}{suggest(value, said.choices)}")
-    if isinstance(value, (int, float)) and not _within(value, said):
-        raise ConfigError(f"{called}={value} must be {_range(said)}")
+    check_value(value, _hints(cls)[name], said, called)
     for other, allowed in said.needs.items():
         if other in declared(cls) and values[other] not in allowed:
             where = called.rpartition(name)[0]
             wanted = " or ".join(f"{where}{other}={one}" for one in allowed)
             raise ConfigError(
-                f"{called}={value!r} needs {wanted}, not {values[other]!r}; or leave it at {field.default!r}"
+                f"{called}={short(value)} needs {wanted}, not {values[other]!r}; or leave it at {field.default!r}"
             )
 
 
-def _within(value, said):
-    return (
-        (said.least is None or value >= said.least)
-        and (said.most is None or value <= said.most)
-        and (said.above is None or value > said.above)
-        and (said.below is None or value < said.below)
-    )
+def check_value(value: Any, hint: Any, said: Declared, called: str, error: type[Exception] = ConfigError) -> None:
+    """Refuses a value that is not of its type, not one of its choices or not in its range.
 
-
-def _range(said):
-    limits = (("at least", said.least), ("more than", said.above), ("at most", said.most), ("less than", said.below))
-    return " and ".join(f"{words} {limit}" for words, limit in limits if limit is not None)
+    Args:
+        value: any.
+        hint: its type, see value_types.expected.
+        said: what is declared of it.
+        called: its name, for messages.
+        error: what is raised.
+    """
+    if said.choices and value not in said.choices:
+        listed = ", ".join(map(str, said.choices))
+        raise error(f"{called}={short(value)} is not one of {listed}{suggest(value, said.choices)}")
+    limits = limits_of(hint, said.limits)
+    if words := expected(value, hint):
+        raise error(f"{called}={short(value)} must be {words}" + (f", {limits}" if str(limits) else ""))
+    if not limits.hold(value):
+        raise error(f"{called}={short(value)} must be {limits}")
 
 
 def describe(cls: type, values: Any, where: str) -> list[str]:
@@ -301,7 +317,7 @@ def describe(cls: type, values: Any, where: str) -> list[str]:
         value, said = values[name], field.metadata["option"]
         unchanged = field.default is REQUIRED or value == field.default
         changed = "" if unchanged else f"  (default {field.default!r})"
-        limits = ", ".join(map(str, said.choices)) if said.choices else _range(said)
+        limits = ", ".join(map(str, said.choices)) if said.choices else str(said.limits)
         lines.append(f"{where}.{name} = {value!r}{changed}" if where else f"{name} = {value!r}{changed}")
         lines.append(f"    {said.comment}" + (f" [{limits}]" if limits else ""))
     return lines

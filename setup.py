@@ -15,6 +15,7 @@ MODULES = [
     "options",
     "registry",
     "storage",
+    "value_types",
     "train",
     "prepare",
     "eval",

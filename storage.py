@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from cloze.errors import WriteError
 
@@ -16,6 +17,7 @@ CHECKSUM = "checksum"
 _ALGORITHM = "blake2b:"
 # Why a system does not write: no space, a quota, a file larger than allowed, a place that may not be written to.
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+LARGEST_JSON = 1 << 30  # bytes
 
 
 @contextlib.contextmanager
@@ -104,25 +106,57 @@ def write_error(error: OSError) -> WriteError | None:
     )
 
 
-def write_json(path: str | os.PathLike, value: dict) -> None:
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        OSError: the file cannot be read, is no regular file (a pipe would be waited for), or is too large for JSON.
+        ValueError: it holds something else than one JSON object.
+    """
+    path = pathlib.Path(path)
+    check_regular(path)
+    if path.stat().st_size > LARGEST_JSON:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST_JSON} bytes", str(path))
+    found = parse_json(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a JSON {type(found).__name__}, expected an object")
+    return found
+
+
+def check_regular(path: pathlib.Path) -> None:
+    """Raises OSError for what is no regular file: a folder, a pipe, a device; links are followed."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def write_checked(path: str | os.PathLike, value: dict) -> None:
     """Writes a JSON object with a checksum of its own."""
     with whole(path) as partial:
         partial.write_text(json.dumps({**value, CHECKSUM: _checksum(value)}, indent=1))
 
 
-def read_json(path: str | os.PathLike) -> dict:
-    """Reads what `write_json` has written; what an earlier version wrote without a checksum is read as it is.
+def read_checked(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads what `write_checked` has written; what an earlier version wrote without a checksum is read as it is.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is damaged; says how.
     """
-    text = pathlib.Path(path).read_text()
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("it holds no JSON object")
+    value = read_json(path)
     expected = value.pop(CHECKSUM, None)
-    if (expected is not None or _ALGORITHM in text) and expected != _checksum(value):
+    if (expected is not None or _ALGORITHM in json.dumps(value)) and expected != _checksum(value):
         raise ValueError("its checksum differs: it has changed since it was written")
     return value
 

@@ -11,12 +11,11 @@ Two kinds of value need a word:
 """
 
 import json
-import pathlib
 import re
 
 from ml_collections import config_dict
 
-from cloze import models, options
+from cloze import models, options, storage
 from cloze.data.pipeline import DataOptions
 from cloze.data.tokenizers import TokenizerOptions
 from cloze.errors import ConfigError
@@ -220,7 +219,7 @@ def load(path):
         ConfigError: it cannot be read, is no JSON, or has options that this version has not.
     """
     try:
-        values = json.loads(pathlib.Path(path).read_bytes())
+        values = storage.read_json(path)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; is it the directory of a run?") from None
     except ValueError as error:

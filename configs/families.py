@@ -5,7 +5,7 @@ and the devices.
 
 Every schedule has its length written out (`optimizer.decay_steps`), so that `train.steps` only says where a run stops:
 a run of ten steps is the first ten of the published one, and goes on when `train.steps` is raised. To train longer
-than published, raise both.
+than published, raise both. Only finetuning (finetuning.py) leaves it out: there the schedule is as long as the run.
 """
 
 # Three to four minutes on two CPU cores. The preset stays and only sizes change, so a tiny run has the block, the

@@ -45,7 +45,7 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
     c.finetune.method = method
     c.data.sequence_length = 128
     c.train.update(batch_size=32, log_every=50, eval_every="1 epochs", eval_batches=10_000)
-    lasts(c, "3 epochs")
+    c.train.steps = "3 epochs"  # and the schedule, which follows: optimizer.decay_steps is unset
     c.checkpoint.update(every="1 epochs", keep=1)
     c.optimizer.update(
         name="adamw", schedule="linear", warmup_steps="0.3 epochs", beta2=0.999,
@@ -54,19 +54,14 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
     if options["tiny"]:
         c.model.scan = False  # unrolled, as the small models are pretrained
         c.update(TINY)
-        lasts(c, "2 epochs")
+        c.train.steps = "2 epochs"
         c.update(tiny or {})
     if c.task.limit:  # a hundred steps at least, however few the examples
         epochs = 2 if options["tiny"] else 3
-        lasts(c, max(-(-epochs * c.task.limit // c.train.batch_size), 100))
+        c.train.steps = max(-(-epochs * c.task.limit // c.train.batch_size), 100)
         c.optimizer.warmup_steps, c.train.eval_every = c.train.steps // 10, c.train.steps // 4
     METHODS[method].suit(c, options["tiny"])
     return c, options
-
-
-def lasts(c, steps):
-    """Sets the length of a run, and that of its schedule."""
-    c.train.steps = c.optimizer.decay_steps = steps
 
 
 def pack(c):

@@ -31,7 +31,7 @@ def prepare(directory, make, report):
                 for name, array in arrays.items():
                     corpus_files.save_array(partial / f"{name}.npy", array)
                 files = {f"{name}.npy": storage.describe(partial / f"{name}.npy") for name in arrays}
-                storage.write_json(partial / corpus_files.MANIFEST, {"files": files, "facts": facts})
+                storage.write_checked(partial / corpus_files.MANIFEST, {"files": files, "facts": facts})
     return _open(directory)
 
 

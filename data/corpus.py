@@ -325,7 +325,7 @@ class _Preparation:
 
     def _whole_part(self, path):
         """What part-N.json says, if its files are whole; those of records check themselves when they are read."""
-        part = storage.read_json(path)
+        part = storage.read_checked(path)
         for file, expected in part["files"].items():
             corpus_files.check_file(self.directory / file, expected, checksum=False)
         for name in SPLITS:
@@ -369,7 +369,7 @@ class _Preparation:
             self._save_table(part, corpus_files.document_file(name, number), ends)
         counts += streams["train"].counts
         self._save_table(part, f"counts-{number:05d}.npy", counts)
-        storage.write_json(self.directory / f"part-{number:05d}.json", part)
+        storage.write_checked(self.directory / f"part-{number:05d}.json", part)
         (self.directory / f"counts-{number - 1:05d}.npy").unlink(missing_ok=True)
         return part
 
@@ -406,7 +406,7 @@ class _Preparation:
             "files": {file: entry for part in parts for file, entry in part["files"].items()}
             | {file: storage.describe(self.directory / file) for file in tables},
         }
-        storage.write_json(self.directory / corpus_files.MANIFEST, manifest)
+        storage.write_checked(self.directory / corpus_files.MANIFEST, manifest)
         for path in self.directory.iterdir():
             if path.name not in (corpus_files.MANIFEST, *manifest["files"]):
                 path.unlink()

@@ -94,7 +94,7 @@ def read_manifest(directory):
     """
     path = directory / MANIFEST
     try:
-        return storage.read_json(path)
+        return storage.read_checked(path)
     except FileNotFoundError:
         raise DataError(f"{directory} holds no prepared data: {MANIFEST} is missing; {remedy(directory)}") from None
     except (OSError, ValueError) as error:

@@ -11,7 +11,6 @@ import glob
 import gzip
 import hashlib
 import importlib
-import json
 import math
 import os
 import pathlib
@@ -19,6 +18,7 @@ import re
 import zlib
 from collections.abc import Iterator
 
+from cloze import storage
 from cloze.data import pydocs
 from cloze.errors import ConfigError, DataError
 from cloze.options import suggest
@@ -423,7 +423,7 @@ def parse_json(text: str, where: str, hint: str):
         DataError: it is not valid, or too deep.
     """
     try:
-        value = json.loads(text)
+        value = storage.parse_json(text)
         return _with_whole_characters(value) if r"\ud" in text.lower() else value
     except ValueError as error:
         raise DataError(f"{where}: not valid JSON ({error}); {hint}") from None

@@ -9,10 +9,12 @@ A model has:
     starts_word(piece), encode_batch(texts), encode_with_offsets(texts), encode_around(text, token_id), decode(ids).
 """
 
+import contextlib
 import io
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import sentencepiece
@@ -20,6 +22,7 @@ import tokenizers
 from sentencepiece import sentencepiece_model_pb2, sentencepiece_pb2
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from cloze import storage
 from cloze.errors import ConfigError, DataError
 
 BERT_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
@@ -30,6 +33,7 @@ ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")  # and <mask>, as the last 
 END_OF_TEXT = "<|endoftext|>"
 WORD_END = "</w>"  # as GPT-1 writes it
 
+MOST_IDS = 4_000_000  # several times the largest vocabulary that is published
 MIN_FREQUENCY = 2  # a piece seen once teaches nothing
 MAX_ALPHABET = 1000  # characters that wordpiece learns, as BERT's released vocabularies hold about this many
 MAX_WORD = 1024  # characters; merging within a word takes time that grows with its square, so longer ones are cut
@@ -57,14 +61,18 @@ class HuggingFaceModel:
         self._tokenizer.no_truncation()  # a file may carry the limits of the model it came with
         self._tokenizer.no_padding()
         ids = self._tokenizer.get_vocab()
+        check_ids(ids, path)
         self.pieces = [""] * (max(ids.values()) + 1)
         for piece, i in ids.items():
             self.pieces[i] = piece
-        described = json.loads(self._tokenizer.to_str())
-        self.kind = _huggingface_kind(described, self.pieces, path)
-        self.roles = {}
-        self.special = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
-        self._encoder = _without_specials(self._tokenizer, described, {self.pieces[i] for i in self.special})
+        with whole(path, "tokenizer.json of the Hugging Face tokenizers library"):
+            described = json.loads(self._tokenizer.to_str())
+            self.kind = _huggingface_kind(described, self.pieces, path)
+            self.roles = {}
+            self.special = [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special]
+            if max(self.special, default=0) >= len(self.pieces):
+                raise ValueError("two pieces have the same id")
+            self._encoder = _without_specials(self._tokenizer, described, {self.pieces[i] for i in self.special})
 
     def starts_word(self, piece: str) -> bool:
         """Whether a piece that is text begins a word."""
@@ -106,13 +114,36 @@ def parse_huggingface(content: bytes, path) -> tokenizers.Tokenizer:
     Raises:
         DataError: not a tokenizer.json.
     """
-    try:
+    with whole(path, "tokenizer.json of the Hugging Face tokenizers library"):
+        described = storage.parse_json(content)
+        vocabulary = described["model"]["vocab"]
+        if isinstance(vocabulary, dict):
+            check_ids(vocabulary, path)
         return tokenizers.Tokenizer.from_str(content.decode())
-    except Exception as error:  # the library raises bare Exception
+
+
+def check_ids(vocabulary: Mapping[str, int], path) -> None:
+    """Refuses a vocabulary {piece: id} that is empty, or has an id so large that tables over ids would fill the memory.
+
+    Raises:
+        DataError: names the file.
+    """
+    if not vocabulary or max(vocabulary.values()) >= MOST_IDS:
         raise DataError(
-            f"{path} is not a whole tokenizer.json of the Hugging Face tokenizers library ({error}): "
-            "copy or export it again"
-        ) from None
+            f"{path} has {len(vocabulary)} pieces with ids up to {max(vocabulary.values(), default=0)}: expected ids "
+            f"below {MOST_IDS}, and a piece at least; copy or export it again"
+        )
+
+
+@contextlib.contextmanager
+def whole(path, what: str) -> Iterator[None]:
+    """What goes wrong inside, in Python or in the library, which raises bare exceptions and panics, is a DataError."""
+    try:
+        yield
+    except (DataError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic is no Exception
+        raise DataError(f"{path} is not a whole {what} ({error}): copy or export it again") from None
 
 
 class SentencePieceModel:

@@ -20,14 +20,15 @@ import numpy as np
 from cloze import storage
 from cloze.data import tokenizer_models as tm
 from cloze.errors import ConfigError, DataError
-from cloze.options import option
+from cloze.options import Path, option
+from cloze.value_types import expected
 
 KINDS = ("wordpiece", "byte_bpe", "bpe", "word", "unigram", "sentencepiece_bpe")
 ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
 
 _META_FILE = "tokenizer_meta.json"  # beside the model in a saved directory
 _BARE_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-_SENTINEL = re.compile("\u2581?<extra_id_([0-9]+)>")  # mT5's pieces carry the word marker
+_SENTINEL = re.compile("\u2581?<extra_id_([0-9]{1,9})>")  # mT5's pieces carry the word marker
 _NAMES = {  # usual names of each role, the first that exists is taken
     "pad": ("[PAD]", "<pad>"),
     "unk": ("[UNK]", "<unk>"),
@@ -45,9 +46,12 @@ class TokenizerOptions:
 
     kind: str = option("wordpiece", "bpe is GPT-1's", choices=KINDS)
     vocab_size: int = option(
-        30522, "ids at most, special tokens and sentinels included; small text supports fewer", least=1
+        30522,
+        "ids at most, special tokens and sentinels included; small text supports fewer",
+        least=1,
+        most=tm.MOST_IDS,
     )
-    path: str = option(
+    path: Path = option(
         "", "an existing tokenizer.json, or a sentencepiece .model; empty: train on the configuration's text"
     )
     lowercase: bool = option(True, "fold case and strip accents (wordpiece, bpe, word)")
@@ -56,8 +60,8 @@ class TokenizerOptions:
         "byte_bpe has RoBERTa's special tokens, <mask> among them, instead of <|endoftext|>; unigram and "
         "sentencepiece_bpe have [CLS], [SEP] and [MASK] as well (ALBERT, XLNet)",
     )
-    sentinels: int = option(0, "sentinel tokens added after the learned pieces (T5: 100)", least=0)
-    training_bytes: int = option(20_000_000, "text read to train a tokenizer, at most", least=1)
+    sentinels: int = option(0, "sentinel tokens added after the learned pieces (T5: 100)", least=0, most=tm.MOST_IDS)
+    training_bytes: int = option(20_000_000, "text read to train a tokenizer, at most", least=1, most=2**40)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -213,7 +217,7 @@ class Tokenizer:
         meta = {"kind": self.kind, "model": self.model.file_name, "sentinels": self._added, "roles": self._roles}
         meta |= {"ends": self.ends, "carried": self.carried, "hash": self.hash}
         meta["file"] = storage.describe(directory / self.model.file_name)
-        storage.write_json(directory / _META_FILE, meta)
+        storage.write_checked(directory / _META_FILE, meta)
 
 
 def train(
@@ -282,6 +286,10 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
     content = path.read_bytes()
     model = (tm.HuggingFaceModel if path.suffix == ".json" else tm.SentencePieceModel)(content, path)
     if meta:
+        ids = [*filter(lambda i: i is not None, meta["roles"].values()), *meta["ends"]]
+        if not all(0 <= i < len(model.pieces) + meta["sentinels"] for i in ids):
+            meta_file = path.parent / _META_FILE
+            raise DataError(f"{meta_file} is damaged: a special token is none of the {len(model.pieces)} ids")
         tokenizer = Tokenizer(model, meta["sentinels"], meta["roles"], meta["ends"], meta["carried"])
     else:
         tokenizer = Tokenizer(model, sentinels, {})
@@ -298,14 +306,19 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
 def _read_meta(directory):
     path = directory / _META_FILE
     try:
-        meta, reason = storage.read_json(path), ""
-    except ValueError as error:
+        meta, reason = storage.read_checked(path), ""
+    except (OSError, ValueError) as error:
         meta, reason = None, f"{error}; "
-    expected = {"model": str, "sentinels": int, "roles": dict, "ends": list, "carried": dict, "hash": str}
-    meta = {"roles": {}, "ends": [], "carried": {}} | meta if isinstance(meta, dict) else meta  # older ones have none
-    if not isinstance(meta, dict) or not all(isinstance(meta.get(key), kind) for key, kind in expected.items()):
+    kinds = {"model": str, "sentinels": int, "roles": dict[str, int | None], "ends": list[int]}
+    kinds |= {"carried": dict[str, str], "hash": str}
+    meta = {"roles": {}, "ends": [], "carried": {}} | meta if meta is not None else {}  # older directories state none
+    if (
+        any(expected(meta.get(key), kind) for key, kind in kinds.items())
+        or pathlib.PurePath(meta["model"]).name != meta["model"]  # a file of this directory, and no other
+        or not 0 <= meta["sentinels"] <= tm.MOST_IDS
+    ):
         raise DataError(
-            f"{path} is damaged: {reason}expected a JSON object with {', '.join(expected)}; "
+            f"{path} is damaged: {reason}expected a JSON object with {', '.join(kinds)}; "
             "copy the directory again, or remove it to train the tokenizer anew"
         )
     return meta

@@ -15,6 +15,7 @@ import shlex
 import ml_dtypes
 import numpy as np
 
+from cloze import storage
 from cloze.errors import DataError
 
 SINGLE, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
@@ -119,14 +120,11 @@ def read_json(path):
         DataError: there is no such file, or something else in it.
     """
     try:
-        found = json.loads(path.read_text())
+        return storage.read_json(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; a Hugging Face directory holds it") from None
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}): copy it again") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path} holds no JSON object: copy it again")
-    return found
 
 
 def _shards(path):
@@ -157,12 +155,13 @@ def read_header(path):
         DataError: the file is cut short or is none.
     """
     try:
+        storage.check_regular(path)
         size = path.stat().st_size
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, _LARGEST_HEADER):
                 raise DataError(f"{path} is cut short or no safetensors file ({size} bytes): copy it again")
-            header = json.loads(file.read(length))
+            header = storage.parse_json(file.read(length))
         header.pop("__metadata__", None)
         found, end = {}, 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
@@ -194,6 +193,20 @@ def read_header(path):
             f"{path} is damaged: its header is not what safetensors has ({error!r}); copy it again"
         ) from None
     return found
+
+
+def finite(array, name, path):
+    """The array, if all of its numbers are.
+
+    Raises:
+        DataError: names the tensor and where it is.
+    """
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"{path}: the tensor {name} has numbers that are not finite (NaN or infinite): the model was damaged when "
+            "it was trained or saved; take it from its source again"
+        )
+    return array
 
 
 def write_file(path, shapes, dtype, make):

@@ -315,7 +315,7 @@ def _fill_whole(source, pairs, shape, sharding, dtype):
         index = tuple(index) + (slice(None),) * (len(shape) - len(index))
         key = tuple(s.indices(size)[:2] for s, size in zip(index, shape, strict=True))
         if key not in read:
-            read[key] = part.read(mapped, index, shape, dtype)
+            read[key] = files.finite(part.read(mapped, index, shape, dtype), found, source.path)
         return read[key]
 
     return jax.block_until_ready(jax.make_array_from_callback(shape, sharding, shard))

@@ -12,15 +12,17 @@ import dataclasses
 import json
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 
 from cloze import storage
 from cloze.errors import ConfigError, DataError
-from cloze.interop import files, formats
+from cloze.interop import files, formats, keys
 from cloze.interop import plan as plans
 from cloze.models import names
 from cloze.models.low_rank import SCALINGS, Lora, adapted_kernels, factors_of, magnitude_of
+from cloze.value_types import Pattern
 
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
@@ -38,6 +40,16 @@ IDLE = (
 )  # fmt: skip
 # How factors began, where the base stayed what it was; pissa, olora, corda, loftq and others subtract from it.
 BEGINNINGS = (None, True, False, "gaussian", "eva", "orthogonal")
+_ALPHA = keys.key(float, above=0)
+_KEYS = {
+    "peft_type": keys.TEXT,
+    "bias": keys.TEXT,
+    "r": keys.SIZE,
+    "lora_alpha": _ALPHA,
+    "alpha_pattern": keys.key(dict[Pattern, float], above=0),
+    **dict.fromkeys(("use_rslora", "use_dora"), keys.SWITCH),
+    "auto_mapping": keys.key(dict[str, Any]),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +160,8 @@ def load_lora(directory, config, class_name=None, base=None):
                 )
             index = tuple(slice(None) for _ in wanted[part.ours])
             mapped = whole[part.theirs].map(part.theirs)
-            flat[part.ours] = part.read(mapped, index, wanted[part.ours], np.float32)
+            read = part.read(mapped, index, wanted[part.ours], np.float32)
+            flat[part.ours] = files.finite(read, part.theirs, path)
     return lora, names.unflatten(flat)
 
 
@@ -178,7 +191,7 @@ _LABELS = ("classifier/kernel", "tagger/kernel")  # whose outputs are labels
 def _read(directory):
     """(path, adapter_config.json, {module: {"A", "B" or "M": array}}, {name: tensor} of what was saved whole)."""
     path = pathlib.Path(directory).expanduser()
-    settings = files.read_json(path / CONFIG)
+    settings = keys.checked(files.read_json(path / CONFIG), _KEYS, str(path / CONFIG), ConfigError)
     _check_plain(path, settings)
     if not (path / TENSORS).exists() and (path / PICKLE).exists():
         raise DataError(f"{path} holds only {PICKLE}, a pickle, which can run any code when read: save it again with "
@@ -187,7 +200,7 @@ def _read(directory):
     for name, tensor in files.read_header(path / TENSORS).items():
         found = re.fullmatch(re.escape(PREFIX) + r"(.*)\.lora_(A|B|magnitude_vector)(\.default)?(\.weight)?", name)
         if found:
-            factors[found[1]][found[2][0].upper()] = np.asarray(tensor.map(name), np.float32)
+            factors[found[1]][found[2][0].upper()] = files.finite(np.asarray(tensor.map(name), np.float32), name, path)
         else:
             whole[name.removeprefix(PREFIX)] = tensor
     return path, settings, factors, whole
@@ -411,9 +424,10 @@ def _owned(module, both, rank):
     if count == 1:
         return np.ones((1, len(both["A"])), bool)
     writes = np.stack([both["B"][piece.rows].any(axis=0) for piece in module.pieces])
-    blocks = np.repeat(np.eye(count, dtype=bool), rank, axis=1)
-    if blocks.shape == writes.shape and not (writes & ~blocks).any():
-        return blocks & both["A"].any(axis=1)
+    if count * rank == writes.shape[1]:
+        blocks = np.repeat(np.eye(count, dtype=bool), rank, axis=1)
+        if not (writes & ~blocks).any():
+            return blocks & both["A"].any(axis=1)
     return writes | ~writes.any(axis=0)
 
 

@@ -3,10 +3,11 @@
 import collections
 import dataclasses
 import re
+import typing
 
-from cloze import models
+from cloze import models, options
 from cloze.errors import ConfigError
-from cloze.interop import formats, plan
+from cloze.interop import formats, keys, plan
 from cloze.models.config import PER_BLOCK
 from cloze.models.heads import HEADS
 from cloze.models.positions import SCHEMES
@@ -40,10 +41,12 @@ def read(settings, tensors):
     Raises:
         ConfigError: an unknown model_type or class, or settings that we cannot compute.
     """
-    if "model_type" not in settings:
+    told = keys.Settings(settings, keys.CONFIG, "config.json").get("model_type")
+    if told is None:
         known = ", ".join(formats.model_types())
         raise ConfigError(f"config.json names no model_type: expected one of {known}; add the key")
-    known = formats.get(settings["model_type"])
+    known = formats.get(told)
+    settings = keys.Settings(settings, _keys(known), "config.json")
     for key, allowed in known.fixed.items():
         if settings.get(key, allowed[0]) not in allowed:
             raise ConfigError(
@@ -54,9 +57,23 @@ def read(settings, tensors):
     return known, class_name, _resolve(known, class_name, settings, frozenset(tensors))
 
 
+_HINTS, _DECLARED = typing.get_type_hints(models.ModelConfig), options.declared(models.ModelConfig)
+
+
+def _keys(known):
+    """{key of config.json: Key} of a format: those of its table are as the fields of ModelConfig that they become."""
+    fields = {
+        field.theirs: keys.Key(_HINTS[field.ours], _DECLARED[field.ours].metadata["option"])
+        if field.values is None
+        else keys.key(type(next(iter(field.values))))
+        for field in known.fields
+    }
+    return dict.fromkeys(known.fixed, keys.ANY) | fields | keys.CONFIG
+
+
 def _resolve(known, class_name, settings, tensors):
     """The ModelConfig of one of a format's classes."""
-    settings = {**settings, "architectures": [class_name]}
+    settings = settings.replaced(architectures=[class_name])
     fields = {"num_labels": _num_labels(settings)}
     for field in known.fields:
         fields[field.ours] = _value(field, settings)

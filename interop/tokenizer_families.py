@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from cloze.data import tokenizer_models
 from cloze.errors import DataError
 
 WORDPIECE_FILES = (("vocab.txt",),)
@@ -80,8 +81,17 @@ def _wordpiece(paths, options, tokens):
     return tokenizer
 
 
-def _gpt1(paths, options, tokens):
+def _read_bpe(paths):
+    """(vocabulary, merges) of vocab.json and merges.txt."""
     vocabulary, merges = models.BPE.read_file(*map(str, paths))
+    tokenizer_models.check_ids(vocabulary, paths[0])
+    if len(set(vocabulary.values())) < len(vocabulary):
+        raise DataError(f"{paths[0]} is damaged, two pieces have the same id: copy it again")
+    return vocabulary, merges
+
+
+def _gpt1(paths, options, tokens):
+    vocabulary, merges = _read_bpe(paths)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token=tokens["unk"], end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -90,8 +100,7 @@ def _gpt1(paths, options, tokens):
 
 
 def _byte_bpe(paths, options, tokens):
-    vocabulary, merges = models.BPE.read_file(*map(str, paths))
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer = Tokenizer(models.BPE(*_read_bpe(paths)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=options["add_prefix_space"])
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer

@@ -18,14 +18,18 @@ import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
+from cloze import storage
 from cloze.data import tokenizer_models
 from cloze.data.tokenizers import ROLES, Tokenizer
 from cloze.errors import DataError
+from cloze.interop import keys
 from cloze.interop import tokenizer_families as families
+from cloze.value_types import expected
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -38,6 +42,22 @@ _WRITTEN_ANEW = (  # of tokenizer_config.json, or of the machine that wrote it
     "tokenizer_class", "added_tokens_decoder", "tokenizer_file", "vocab_file", "merges_file", "special_tokens_map_file",
     "name_or_path", "auto_map", "backend", "is_local", "local_files_only", *_EXTRA,
 )  # fmt: skip
+_ADDED = {"content": keys.TEXT} | dict.fromkeys(
+    ("single_word", "lstrip", "rstrip", "normalized", "special"), keys.SWITCH
+)
+_FLAG = keys.key(bool | None)
+_MODEL_KEYS = {"model_type": keys.TEXT, "tokenizer_class": keys.TEXT}  # of config.json
+_KEYS = {  # of tokenizer_config.json and special_tokens_map.json
+    **{f"{role}_token": keys.key(str | dict[str, Any] | None) for role in ROLES},
+    "tokenizer_class": keys.TEXT,
+    "added_tokens_decoder": keys.key(dict[str, dict[str, Any]]),
+    "additional_special_tokens": keys.key(list[str | dict[str, Any]]),
+    "extra_special_tokens": keys.key(list[str | dict[str, Any]] | dict[str, Any]),
+    "extra_ids": keys.key(int, least=0, most=100_000),
+    **dict.fromkeys(("do_lower_case", "keep_accents", "split_by_punct", "tokenize_chinese_chars"), keys.SWITCH),
+    **dict.fromkeys(("strip_accents", "add_prefix_space", "legacy", "add_bos_token", "add_eos_token"), _FLAG),
+}
+_END_KEYS = {"eos_token_id": keys.key(int | list[int] | None)}  # of config.json and generation_config.json
 _ORDER = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in which transformers adds tokens that are missing
 
 
@@ -156,27 +176,32 @@ def read_settings(directory: pathlib.Path) -> Settings:
     """Reads config.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json, where they are.
 
     Raises:
-        DataError: one of them is no JSON object.
+        DataError: one of them is no JSON object, or has a value of another type.
     """
-    config, options = _read_json(directory / "config.json"), _read_json(directory / CONFIG_FILE)
+    config, options = _read_json(directory / "config.json", _MODEL_KEYS), _read_json(directory / CONFIG_FILE, _KEYS)
     stated = dict(options)
     if "added_tokens_decoder" not in options:  # newer ones say everything there, so that the other two do not count
-        stated |= _read_json(directory / "special_tokens_map.json")
-    keys = {role: f"{role}_token" for role in ROLES}
-    others = [key for key in stated if key.endswith("_token") and key not in keys.values()]  # such as "image_token"
-    tokens = {role: _content(stated[key]) for role, key in keys.items() if key in stated}
+        stated |= _read_json(directory / "special_tokens_map.json", _KEYS)
+    roles = {role: f"{role}_token" for role in ROLES}
+    others = [key for key in stated if key.endswith("_token") and key not in roles.values()]  # such as "image_token"
+    tokens = {role: _content(stated[key]) for role, key in roles.items() if key in stated}
     extra = [*(content for key in others if (content := _content(stated[key]))), *_extra(stated)]
-    values = [*(stated.get(key) for key in (*keys.values(), *others)), *_extra_values(stated)]
-    described = {value["content"]: _added_token(value | {"special": True}) for value in values if _is_described(value)}
+    values = filter(_is_described, [*(stated.get(key) for key in (*roles.values(), *others)), *_extra_values(stated)])
+    described = {value["content"]: _added_token(value | {"special": True}, directory) for value in values}
     if "added_tokens_decoder" in options:
-        listed = sorted(options["added_tokens_decoder"].items(), key=lambda item: int(item[0]))
-        added = [_added_token(token) for _, token in listed]
+        listed = options["added_tokens_decoder"]
+        if wrong := [number for number in listed if not number.isdecimal()]:
+            raise DataError(f"{directory / CONFIG_FILE}: added_tokens_decoder has the id {wrong[0]!r}: copy it again")
+        added = [_added_token(listed[number], directory / CONFIG_FILE) for number in sorted(listed, key=int)]
     else:
         special = {*filter(None, tokens.values()), *extra}
-        listed = sorted(_read_json(directory / "added_tokens.json").items(), key=lambda item: item[1])
-        plain = [AddedToken(token, normalized=token not in special, special=token in special) for token, _ in listed]
+        listed = _read_json(directory / "added_tokens.json", {})
+        if words := expected(listed, dict[str, int]):
+            raise DataError(f"{directory / 'added_tokens.json'} must be {words}: copy it again")
+        listed = sorted(listed, key=listed.get)
+        plain = [AddedToken(token, normalized=token not in special, special=token in special) for token in listed]
         added = [described.get(token.content, token) for token in plain]
-    carried = {key: value for key, value in options.items() if key not in _WRITTEN_ANEW and key not in keys.values()}
+    carried = {key: value for key, value in options.items() if key not in _WRITTEN_ANEW and key not in roles.values()}
     carried |= {key: _content(stated[key]) for key in others if _content(stated[key])}
     carried |= {key: _plain(stated[key]) for key in _EXTRA if stated.get(key)}
     named = (options.get("tokenizer_class") or config.get("tokenizer_class") or "").removesuffix("Fast")
@@ -186,23 +211,21 @@ def read_settings(directory: pathlib.Path) -> Settings:
     return Settings(named, options, tokens, added, described, extra, carried)
 
 
-def _read_json(path):
-    text = read_text(path)
-    if text is None:
+def _read_json(path, declared):
+    if not path.is_file():
         return {}
     try:
-        read = json.loads(text)
+        return keys.checked(storage.read_json(path), declared, str(path), DataError)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}): expected a JSON object; copy it again") from None
-    if not isinstance(read, dict):
-        raise DataError(f"{path} holds a JSON {type(read).__name__}, expected an object: copy it again")
-    return read
 
 
 def _content(value):
     """The text of a special token, which is written as text or as an object; None for anything else."""
     value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) else None
+    return None if expected(value, str) else value
 
 
 def _is_described(value):
@@ -226,9 +249,11 @@ def _plain(values):
     return [_content(value) for value in values]
 
 
-def _added_token(described):
-    flags = ("single_word", "lstrip", "rstrip", "normalized", "special")
-    return AddedToken(described["content"], **{flag: described[flag] for flag in flags if flag in described})
+def _added_token(described, path):
+    described = keys.checked(described, _ADDED, f"{path}: added_tokens_decoder", DataError)
+    if "content" not in described:
+        raise DataError(f"{path}: a token of added_tokens_decoder has no content: copy it again")
+    return AddedToken(**{name: described[name] for name in _ADDED if name in described})
 
 
 def _carried(directory, settings, roles):
@@ -256,7 +281,7 @@ def _ends(directory):
     """The ids that end what a model writes, in the order in which its files name them; () where that is one."""
     ends = []
     for name in ("config.json", GENERATION_FILE):
-        told = _read_json(directory / name).get("eos_token_id")
+        told = _read_json(directory / name, _END_KEYS).get("eos_token_id")
         ends += [i for i in (told if isinstance(told, list) else [told]) if isinstance(i, int)]
     ends = tuple(dict.fromkeys(ends))
     return ends if len(ends) > 1 else ()
@@ -283,13 +308,9 @@ def _find_files(directory, name, family):
 
 def _build(family, paths, options, tokens):
     chosen = {key: options.get(key, default) for key, default in family.options.items()}
-    try:
+    names = " and ".join(path.name for path in paths)
+    with tokenizer_models.whole(f"{paths[0].parent}: {names}", "vocabulary"):
         return family.build(paths, chosen, tokens)
-    except DataError:
-        raise
-    except Exception as error:  # the library raises bare Exception
-        names = " and ".join(path.name for path in paths)
-        raise DataError(f"{paths[0].parent}: {names} hold no whole vocabulary ({error}): copy them again") from None
 
 
 def _complete(backend, added, tokens, extra, described):

@@ -12,15 +12,18 @@ from cloze.errors import ConfigError
 from cloze.models import families as family_files
 from cloze.models.heads import RECURRENT, TRANSFORMERS, check_heads
 from cloze.models.positions import SCHEMES, Scheme
-from cloze.options import REQUIRED, option, suggest
+from cloze.options import REQUIRED, Name, option, suggest
+
+# Far above every published model: what is larger is a mistake, on which a machine would be busy for hours.
+MOST_LAYERS, MOST_PLACES = 10_000, 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What is computed. Options without a default are given by every preset."""
 
-    family: str = option("bert", "a file of models/families/, which holds its presets")
-    preset: str = option("base", "a published size of the family; every other option overrides the preset's")
+    family: Name = option("bert", "a file of models/families/, which holds its presets")
+    preset: Name = option("base", "a published size of the family; every other option overrides the preset's")
 
     # Shape.
     architecture: str = option(
@@ -28,14 +31,18 @@ class Architecture:
         "which stacks there are, or a model from before transformers",
         choices=(*TRANSFORMERS, *RECURRENT, "word_vectors"),
     )
-    layers: int = option(REQUIRED, "layers of the only stack, or of the encoder of an encoder-decoder", least=1)
-    decoder_layers: int = option(0, "layers of the decoder of an encoder-decoder", least=0)
+    layers: int = option(
+        REQUIRED, "layers of the only stack, or of the encoder of an encoder-decoder", least=1, most=MOST_LAYERS
+    )
+    decoder_layers: int = option(0, "layers of the decoder of an encoder-decoder", least=0, most=MOST_LAYERS)
     width: int = option(REQUIRED, "size of the residual stream", least=1)
     heads: int = option(REQUIRED, "query heads", least=1)
     kv_heads: int = option(0, "key and value heads, a divisor of `heads`; 0: as many", least=0)
     head_dim: int = option(0, "size of one head; 0: width / heads", least=0)
     ffn: int = option(
-        REQUIRED, "hidden size of the feed-forward; cells of an LSTM, whose output is projected to width", least=1
+        REQUIRED,
+        "hidden size of the feed-forward; cells of an LSTM, whose output is projected to width",
+        least=1,
     )
     vocab_size: int = option(REQUIRED, "rows of the embedding that count; at least the tokenizer's", least=1)
     vocab_multiple: int = option(128, "embedding rows are padded to a multiple; padding never counts", least=1)
@@ -45,6 +52,7 @@ class Architecture:
         0,
         "layers of an ELMo whose mixed states a classifier reads as embeddings; 0: none",
         least=0,
+        most=MOST_LAYERS,
         needs={"architecture": ("bidirectional_recurrent",)},
     )
     recurrent_residual: bool = option(
@@ -59,15 +67,19 @@ class Architecture:
 
     # Positions.
     positions: str = option("learned", "where tokens stand, a file of models/positions/", choices=tuple(SCHEMES))
-    max_positions: int = option(0, "longest row of learned positions, and of those of the enhanced decoder", least=0)
+    max_positions: int = option(
+        0, "longest row of learned positions, and of those of the enhanced decoder", least=0, most=MOST_PLACES
+    )
 
     # Blocks.
-    pattern: tuple[Any, ...] = option(
+    pattern: tuple[dict[Name, Any] | tuple[Any, ...], ...] = option(
         (),
         "one mapping for each block of a pattern that repeats from the bottom, with the options in which that block "
         "differs: ({}, {'window': 256}) gives every second layer a window; (): all blocks are alike",
     )
-    window: int = option(0, "a query sees keys fewer than this many places away, its own included; 0: all", least=0)
+    window: int = option(
+        0, "a query sees keys fewer than this many places away, its own included; 0: all", least=0, most=MOST_PLACES
+    )
     norm: str = option("layer", "layer norms or RMS norms", choices=("layer", "rms"))
     norm_position: str = option(
         "pre",
@@ -80,7 +92,7 @@ class Architecture:
         "whether the first layer has a norm before attention (ModernBERT: none)",
         needs={"norm_position": ("pre",), "shared_layers": (False,)},
     )
-    norm_epsilon: float = option(1e-5, "added to the variance")
+    norm_epsilon: float = option(1e-5, "added to the variance", above=0, most=1)
     norm_bias: bool = option(True, "layer norms have a bias")
     norm_plus_one: bool = option(False, "RMS norms multiply by 1 + scale (Gemma)")
     embedding_norm: bool = option(False, "normalise the summed embeddings")
@@ -90,7 +102,7 @@ class Architecture:
     )
     gated: bool = option(False, "the feed-forward is activation(gate) * up")
     use_bias: bool = option(True, "biases in attention and feed-forward")
-    attention_bias: str = option("", 'projections with a bias, letters out of qkvo, or none; "": as use_bias says')
+    attention_bias: Name = option("", 'projections with a bias, letters out of qkvo, or none; "": as use_bias says')
     query_key_norm: str = option(
         "none",
         "norms on queries and keys: of each head (Qwen3, Gemma 3) or over all heads (OLMo 2)",
@@ -138,17 +150,19 @@ class Architecture:
         choices=("none", "standard", "unit"),
     )
     feature_size: int = option(
-        0, "principal components that a classifier of rows reads, which `finetune` sets; 0: no projection", least=0
+        0,
+        "principal components that a classifier of rows reads, which `finetune` sets; 0: no projection",
+        least=0,
     )
     classifier_bias: bool = option(True, "whether the last layer of a classifier of rows has a bias")
-    heads_out: tuple[str, ...] = option((), "heads beyond those that the objective scores (of converted models)")
+    heads_out: tuple[Name, ...] = option((), "heads beyond those that the objective scores (of converted models)")
     num_labels: int = option(2, "classes of a classifier of rows or of tokens; 1 in regression", least=1)
     initializer: str = option(
         "normal",
         "scaled_residual is GPT-2's, small is NeoX's",
         choices=("normal", "truncated_normal", "scaled_residual", "small", "xavier_uniform", "t5"),
     )
-    initializer_std: float = option(0.02, "standard deviation, where the initializer takes one")
+    initializer_std: float = option(0.02, "standard deviation, where the initializer takes one", least=0, most=1e3)
 
     # Small new parts of a finetuned model, which `finetune` sets (models/adapters.py).
     adapter_size: int = option(

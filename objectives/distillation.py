@@ -15,7 +15,7 @@ from cloze.models.composites import Distillation
 from cloze.models.config import PositionOptions
 from cloze.objectives.base import OBJECTIVES, Term, check_positions
 from cloze.objectives.masked_lm import MaskedLM
-from cloze.options import option
+from cloze.options import Path, option
 
 SOFT_TARGETS = ("all", "hidden")
 # What decides the shape and the meaning of layers: where it is the same, a student's may be copies of its teacher's.
@@ -82,10 +82,12 @@ class DistilledMaskedLM(MaskedLM):
     outputs = ("mlm",)
     pairs: ClassVar[str] = "none"  # the student learns masked tokens only
     short_pair_rate: ClassVar[float] = 0.0
-    teacher: str = option("", "workdir of the teacher, a finished run")
-    teacher_layers: tuple = option(
+    teacher: Path = option("", "workdir of the teacher, a finished run")
+    teacher_layers: tuple[int, ...] = option(
         (),
         "the teacher's layer that each layer of the student begins as; empty: spread evenly, or none if sizes differ",
+        least=0,
+        most=9_999,
     )
     soft_targets: str = option(
         "all",

@@ -116,7 +116,9 @@ class PermutationLM(MaskRate, TokenLoss):
     memory_share: float = option(
         0.0, "tokens in front of those of data.sequence_length that are only seen, as a share of these", least=0, most=1
     )
-    permutation_share: float = option(0.5, "share of a row that is permuted in itself: a half, or a part of one")
+    permutation_share: float = option(
+        0.5, "share of a row that is permuted in itself: a half, or a part of one", above=0, most=0.5
+    )
     longest_ngram: int = option(3, "most words of a run of targets, n being drawn as 1/n", least=1)
     ngram_context: int = option(6, "targets of n words stand in about n times as many tokens", least=1)
     sep_id: int | None = None

@@ -40,7 +40,9 @@ class SkipGram(Objective):
     packings = ("windows", "documents")
     shortest = 2
     context_window: int = option(
-        5, "most places to either side that a word goes with; a number up to it is drawn for each word", least=1
+        5,
+        "most places to either side that a word goes with; a number up to it is drawn for each word",
+        least=1,
     )
     negatives: int = option(5, "noise words for each pair of a word and a context (published: 5 to 20)", least=1)
     noise_power: float = option(0.75, "noise words are drawn by their counts to this power", least=0, most=1)

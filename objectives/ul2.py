@@ -13,7 +13,7 @@ from cloze.objectives.base import OBJECTIVES
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.span_corruption import alternate, noise_counts
 from cloze.objectives.text_to_text import Pair, split_row
-from cloze.options import option
+from cloze.options import Name, option
 
 MODES = ("R", "S", "X")
 PUBLISHED = (
@@ -79,10 +79,11 @@ class UL2(SentinelTargets):
     """
 
     shortest = 6
-    denoisers: tuple = option(
+    denoisers: tuple[tuple[Name, float, float], ...] = option(
         PUBLISHED,
         "ways of hiding, one of which is drawn for each row: (mode, mean span, share hidden); in mode S the end of the "
         "row is hidden, in one piece whatever the mean",
+        least=0,
     )
 
     def __post_init__(self):
@@ -171,14 +172,12 @@ def _check_denoisers(denoisers):
     if not denoisers:
         raise ConfigError("objective.denoisers is empty: give (mode, mean span, share hidden) at least once")
     for entry in denoisers:
-        if not isinstance(entry, tuple) or len(entry) != 3 or entry[0] not in MODES:
+        mode, mean_span, share = entry
+        if mode not in MODES:
             raise ConfigError(
                 f"objective.denoisers: {entry!r} is not (mode, mean span, share hidden), the mode being one of "
                 f"{', '.join(MODES)}"
             )
-        mode, mean_span, share = entry
-        if any(isinstance(number, bool) or not isinstance(number, (int, float)) for number in (mean_span, share)):
-            raise ConfigError(f"objective.denoisers: the mean span and the share of {entry!r} must be numbers")
         if not 0 < share < 1:
             raise ConfigError(f"objective.denoisers: the share of {entry!r} must be more than 0 and less than 1")
         if mode != "S" and not mean_span >= 1:

@@ -43,9 +43,11 @@ class UniLM(MaskedLM):
     ngram_share: float = option(
         0.2, "share of draws that hide a bigram or longer instead of one token", least=0, below=1
     )
-    direction_shares: tuple = option(
+    direction_shares: tuple[float, ...] = option(
         (1 / 3, 1 / 3, 1 / 6, 1 / 6),
         "shares of rows read bidirectionally, sequence to sequence, left to right and right to left",
+        least=0,
+        most=1,
     )
 
     def __post_init__(self):

@@ -19,10 +19,10 @@ ROW_AXES = ("data", "fsdp")  # a batch's rows are cut along these
 class MeshOptions:
     """Devices along each axis; -1 takes what is left."""
 
-    data: int = option(-1, "copies of the model, each with its own rows")
-    fsdp: int = option(1, "parameters and rows are both cut along this axis")
-    tensor: int = option(1, "heads, feed-forward and vocabulary are cut along this axis")
-    sequence: int = option(1, "positions within a row are cut along this axis")
+    data: int = option(-1, "copies of the model, each with its own rows", least=-1)
+    fsdp: int = option(1, "parameters and rows are both cut along this axis", least=-1)
+    tensor: int = option(1, "heads, feed-forward and vocabulary are cut along this axis", least=-1)
+    sequence: int = option(1, "positions within a row are cut along this axis", least=-1)
 
 
 RULES = (

@@ -9,9 +9,10 @@ from cloze.tasks.base import Task
 from cloze.tasks.benchmarks import Benchmark
 from cloze.tasks.benchmarks_classes import CHOICES, GLUE, INFERENCE, RELATIONS, SUPER_GLUE
 from cloze.tasks.benchmarks_texts import LANGUAGE, SPANS, TAGS, TEXTS
+from cloze.tasks.label_order import Ordered, places
 from cloze.tasks.text_formats import AsText
 
-__all__ = ["BENCHMARKS", "MIXTURES", "TASKS", "AsText", "Task", "expand", "get", "read_by"]
+__all__ = ["BENCHMARKS", "MIXTURES", "TASKS", "AsText", "Ordered", "Task", "expand", "get", "places", "read_by"]
 
 TASKS = {task.name: task for task in embedded.TASKS}
 BENCHMARKS = {
@@ -29,7 +30,7 @@ def read_by(config, rows):
     """The Tasks that `rows` (data.rows.Rows) are examples of, by config.task; () where they are text.
 
     Several are read as text, each from the folder of its name in task.files. What is read as text is an AsText, but for
-    a single task of texts without task.instructions.
+    a single task of texts without task.instructions. What has its labels in the order of a head is an Ordered.
 
     Raises:
         ConfigError: an unknown name, or a task that cannot be read as task.kind says.
@@ -52,6 +53,10 @@ def read_by(config, rows):
                 + ("" if task.kind in ("tag", "lm") else ", or write text")
             )
         tasks.append(task)
+    if len(tasks) == 1 and tasks[0].kind in ("class", "tag") and c.labels:
+        columns = places(tasks[0].labels(), c.labels)
+        if columns is not None and columns != sorted(columns):
+            tasks = [Ordered(tasks[0], columns)]
     return tuple(tasks)
 
 

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 
-from cloze.options import option
+from cloze.options import GIVEN, Name, Path, option
 
 KINDS = ("class", "regression", "tag", "span", "choice", "text", "lm")
 SPLITS = ("train", "validation", "test")
@@ -13,12 +13,12 @@ SPLITS = ("train", "validation", "test")
 class TaskOptions:
     """Section `task`."""
 
-    name: str = option(
+    name: Name = option(
         "",
         'the task whose labelled examples are read (tasks/), or several that are mixed, "sst2,mnli", which only '
         "text to text can (responses); empty: none",
     )
-    files: str = option(
+    files: Path = option(
         "", "folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets"
     )
     kind: str = option(
@@ -27,10 +27,16 @@ class TaskOptions:
         "labels (T5)",
         choices=("", *KINDS),
     )
-    labels: tuple = option(
+    labels: tuple[Name, ...] = option(
         (), "names of the classes or tags, in the order of the head's scores; filled in from the task"
     )
-    limit: int = option(0, "labelled training examples that are used, drawn by `seed`; 0: all", least=0)
+    limit: int = option(
+        0,
+        "labelled training examples that are used, drawn by `seed`; 0: all",
+        needs={"name": GIVEN},
+        least=0,
+        most=2**31 - 1,
+    )
     batching: str = option(
         "buckets",
         "how texts of different lengths make a batch, which has the same examples in any case: pad (to "
@@ -44,9 +50,12 @@ class TaskOptions:
     stride: int = option(128, "tokens by which the windows over a long context move on (span)", least=1)
     max_question: int = option(64, "tokens of a question at most (span)", least=0)
     max_answer: int = option(30, "tokens of an answer at most (span)", least=1)
-    n_best: int = option(20, "starts and ends of answers that are combined (span)", least=1)
+    n_best: int = option(20, "starts and ends of answers that are combined (span)", least=1, most=1000)
     null_threshold: float = option(
-        0.0, "no answer is given where its score exceeds the best answer's by more than this (span)"
+        0.0,
+        "no answer is given where its score exceeds the best answer's by more than this (span)",
+        least=-1e9,
+        most=1e9,
     )
     instructions: bool = option(
         False,
@@ -54,7 +63,10 @@ class TaskOptions:
         "tasks of other kinds and tasks that are mixed always have them",
     )
     largest_share: int = option(
-        2**16, "examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)", least=1
+        2**16,
+        "examples that a task counts for at most when several are mixed (T5: K, 2^16 to 2^21)",
+        least=1,
+        most=2**31 - 1,
     )
 
 

@@ -133,8 +133,8 @@ def test_a_verb_that_cannot_write_ends_with_74_and_one_message(capsys, monkeypat
 
 def test_a_checksum_covers_every_value_and_the_checksum_itself(tmp_path):
     path, value = tmp_path / "file.json", {"a": [1, {"b": (2.5, None)}], "c": "text"}
-    storage.write_json(path, value)
-    assert storage.read_json(path) == json.loads(json.dumps(value))
+    storage.write_checked(path, value)
+    assert storage.read_checked(path) == json.loads(json.dumps(value))
     whole = path.read_bytes()
     for place in range(len(whole)):
         for bit in range(8):
@@ -142,9 +142,9 @@ def test_a_checksum_covers_every_value_and_the_checksum_itself(tmp_path):
             broken[place] ^= 1 << bit
             path.write_bytes(broken)
             try:
-                read = storage.read_json(path)
+                read = storage.read_checked(path)
             except ValueError:
                 continue
             assert json.loads(broken) == json.loads(whole) and read == json.loads(json.dumps(value))  # white space
     path.write_text('{"a": 3}')  # of an earlier version
-    assert storage.read_json(path) == {"a": 3}
+    assert storage.read_checked(path) == {"a": 3}

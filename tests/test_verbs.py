@@ -138,6 +138,11 @@ REFUSED = {
     "stray word": (["train", "--config=configs/bert_base.py", "tiny"], 2, ["tiny"]),
     "no prompt": (["generate"], 2, ["--prompt"]),
     "prompt in Latin-1": (["generate", "--prompt=caf\udce9"], 2, ["--prompt='caf\\udce9' is not UTF-8"]),
+    "no place": (
+        ["train", "--config=configs/bert_base.py:tiny", "--config.data.cache_dir=/dev/null/x"],
+        2,
+        ["cannot use /dev/null/x", "Not a directory"],
+    ),
     "bad process": (["train", "--config=configs/bert_base.py:tiny", "--num_processes=2"], 2, ["--coordinator"]),
 }
 

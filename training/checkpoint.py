@@ -133,7 +133,7 @@ class Checkpoints:
         Raises:
             OSError, ValueError: there is none, or it is damaged.
         """
-        return storage.read_json(self.directory / str(step) / SEAL)
+        return storage.read_checked(self.directory / str(step) / SEAL)
 
     def has(self, part, step):
         """Whether a step holds the "optimizer" state, or an "ema", beside the parameters."""
@@ -257,7 +257,7 @@ def seal(root, meta):
     for file in files:
         storage.sync(file)  # older checkpoints go next: a power cut must not take this one
     hashes = {str(file.relative_to(root)): _hash(file) for file in files}
-    storage.write_json(root / SEAL, {**meta, "hashes": hashes})
+    storage.write_checked(root / SEAL, {**meta, "hashes": hashes})
 
 
 def check_tokenizer(seal, tokenizer):

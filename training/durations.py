@@ -1,11 +1,12 @@
 """Durations: a number of steps, or a string with a unit."""
 
 import math
-import re
 
 from cloze.errors import ConfigError
+from cloze.options import Declared, check_value
+from cloze.value_types import DURATION, Duration
 
-_PATTERN = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(steps?|epochs?|tokens|examples)?\s*")
+MOST_STEPS = 2**31 - 1  # as a state counts them
 
 
 def to_steps(value, *, name, batch_size, tokens_per_row, steps_per_epoch):
@@ -24,15 +25,9 @@ def to_steps(value, *, name, batch_size, tokens_per_row, steps_per_epoch):
     Raises:
         ConfigError: not a duration.
     """
-    match = _PATTERN.fullmatch(str(value)) if isinstance(value, (int, float, str)) else None
-    if match is None or isinstance(value, bool):
-        raise ConfigError(
-            f'{name}={value!r} is not a duration: write steps (1000) or "2 epochs", "1e9 tokens", "5000 examples"'
-        )
-    try:
-        amount = float(match[1])
-    except ValueError:
-        raise ConfigError(f"{name}={value!r}: {match[1]!r} is not a number") from None
+    check_value(value, Duration, Declared(""), name)
+    match = DURATION.fullmatch(str(value))
+    amount = float(match[1])
     unit = (match[2] or "steps").rstrip("s")
     if unit == "epoch":
         if steps_per_epoch is None:
@@ -42,4 +37,6 @@ def to_steps(value, *, name, batch_size, tokens_per_row, steps_per_epoch):
         amount /= batch_size
     elif unit == "token":
         amount /= batch_size * tokens_per_row
+    if not amount <= MOST_STEPS:
+        raise ConfigError(f"{name}={value!r} comes to {amount:.3g} steps, at most {MOST_STEPS} can be counted")
     return math.ceil(amount - 1e-9)

@@ -115,7 +115,7 @@ def _config(config, name, files):
     config.task.update(name=name, files=files, kind="", labels=(), limit=0, batching="buckets")
     config.task.instructions = config.task.instructions or several  # as tasks that are mixed always have them
     config.model.num_labels = None
-    config.init.inherit = False  # it is resolved
+    config.init.update(inherit=False, parameters=True, checkpoint="")  # it is resolved, and the head not begun
     config.data.update(packing="windows", validation_source="")
     config.finetune.dp_clip_norm = 0.0
     return config
@@ -213,15 +213,13 @@ def _order(learned, model, task, report):
         return None
     if tuple(learned) == names:
         return None
-    ours, theirs = list(learned), list(names)
-    if set(ours) != set(theirs):  # one may be spelled ENTAILMENT
-        ours, theirs = ([name.casefold() for name in both] for both in (ours, theirs))
-    if set(ours) != set(theirs) or len(set(theirs)) < len(theirs):
+    columns = tasks.places(names, learned)
+    if columns is None:
         raise ConfigError(
             f"task {task.name} has the labels {', '.join(task.labels())}, this run has learned {', '.join(learned)}: "
             "finetune a model for the task (configs/finetune/)"
         )
-    return [ours.index(name) for name in theirs]
+    return columns
 
 
 def writer(trained, config=None, batch_size=1, report=print):

@@ -118,7 +118,7 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print, ema=False)
         ema: take the moving averages of the parameters that trained.
     """
     file = workdir / CONVERSION
-    told = json.loads(file.read_text()) if file.exists() else {}
+    told = files.read_json(file) if file.exists() else {}
     config = runs.load_config(workdir)
     if runs.is_converted(workdir) and methods.saves_all(config):  # no objective need fit, no tokenizer be there
         model = runs.make_model(workdir, config, None)

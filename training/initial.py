@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import meta
 
-from cloze import models, objectives
+from cloze import models, objectives, storage
 from cloze.data import tokenizers
 from cloze.errors import ConfigError
 from cloze.interop import load as hugging_face
@@ -35,8 +35,8 @@ def is_hugging_face(directory):
     if not file.is_file():
         return False
     try:
-        return "train" not in json.loads(file.read_text())
-    except ValueError:
+        return "train" not in storage.read_json(file)
+    except (OSError, ValueError):
         return False
 
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import pathlib
+import re
 
 from cloze import models, tasks
 from cloze.configs import base
@@ -11,6 +12,7 @@ from cloze.errors import ConfigError
 from cloze.interop import files
 from cloze.interop import settings as hugging_face_settings
 from cloze.interop import tokenizers as hugging_face_tokenizers
+from cloze.models.heads import HEADS
 from cloze.training import initial, methods, runs
 from cloze.training.workdir import read_config
 
@@ -18,12 +20,13 @@ OWN = ("heads_out", "num_labels")  # of `model`: what is scored is never inherit
 MARKERS = 3  # new tokens of task.markers
 
 
-def resolve(config, kept=None):
+def resolve(config, kept=None, report=print):
     """The configuration with everything filled in that init.inherit and the task decide; doing it twice is harmless.
 
     Args:
         config: a configuration; it stays as it is.
         kept: config.json of the run, if it has begun: it knows what was inherited where init.checkpoint has gone.
+        report: called with warnings.
 
     Raises:
         ConfigError: a value is outside what its option declares, there is nothing to inherit from, or no such task.
@@ -31,14 +34,14 @@ def resolve(config, kept=None):
     config = copy.deepcopy(config)
     base.check(config)
     if config.task.name:
-        _fill_task(config)
+        _fill_task(config, kept, report)
     if config.init.inherit and config.init.checkpoint:
         _inherit(config, kept)
         config.init.inherit = False
     return config
 
 
-def _fill_task(config):
+def _fill_task(config, kept, report):
     if config.objective.name == "responses":
         config.task.kind = config.task.kind or "text"
     if config.task.kind == "text":
@@ -50,7 +53,7 @@ def _fill_task(config):
     kind, labels = config.task.kind or task.kind, task.labels()
     config.task.kind = kind
     if kind in ("class", "tag"):
-        config.task.labels = tuple(labels)
+        config.task.labels = _in_order(tuple(labels), _learned(config, kind, kept), config.task.name, report)
     if kind in ("class", "tag") and config.model.num_labels is None:
         config.model.num_labels = len(labels)
     if kind in ("class", "tag") and config.model.num_labels != len(labels):
@@ -60,6 +63,45 @@ def _fill_task(config):
         )
     if kind == "regression":
         config.model.num_labels = 1
+
+
+def _in_order(names, learned, name, report):
+    """The labels of a task in the order of the scores of a head that is kept; `learned` as `_learned` gives it."""
+    columns = None if learned is None else tasks.places(names, learned)
+    if columns is not None:
+        return tuple(names[columns.index(place)] for place in range(len(names)))
+    if learned is not None:
+        called = f"calls its labels {', '.join(learned)}" if learned else "does not say what it calls its labels"
+        report(
+            f"Warning: task.name={name}: the head that the run begins with {called}; its scores are taken in the "
+            f"task's order, {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}, which it may not have learned"
+        )
+    return names
+
+
+def _learned(config, kind, kept):
+    """The names of labels in the order of the head that a run begins with; () if not known, None: the head is new."""
+    if config.task.labels:
+        return tuple(config.task.labels)
+    if kept is not None and kept.is_file():
+        theirs = base.load(kept)
+        return tuple(theirs.task.labels) if theirs.task.labels or kind in (theirs.model.heads_out or ()) else None
+    origin = pathlib.Path(config.init.checkpoint).expanduser()
+    if not (config.init.checkpoint and config.init.parameters and origin.exists() and _keeps_head(config, kind)):
+        return None
+    if not initial.is_hugging_face(origin):
+        theirs = runs.load_config(origin)
+        held = theirs.task.kind == kind or kind in (theirs.model.heads_out or ())
+        return tuple(theirs.task.labels) if held else None
+    opened = files.open_directory(origin)
+    made = hugging_face_settings.read(opened.settings, opened.tensors)[2]
+    return hugging_face_settings.label_names(opened.settings) if kind in made.heads_out else None
+
+
+def _keeps_head(config, kind):
+    """Whether init.rules take the layer that gives the scores from elsewhere."""
+    name = f"{HEADS[kind].modules[-1]}/kernel"
+    return next((value is not None for pattern, value in config.init.rules if re.fullmatch(pattern, name)), False)
 
 
 def _inherit(config, kept):

@@ -133,8 +133,9 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     tokenizer = resolve.open_tokenizer(config, tokenizer_directory, report)
     objective = _objective(config, tokenizer, model_config, report)
     data = open_data(config, tokenizer, objective, mesh, report)
-    if tokenizer_directory is None and (line := _seen(config)):
-        report(line)
+    if tokenizer_directory is None:
+        for line in filter(None, (_seen(config), _begins_at_random(config, objective))):
+            report(line)
     objective = objective.with_counts(data["train"].counts)
     for split in data.values():
         objective.check_rows(split.batches)
@@ -215,16 +216,28 @@ def _seen(config):
     )
 
 
+def _begins_at_random(config, objective):
+    """A line where parts of a model are finetuned that has learned nothing; else None."""
+    if config.finetune.method == "full" or config.init.checkpoint or objective.initial():
+        return None
+    return (
+        f"Note: finetune.method={config.finetune.method} keeps what a model has learned, and this one begins at "
+        "random: name a run or a Hugging Face directory in init.checkpoint"
+    )
+
+
 def _schedule(config, durations, stages, steps, report):
     """The learning rate of every step: that of a stage with a rate of its own, else the schedule's."""
     o = config.optimizer
     offset = sum(stage.start for stage in stages if stage.fresh)
     length = durations["steps"] - offset
     decay_steps = length if o.decay_steps is None else steps("optimizer.decay_steps")
-    if o.schedule in FALLING and not o.final_fraction and length > decay_steps:
+    if not o.learning_rate:
+        report("Note: the learning rate is 0 in all of the run; raise optimizer.learning_rate")
+    elif o.schedule in FALLING and not o.final_fraction and length > decay_steps:
         report(
-            f"Note: the learning rate is 0 from step {decay_steps} on, but the run lasts until {length}; "
-            "raise optimizer.decay_steps as well"
+            f"Note: the learning rate is 0 from step {decay_steps} on, but the run lasts until {length}; raise "
+            "optimizer.decay_steps as well, or set it to None, and it follows train.steps"
         )
     schedule = make_schedule(
         o.schedule,

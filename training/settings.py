@@ -2,24 +2,26 @@
 
 import dataclasses
 
-from cloze.options import Duration, option
+from cloze.options import GIVEN, Duration, Name, Path, Pattern, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """At the top."""
 
-    name: str = option("base", "the experiment's name; names the default workdir")
-    seed: int = option(0, "decides initial parameters, order of the data, masks and dropout", least=0)
+    name: Name = option("base", "the experiment's name; names the default workdir")
+    seed: int = option(0, "decides initial parameters, order of the data, masks and dropout", least=0, most=2**32 - 1)
     devices: int = option(1, "devices the experiment is meant for; only checked by tests and planning", least=1)
-    trainable: tuple = option(((r".*", True),), "ordered rules (pattern over parameter names, trains or not)")
+    trainable: tuple[tuple[Pattern, bool], ...] = option(
+        ((r".*", True),), "ordered rules (pattern over parameter names, trains or not)"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """Section `train`."""
 
-    steps: Duration = option(100_000, "length of the run, a duration")
+    steps: Duration = option(100_000, "length of the run, a duration", least=1)
     batch_size: int = option(256, "rows per step, over all devices", least=1)
     microbatches: int = option(1, "parts that a step's batch is cut into; gradients are summed", least=1)
     ema_decay: float = option(
@@ -29,31 +31,36 @@ class TrainOptions:
         least=0,
         below=1,
     )
-    log_every: Duration = option(50, "metrics to the log, a duration")
-    eval_every: Duration = option(1_000, "validation, a duration")
+    log_every: Duration = option(50, "metrics to the log, a duration", least=1)
+    eval_every: Duration = option(1_000, "validation, a duration", least=1)
     eval_batches: int = option(20, "validation batches at most", least=1)
     dropout_generator: str = option(
         "threefry2x32",
         "random bits for dropout; unsafe_rbg is fastest",
         choices=("threefry2x32", "rbg", "unsafe_rbg"),
     )
-    compile_cache: str = option("~/.cache/cloze/compiled", "compiled programs kept between runs; empty: nowhere")
+    compile_cache: Path = option("~/.cache/cloze/compiled", "compiled programs kept between runs; empty: nowhere")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InitOptions:
     """Section `init`: what a run begins with."""
 
-    checkpoint: str = option(
+    checkpoint: Path = option(
         "", "workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: none"
     )
     inherit: bool = option(
         False,
         "the tokenizer, and all options of `model` that are at their defaults, are those of init.checkpoint; False "
         "again once they are filled in",
+        needs={"checkpoint": GIVEN},
     )
-    parameters: bool = option(True, "False: what is inherited is the shape alone, and all parameters are initialised")
-    rules: tuple = option(
+    parameters: bool = option(
+        True,
+        "False: what is inherited is the shape alone, and all parameters are initialised",
+        needs={"checkpoint": GIVEN},
+    )
+    rules: tuple[tuple[Pattern, str | None], ...] = option(
         ((r"(.*)", r"\1"),),
         "ordered rules (pattern over this model's names, name in that run or None for 'not from there'); \\1 is the "
         "pattern's first group. What that run does not have is initialised",
@@ -64,5 +71,5 @@ class InitOptions:
 class CheckpointOptions:
     """Section `checkpoint`."""
 
-    every: Duration = option(1_000, "duration between checkpoints; the last step is always saved")
+    every: Duration = option(1_000, "duration between checkpoints; the last step is always saved", least=1)
     keep: int = option(2, "newest checkpoints kept", least=1)

@@ -63,5 +63,8 @@ class Validator:
         if self.labelled is None or len(answers) < data.steps_per_epoch:
             return {}
         task, examples = self.labelled
+        if isinstance(task, tasks.Ordered):  # metrics are of the task's own order: F1 is of its second class
+            answers = [scores[..., task.columns] for scores in answers]
+            task, examples = task.task, list(task.task.examples("validation"))
         predictions = predict.from_heads(task, examples, data.features, answers, self.run.config.task)
         return metrics.score(task, predictions, examples)

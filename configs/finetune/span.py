@@ -20,7 +20,7 @@ def get_config(arguments=""):
     if not options["tiny"]:
         c.data.sequence_length = 384
         c.train.batch_size = 48
-        finetuning.lasts(c, "2 epochs")
+        c.train.steps = "2 epochs"
         if options["method"] == "full":
             c.optimizer.learning_rate = 5e-5
     return c

@@ -25,7 +25,7 @@ def get_config(arguments=""):
     if not options["tiny"]:
         c.data.update(sequence_length=512, target_length=84)
         c.train.update(batch_size=128, eval_every=5_000, eval_batches=50)
-        finetuning.lasts(c, 2**18)
+        c.train.steps = 2**18
         c.checkpoint.every = 5_000
         if options["method"] == "full":
             c.optimizer.update(

@@ -17,7 +17,7 @@ _DEFAULTS = {  # where they differ from the first version's
 
 
 def _read(settings, tensors):
-    settings = {**_DEFAULTS, **settings}
+    settings = settings.replaced(**{key: settings.get(key, default) for key, default in _DEFAULTS.items()})
     width, heads = settings["hidden_size"], settings["num_attention_heads"]
     size = settings.get("attention_head_size", width // heads)
     if size * heads != width:

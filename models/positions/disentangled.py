@@ -33,6 +33,7 @@ class Disentangled(distances.DistanceScores):
         'turns of DeBERTa\'s enhanced mask decoder before the head "mlm"; 0: without',
         least=0,
         needs={"positions": ("disentangled",)},
+        most=10_000,
     )
 
     def check(self, config):

@@ -26,7 +26,7 @@ class RelativeBias(Scheme):
     """
 
     relative_buckets: int = option(32, "number of buckets of T5's relative bias", least=0)
-    relative_max_distance: int = option(128, "distance at which the last of these begins")
+    relative_max_distance: int = option(128, "distance at which the last of these begins", least=1, most=2**31 - 1)
     relative_bidirectional: bool = option(
         False, "a decoder's relative bias tells keys after the query apart (prefix LM)"
     )

@@ -23,6 +23,7 @@ class Rotary(Scheme):
         (),
         "slower rotations: all by a factor, (factor,), or Llama 3.1's (factor, low_freq_factor, high_freq_factor, "
         "original length); (): none",
+        above=0,
     )
     rotary_share: float = option(1.0, "share of each head that turns, from its first feature (NeoX)", least=0, most=1)
 
@@ -37,6 +38,11 @@ class Rotary(Scheme):
             raise ConfigError(
                 "model.rope_scaling takes one number, a factor, or four (factor, low_freq_factor, high_freq_factor, "
                 f"original length), got {self.rope_scaling}"
+            )
+        if len(self.rope_scaling) == 4 and not self.rope_scaling[1] < self.rope_scaling[2]:
+            raise ConfigError(
+                f"model.rope_scaling={self.rope_scaling}: low_freq_factor, the second, must be less than "
+                "high_freq_factor, the third"
             )
 
     def size(self, config):

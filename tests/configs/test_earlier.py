@@ -21,7 +21,11 @@ SAVED = pathlib.Path(__file__).with_name("earlier")
     ],
 )
 def test_a_saved_configuration_is_that_of_the_experiment(name, config):
-    assert base.to_dict(base.load(SAVED / f"{name}.json")) == base.to_dict(config)
+    saved = base.to_dict(base.load(SAVED / f"{name}.json"))
+    if config.init.inherit:  # version 0.1 wrote the length of the schedule out, which now follows that of the run
+        assert saved["optimizer"].pop("decay_steps") == saved["train"]["steps"]
+        saved["optimizer"]["decay_steps"] = None
+    assert saved == base.to_dict(config)
 
 
 def test_what_no_version_had_is_refused(tmp_path):

@@ -49,14 +49,18 @@ def test_every_method_loads_and_is_the_same_after_json(stem, method, tiny, tmp_p
     config = load(stem, f"{tiny}method={method}")
     assert (config.name, config.finetune.method, config.init.inherit) == (stem, method, True)
     methods.check(config)
+    with pytest.raises(ConfigError, match="init.inherit=True needs init.checkpoint"):
+        base.check(config)
+    config.init.checkpoint = "runs/bert"
     base.check(config)
     (tmp_path / "config.json").write_text(json.dumps(base.to_dict(config)))
     again = base.load(tmp_path / "config.json")
     assert base.to_dict(again) == base.to_dict(config) and again.finetune == config.finetune
     o, length = config.optimizer, steps(config, "train.steps")
+    assert o.decay_steps is None  # a run that is made longer has a schedule as long
     rate = make_schedule(
         o.schedule, o.learning_rate, warmup_steps=steps(config, "optimizer.warmup_steps"),
-        decay_steps=steps(config, "optimizer.decay_steps"), final_fraction=o.final_fraction,
+        decay_steps=length, final_fraction=o.final_fraction,
     )  # fmt: skip
     assert 0 < float(rate(length // 2)) <= o.learning_rate * (1 + 1e-6)
     assert config.checkpoint.keep >= 1 and steps(config, "train.eval_every") <= length
@@ -89,6 +93,7 @@ def test_gradual_unfreezing_is_that_of_ulmfit():
 @pytest.mark.parametrize("stem", STEMS)
 def test_it_is_resolved_with_its_task(stem, documents):  # noqa: F811
     config = load(stem, "tiny" if stem != "choose" else "tiny,task=hellaswag")
+    config.init.inherit = False
     found = resolve.resolve(config)
     assert found.task.kind == KINDS[stem]
     if found.task.kind in ("class", "tag"):

@@ -22,6 +22,7 @@ def option_names(name):
 
 
 @hypothesis.given(st.lists(NAMES, min_size=1, max_size=5))
+@hypothesis.settings(deadline=None)
 def test_a_section_has_the_options_of_its_objective(names):
     section = base.get_base().objective
     for name in names:
@@ -31,6 +32,7 @@ def test_a_section_has_the_options_of_its_objective(names):
 
 
 @hypothesis.given(NAMES, NAMES)
+@hypothesis.settings(deadline=None)
 def test_what_two_objectives_share_is_kept(first, second):
     section = base.get_base().objective
     section.update(name=first)
@@ -44,6 +46,7 @@ def test_what_two_objectives_share_is_kept(first, second):
 
 
 @hypothesis.given(NAMES, st.data())
+@hypothesis.settings(deadline=None)
 def test_options_of_others_are_refused(name, data):
     others = sorted(set().union(*map(option_names, OBJECTIVES)) - option_names(name))
     section = base.get_base().objective

@@ -278,7 +278,7 @@ def test_a_changed_manifest_is_reported_or_without_effect(tmp_path, checksum):
     """Of earlier versions, whose manifests have no checksum, the numbers are held against the tables."""
     path = fakes.prepare(SENTENCES[:20], tmp_path, part_tokens=600).directory / "manifest.json"
     if not checksum:
-        path.write_text(json.dumps(storage.read_json(path)))
+        path.write_text(json.dumps(storage.read_checked(path)))
     whole, rng, caught = path.read_bytes(), np.random.default_rng(2), 0
     stream = STREAM[: corpus.open(path.parent).split("train").num_tokens]
     for place in rng.choice(len(whole), size=250, replace=False):
@@ -299,7 +299,7 @@ def test_a_changed_manifest_is_reported_or_without_effect(tmp_path, checksum):
 
 def test_one_changed_digit_of_the_manifest_is_named(tmp_path):
     path = fakes.prepare(SENTENCES[:5], tmp_path).directory / "manifest.json"
-    number = str(storage.read_json(path)["splits"]["train"]["tokens"])
+    number = str(storage.read_checked(path)["splits"]["train"]["tokens"])
     path.write_text(path.read_text().replace(f'"tokens": {number}', f'"tokens": {int(number) - 1}', 1))
     with pytest.raises(DataError, match=f"{path} is damaged .its checksum differs.*delete {path.parent} and run again"):
         corpus.open(path.parent)
@@ -352,7 +352,9 @@ def test_other_formats_and_damaged_manifests_are_refused(tmp_path):
     with pytest.raises(DataError, match="manifest.json is missing"):
         corpus.open(tmp_path)
     directory = fakes.prepare(SENTENCES[:3], tmp_path).directory
-    storage.write_json(directory / "manifest.json", storage.read_json(directory / "manifest.json") | {"format": 0})
+    storage.write_checked(
+        directory / "manifest.json", storage.read_checked(directory / "manifest.json") | {"format": 0}
+    )
     with pytest.raises(DataError, match="format 0"):
         corpus.open(directory)
     (directory / "manifest.json").write_text("{")

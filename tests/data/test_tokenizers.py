@@ -280,6 +280,18 @@ def test_a_bare_model_file_loads_like_its_directory(tokenizer, tmp_path):
         tok.load(file, kind=other)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"model": "../tokenizer.json"}, {"sentinels": 10**12}, {"roles": {"pad": 10**6}}, {"roles": {"pad": "0"}}],
+)
+def test_a_description_that_no_save_has_written_is_refused(changes, tmp_path):
+    tok.train(["a b c"], "word", 12, lowercase=True, sentinels=0).save(tmp_path)
+    file = tmp_path / "tokenizer_meta.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(DataError, match="tokenizer_meta.json is damaged"):
+        tok.load(tmp_path)
+
+
 def test_truncated_files_are_refused(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     (file,) = [path for path in tmp_path.iterdir() if "meta" not in path.name]
@@ -297,9 +309,9 @@ def test_a_changed_file_in_a_saved_directory_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes((tmp_path / "other" / "tokenizer.json").read_bytes())
     with pytest.raises(DataError, match="tokenizer.json (has changed|holds)"):
         tok.load(tmp_path)
-    meta = storage.read_json(tmp_path / "tokenizer_meta.json")
+    meta = storage.read_checked(tmp_path / "tokenizer_meta.json")
     del meta["file"]  # as earlier versions wrote it
-    storage.write_json(tmp_path / "tokenizer_meta.json", meta)
+    storage.write_checked(tmp_path / "tokenizer_meta.json", meta)
     with pytest.raises(DataError, match="hash differs"):
         tok.load(tmp_path)
     (tmp_path / "tokenizer_meta.json").write_text('{"model": 3}')

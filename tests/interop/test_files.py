@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -34,6 +35,32 @@ def test_missing_things(tmp_path):
     refused(tmp_path, "config.json is not valid JSON")
     (tmp_path / "config.json").write_text("{}")
     refused(tmp_path, "holds no weights: expected model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model.safetensors.index.json"])
+def test_pipes_are_not_waited_for(tmp_path, name):
+    fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel", shards=2 if name == files.INDEX else 1)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    refused(tmp_path, f"{name}: it is no regular file")
+
+
+def test_json_that_is_nested_too_deeply(tmp_path):
+    deep = "[" * 100_000
+    fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel")
+    (tmp_path / "model.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep.encode())
+    refused(tmp_path, "model.safetensors is damaged.*too deeply")
+    (tmp_path / "config.json").write_text(deep)
+    refused(tmp_path, "config.json is not valid JSON.*too deeply")
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_weights_that_are_not_finite_are_named(tmp_path, number):
+    made = fakes.write(tmp_path, "gpt2", "GPT2LMHeadModel")
+    name = next(name for name in made if name.endswith("h.1.ln_1.bias"))
+    made[name][3] = number
+    save_file(made, tmp_path / files.SINGLE)
+    refused(tmp_path, f"the tensor {name} has numbers that are not finite")
 
 
 def test_damaged_shards(tmp_path):

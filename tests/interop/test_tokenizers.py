@@ -348,8 +348,11 @@ def test_families_with_rules_of_their_own_are_refused(tmp_path, named):
     [
         ({"tokenizer__json": "{"}, "tokenizer.json is not a whole tokenizer.json"),
         ({"tokenizer_config__json": "["}, "tokenizer_config.json is damaged"),
-        ({"special_tokens_map__json": "[]"}, "special_tokens_map.json holds a JSON list, expected an object"),
-        ({"config__json": {"model_type": "gpt2"}, "vocab__json": "{", "merges__txt": ""}, "no whole vocabulary"),
+        ({"special_tokens_map__json": "[]"}, "special_tokens_map.json is damaged .*a JSON list"),
+        (
+            {"config__json": {"model_type": "gpt2"}, "vocab__json": "{", "merges__txt": ""},
+            "vocab.json and merges.txt is not a whole vocabulary",
+        ),
         ({"config__json": {"model_type": "t5"}, "spiece__model": "no"}, "spiece.model is not a whole sentencepiece"),
         ({"config__json": {"model_type": "t5"}, "spiece__model": ""}, "spiece.model is not a whole sentencepiece"),
     ],
@@ -357,6 +360,46 @@ def test_families_with_rules_of_their_own_are_refused(tmp_path, named):
 def test_damaged_files_are_named(tmp_path, files, message):
     put(tmp_path, **files)
     with pytest.raises(DataError, match=message):
+        load_hf(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"added_tokens_decoder": {"x": {"content": "q"}}}, "has the id 'x'"),
+        ({"added_tokens_decoder": {"5": "q"}}, "added_tokens_decoder={'5': 'q'} must be an object"),
+        ({"added_tokens_decoder": {"5": {"content": 3}}}, "content=3 must be a text"),
+        ({"tokenizer_class": 3}, "tokenizer_class=3 must be a text"),
+        ({"unk_token": 3}, "unk_token=3 must be a text or an object or null"),
+        ({"unk_token": "\ud800"}, "unk_token="),
+        ({"additional_special_tokens": 3}, "additional_special_tokens=3 must be a list"),
+    ],
+)
+def test_settings_of_wrong_types_are_named(tmp_path, files, message):
+    put_bpe(tmp_path, ["a"], [])
+    put(tmp_path, config__json={"model_type": "gpt2"}, tokenizer_config__json=files)
+    with pytest.raises(DataError, match=f"tokenizer_config.json.*{message}"):
+        load_hf(tmp_path)
+
+
+@pytest.mark.parametrize("ids", [{"a": 50_000_000}, {}, {"a": 0, "b": 0}])
+def test_ids_that_no_table_can_hold(tmp_path, ids):
+    put(tmp_path, config__json={"model_type": "gpt2"}, vocab__json=ids, merges__txt="")
+    with pytest.raises(DataError, match="(pieces with ids up to .* expected ids below|two pieces have the same id)"):
+        load_hf(tmp_path)
+
+
+def test_a_panic_of_the_library_is_an_error_like_others(tmp_path):
+    put(
+        tmp_path,
+        tokenizer__json={
+            "model": {
+                "type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]],
+                "continuing_subword_prefix": "###",
+            },
+        },
+    )  # fmt: skip
+    with pytest.raises(DataError, match="tokenizer.json is not a whole tokenizer.json"):
         load_hf(tmp_path)
 
 

@@ -224,7 +224,7 @@ def test_the_loss_is_the_mean_over_targets(objective, drawn):
 BAD = [
     ({"objective__mask_rate": 1.0}, "objective.mask_rate"),
     ({"objective__permutation_share": 0.3}, "is 19 tokens, which must divide the 32 of half a row"),
-    ({"objective__permutation_share": 0.0}, "is 0 tokens, which must divide"),
+    ({"objective__permutation_share": 0.0}, "must be more than 0 and at most 0.5"),
     ({"objective__memory_share": -0.5}, r"objective.memory_share=-0.5 must be at least 0 and at most 1"),
     ({"objective__longest_ngram": 0}, "at least 1"),
     ({"data__sequence_length": 4}, "at least 8"),

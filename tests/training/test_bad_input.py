@@ -1,5 +1,7 @@
 """Every mistake in a configuration is one clear error before anything is compiled."""
 
+import math
+
 import pytest
 
 from cloze.errors import ConfigError, DataError
@@ -31,6 +33,40 @@ CASES = {
     "warm-up": ("gpt2", dict(optimizer__warmup_steps=50), ConfigError, "warmup_steps"),
     "trainable": ("gpt2", dict(trainable=((r"decoder/layer/.*", True), (r".*", False))), ConfigError, "decoder/layer/"),
     "nothing trains": ("gpt2", dict(trainable=((r".*", False),)), ConfigError, "no parameter"),
+    "seed": ("gpt2", dict(seed=2**64), ConfigError, "seed=18446744073709551616 must be at least 0 and at most"),
+    "endless batch": ("gpt2", dict(train__batch_size=10**8), ConfigError, "train.batch_size=100000000 must be"),
+    "endless run": ("gpt2", dict(train__steps="1e300 epochs"), ConfigError, "train.steps='1e300 epochs' comes to"),
+    "decays maybe": (
+        "gpt2",
+        dict(optimizer__decay_rules=((".*", "maybe"),)),
+        ConfigError,
+        "optimizer.decay_rules=.* each item a list of 2: a regular expression, true or false",
+    ),
+    "no pattern": ("gpt2", dict(trainable=(("(", True),)), ConfigError, "trainable=.* a regular expression"),
+    "backwards": (
+        "gpt2",
+        dict(optimizer__multipliers=((".*", -1.0),)),
+        ConfigError,
+        "multipliers=.*must be at least 0",
+    ),
+    "infinite rate": ("gpt2", dict(optimizer__learning_rate=math.inf), ConfigError, "must be a finite number"),
+    "no epsilon": ("gpt2", dict(optimizer__epsilon=0.0), ConfigError, "optimizer.epsilon=0.0 must be more than 0"),
+    "above the peak": ("gpt2", dict(optimizer__final_fraction=7.0), ConfigError, "final_fraction=7.0 must be"),
+    "negative deviation": (
+        "gpt2",
+        dict(model__initializer_std=-1.0),
+        ConfigError,
+        "model.initializer_std=-1.0 must be",
+    ),
+    "no rotation": ("gpt2", dict(model__rope_theta=0.0), ConfigError, "model.rope_theta=0.0 must be more than 0"),
+    "constant to nothing": (
+        "gpt2",
+        dict(optimizer__schedule="constant", optimizer__final_fraction=0.1),
+        ConfigError,
+        "final_fraction=0.1 needs optimizer.schedule=linear or",
+    ),
+    "nothing to inherit": ("gpt2", dict(init__inherit=True), ConfigError, "init.inherit=True needs init.checkpoint="),
+    "limit of no task": ("gpt2", dict(task__limit=5), ConfigError, "task.limit=5 needs task.name="),
     "long rows": (
         "gpt2",
         dict(data__sequence_length=100_000, model__max_positions=200_000),

@@ -98,7 +98,7 @@ def test_an_older_one_goes_only_when_the_new_one_is_sealed(tmp_path, monkeypatch
     checkpoints.save(1, PARAMS, None, {})
     checkpoints.close()
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "write_json", full)  # the arrays are written, the seal is not
+        patch.setattr(storage, "write_checked", full)  # the arrays are written, the seal is not
         checkpoints.save(2, PARAMS, None, {})
         with pytest.raises(WriteError, match="step 2 could not be written.*: No space left on device. Free"):
             checkpoints.close()

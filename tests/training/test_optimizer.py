@@ -15,6 +15,7 @@ from cloze import options
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models import names
+from cloze.training import run
 from cloze.training.durations import to_steps
 from cloze.training.optimizers.base import OPTIMIZERS, per_layer
 from cloze.training.schedules import make_schedule
@@ -390,6 +391,26 @@ def test_durations():
     for value in ("two epochs", "5 weeks", "", None, True, "1.2.3 epochs", "-5"):
         with pytest.raises(ConfigError, match="train.steps"):
             to_steps(value, **known)
+
+
+@pytest.mark.parametrize(
+    "changes, note",
+    [
+        (dict(decay_steps=None), None),
+        (dict(decay_steps=40), None),
+        (dict(decay_steps=10), "Note: the learning rate is 0 from step 10 on, but the run lasts until 40; raise"),
+        (dict(decay_steps=10, final_fraction=0.1), None),
+        (dict(learning_rate=0.0), "Note: the learning rate is 0 in all of the run"),
+    ],
+)
+def test_a_rate_of_zero_is_said(changes, note):
+    config, said = base.get_base(), []
+    config.train.steps = 40
+    config.optimizer.update(warmup_steps=1, **changes)
+    lengths = {"train.steps": 40, "optimizer.warmup_steps": 1, "optimizer.decay_steps": changes.get("decay_steps")}
+    rate = run._schedule(config, {"steps": 40}, (), lengths.__getitem__, said.append)
+    assert [line.startswith(note) for line in said] == ([True] if note else [])
+    assert (float(rate(30)) == 0) == bool(note)
 
 
 def test_config_dict_durations_take_both():

@@ -168,6 +168,52 @@ def test_labels_are_counted(tmp_path):
                 resolve.resolve(task(kind, tmp_path, num_labels=9))
 
 
+def three_labels(folder, **init):
+    """A task of the labels a, b and c for a run that begins as `init` says."""
+    lines = [{"text": "x", "label": label} for label in "abc"]
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = task("class", folder)
+    config.init.update(**init)
+    return config
+
+
+def labels_of(config, kept=None):
+    """(task.labels when it is resolved, whether that came with a warning)."""
+    said = []
+    return resolve.resolve(config, kept, said.append).task.labels, "Warning: " in str(said)
+
+
+@pytest.mark.parametrize(
+    "known, heads, found",
+    [
+        (("c", "a", "b"), ("class",), (("c", "a", "b"), False)),
+        (("C", "A", "B"), ("class",), (("c", "a", "b"), False)),
+        (("x", "y", "z"), ("class",), (("a", "b", "c"), True)),
+        ((), ("class",), (("a", "b", "c"), True)),  # of peft, or of id2label with LABEL_0 and so on
+        ((), (), (("a", "b", "c"), False)),  # the head is new
+    ],
+)
+def test_a_head_that_is_kept_keeps_the_order_of_its_labels(known, heads, found, tmp_path):
+    kept = base.get_base()
+    kept.model.heads_out = heads
+    kept.task.labels = known
+    (tmp_path / "config.json").write_text(json.dumps(base.to_dict(kept)))
+    config = three_labels(tmp_path)
+    assert labels_of(config, tmp_path / "config.json") == found
+    begun = three_labels(tmp_path, checkpoint=str(tmp_path))
+    assert labels_of(begun) == found
+    begun.init.rules = ((r"classifier/.*", None), *begun.init.rules)
+    assert labels_of(begun) == (("a", "b", "c"), False)
+    config.task.labels = found[0]
+    assert labels_of(config) == (found[0], False)  # doing it twice is harmless
+
+
+def test_the_order_of_a_hugging_face_head_is_that_of_id2label(tmp_path):
+    keys = {"id2label": {"0": "B", "1": "C", "2": "A"}}
+    fakes.write(tmp_path, "bert", "BertForSequenceClassification", num_labels=3, keys=keys)
+    assert labels_of(three_labels(tmp_path, checkpoint=str(tmp_path))) == (("b", "c", "a"), False)
+
+
 def test_responses_read_text():
     config = task("class", "/nowhere")
     config.objective.name = "responses"

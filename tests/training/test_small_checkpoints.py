@@ -113,9 +113,9 @@ def test_a_changed_base_is_refused(root, lora, tmp_path):
 def test_a_missing_base_is_refused_and_a_moved_one_can_be_named(lora, tmp_path, monkeypatch):
     run, origin = copied(lora, tmp_path)
     file, seal = run / "config.json", run / "checkpoints" / "3" / "seal.json"
-    told = storage.read_json(seal)
+    told = storage.read_checked(seal)
     told["base"][0][0] = str(origin)
-    storage.write_json(seal, told)
+    storage.write_checked(seal, told)
     moved = origin.rename(tmp_path / "moved")
     with pytest.raises(ConfigError, match=r"origin is missing: bring it back, or name its new place in .*config.json"):
         restore.load(run, quiet)

@@ -16,7 +16,7 @@ from cloze.models import names
 from cloze.models.adapted import Part
 from cloze.models.config import ModelConfig
 from cloze.models.heads import head_modules, head_pattern, label_pattern
-from cloze.options import option
+from cloze.options import Pattern, option
 from cloze.registry import Registry
 
 METHODS = Registry("finetune.method", "cloze.training.methods")
@@ -59,7 +59,7 @@ class Method:
         patterns: over the names of new parts, and of what trains with them.
     """
 
-    also: tuple = option((), "patterns over names of parameters that train besides")
+    also: tuple[Pattern, ...] = option((), "patterns over names of parameters that train besides")
     save: str = option(
         "auto",
         "what checkpoints hold; trainable: that, and the name of the base; auto: so for small new parts",

@@ -10,7 +10,7 @@ from cloze.training.methods.base import METHODS, Method, Stage, stacks
 @METHODS.register("freeze")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Freeze(Method):
-    layers: int = option(1, "bottom layers of each stack that do not train", least=1)
+    layers: int = option(1, "bottom layers of each stack that do not train", least=1, most=10_000)
 
     rate = 3e-5
     tiny_rate = 5e-4

@@ -20,9 +20,10 @@ class Gradual(Method):
         None,
         "how long; None: evenly, so that in the second half of the run everything trains",
         needs={"unfreeze": ("epochs",)},
+        least=1,
     )
     patience: int = option(2, "validations without improvement that are a plateau", least=1)
-    least_improvement: float = option(0.0, "of the validation loss, to count as one")
+    least_improvement: float = option(0.0, "of the validation loss, to count as one", least=0)
 
     rate = 5e-5
     tiny_rate = 1e-3

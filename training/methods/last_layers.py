@@ -10,7 +10,7 @@ from cloze.training.methods.freeze import Freeze
 @METHODS.register("last_layers")
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LastLayers(Freeze):
-    layers: int = option(1, "top layers of each stack that train", least=1)
+    layers: int = option(1, "top layers of each stack that train", least=1, most=10_000)
 
     rate = 5e-5
     tiny_rate = 1e-3

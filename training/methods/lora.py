@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from cloze.models.low_rank import SCALINGS, Lora, frozen_rules
-from cloze.options import option
+from cloze.options import Pattern, option
 from cloze.training.methods.base import METHODS, SmallParts
 
 
@@ -16,7 +16,7 @@ class LowRank(SmallParts):
     lora_scaling: str = option(
         "rank", "what alpha is divided by; sqrt_rank is rsLoRA, for larger ranks", choices=tuple(SCALINGS)
     )
-    lora_targets: tuple = option(
+    lora_targets: tuple[tuple[Pattern, bool], ...] = option(
         ((r".*/attention/(query|value)/kernel", True), (r".*", False)),
         "ordered rules (pattern over names of kernels, adapted or not)",
     )

@@ -12,7 +12,7 @@ from cloze.training.methods.base import EVERYTHING, METHODS, Method, Stage
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LinearProbeThenAll(Method):
     probe_steps: options.Duration = option(
-        "3 epochs", "the head alone trains so long, then train.steps count for everything"
+        "3 epochs", "the head alone trains so long, then train.steps count for everything", least=1
     )
     probe_learning_rate: float = option(1e-3, "constant rate of that", above=0)
 

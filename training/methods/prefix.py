@@ -16,7 +16,9 @@ from cloze.training.methods.base import METHODS, SmallParts
 class Prefix(SmallParts):
     prefix_length: int = option(10, "keys and values in front of each layer's own", least=1)
     prefix_hidden: int = option(
-        512, "width of the network that they are computed with while they train; 0: they train directly", least=0
+        512,
+        "width of the network that they are computed with while they train; 0: they train directly",
+        least=0,
     )
     prefix_gate: bool = option(
         True, "weigh the prefix with a gate that opens from 0, so that training begins at the base model"

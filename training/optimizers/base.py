@@ -17,9 +17,9 @@ import optax
 from cloze import options
 from cloze.errors import ConfigError
 from cloze.models import names
-from cloze.options import option
+from cloze.options import Name, Pattern, option
 from cloze.registry import Registry
-from cloze.training.schedules import SCHEDULES
+from cloze.training.schedules import FALLING, SCHEDULES
 
 NO_DECAY = r".*(norm|bias).*"  # parameters that do not decay; word vectors have none
 
@@ -36,15 +36,20 @@ class Optimizer:
         choices=tuple(SCHEDULES),
     )
     warmup_steps: options.Duration = option(
-        10_000, "duration, linear from 0; for inverse_sqrt: constant until here, as T5"
+        10_000, "duration, linear from 0; for inverse_sqrt: constant until here, as T5", least=0
     )
     decay_steps: options.Duration | None = option(
         None,
-        "duration over which the schedule falls, warm-up included; None: train.steps. Set it, and train.steps only "
-        "says where a run stops: a shorter run is the beginning of the longer one",
+        "duration over which the schedule falls, warm-up included; None: train.steps, as configs/finetune have it. Set "
+        "it, and train.steps only says where a run stops: a shorter run is the beginning of the longer one",
+        least=1,
     )
     final_fraction: float = option(
-        0.0, "the schedule ends at this fraction of the peak, or also begins there (slanted_triangular)"
+        0.0,
+        "the schedule ends at this fraction of the peak, or also begins there (slanted_triangular)",
+        least=0,
+        most=1,
+        needs={"schedule": FALLING},
     )
     decay_share: float = option(
         0.1,
@@ -61,12 +66,13 @@ class Optimizer:
         needs={"schedule": ("wsd",)},
     )
     weight_decay: float = option(0.01, "decoupled, times the learning rate", least=0)
-    decay_rules: tuple = option(
+    decay_rules: tuple[tuple[Pattern, bool], ...] = option(
         ((NO_DECAY, False), (r".*", True)), "which parameters decay: ordered rules (pattern over names, yes or no)"
     )
-    multipliers: tuple = option(
+    multipliers: tuple[tuple[Pattern, float], ...] = option(
         ((r".*", 1.0),),
         "factors on the rate: ordered rules (pattern, factor), times layer_decay for each layer below the head",
+        least=0,
     )
     layer_decay: float = option(1.0, "ELECTRA: 0.8; ULMFiT: 1 / 2.6", above=0, most=1)
     clip_norm: float = option(1.0, "gradients are scaled to this global norm at most; 0: never", least=0)
@@ -91,7 +97,7 @@ class Moments(Optimizer):
 
     beta1: float = option(0.9, "decay of the first moment", least=0, below=1)
     beta2: float = option(0.999, "decay of the second moment", least=0, below=1)
-    epsilon: float = option(1e-6, "added to the root of the second moment", least=0)
+    epsilon: float = option(1e-6, "added to the root of the second moment", above=0)
 
 
 class _Optimizers(Registry):
@@ -118,7 +124,7 @@ def _of_optax(name):
     parameters = inspect.signature(function).parameters.values()
     common = options.declared(Optimizer)
     fields = [
-        (one.name, type(one.default), option(one.default, f"as of optax.{name}"))
+        (one.name, *_like(one.default, f"as of optax.{name}"))
         for one in parameters
         if isinstance(one.default, (bool, int, float, str)) and one.name not in common
     ]
@@ -133,6 +139,13 @@ def _of_optax(name):
 
     namespace = {"direction": direction}
     return dataclasses.make_dataclass(name, fields, bases=(Optimizer,), namespace=namespace, frozen=True, kw_only=True)
+
+
+def _like(default, comment):
+    """(type, field) of an option of optax, of which nothing is known but its default: numbers are not negative."""
+    if isinstance(default, (bool, str)):
+        return (bool if isinstance(default, bool) else Name), option(default, comment)
+    return type(default), option(default, comment, least=min(0, default))
 
 
 def add_decay(weight_decay: float, decay: Mapping[str, Any]) -> optax.GradientTransformation:
