@@ -425,10 +425,8 @@ def parse_json(text: str, where: str, hint: str):
     try:
         value = storage.parse_json(text)
         return _with_whole_characters(value) if r"\ud" in text.lower() else value
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not valid JSON ({error}); {hint}") from None
-    except RecursionError:
-        raise DataError(f"{where}: lists or objects lie too deep in one another; is it the right file?") from None
 
 
 def _with_whole_characters(value):

@@ -156,7 +156,7 @@ def test_jsonl_reads_one_document_a_line(tmp_path):
     "line, words",
     [
         ('{"text": "cut', "not valid JSON"),
-        ('{"text": ' + 100_000 * "[", "lists or objects lie too deep"),
+        ('{"text": ' + 100_000 * "[", "nested too deeply"),
         ('{"txet\\ud83d": "a"}', "no field 'text'; did you mean 'txet\ufffd'"),
         ('["text"]', "JSON list"),
         ('{"txet": "a", "id": 1}', r"no field 'text'; did you mean 'txet'\? the fields there are txet, id"),
