@@ -178,6 +178,13 @@ def _quiet():
     for name in ("absl", "asyncio"):  # Orbax logs each error in each of its threads, and raises it as well
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    sys.unraisablehook = _unraisable
+
+
+def _unraisable(error):
+    """As Python does, but for threads of tensorstore: after a failed save they call an event loop that is gone."""
+    if not (isinstance(error.exc_value, RuntimeError) and str(error.exc_value) == "Event loop is closed"):
+        sys.__unraisablehook__(error)
 
 
 def start_jax(compile_cache=""):

@@ -6,6 +6,7 @@ Shapes: B rows, T queries, S keys, H query heads, K key/value heads (H is a mult
 import jax
 import jax.numpy as jnp
 
+from cloze.errors import ConfigError
 from cloze.models.dropout import dropout_mask
 
 
@@ -72,6 +73,11 @@ def _einsum(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, softcap, dropout, k
 
 
 def _dot_product(q_BTHE, k_BSKE, v_BSKE, visibility, bias, scale, backend):
+    if backend == "cudnn" and jax.default_backend() != "gpu":
+        raise ConfigError(
+            f"model.attention_backend=cudnn needs an NVIDIA GPU, here are devices of kind {jax.default_backend()}: set "
+            "model.attention_backend=auto"
+        )
     T, S = q_BTHE.shape[1], k_BSKE.shape[1]
     mask = None if visibility.is_causal else visibility.mask(T, S)
     out_BTHE = jax.nn.dot_product_attention(

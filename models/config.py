@@ -72,7 +72,7 @@ class Architecture:
     )
 
     # Blocks.
-    pattern: tuple[dict[Name, Any] | tuple[Any, ...], ...] = option(
+    pattern: tuple[dict[Name, Any] | tuple[tuple[Name, Any], ...], ...] = option(
         (),
         "one mapping for each block of a pattern that repeats from the bottom, with the options in which that block "
         "differs: ({}, {'window': 256}) gives every second layer a window; (): all blocks are alike",

@@ -148,3 +148,18 @@ def test_a_checksum_covers_every_value_and_the_checksum_itself(tmp_path):
             assert json.loads(broken) == json.loads(whole) and read == json.loads(json.dumps(value))  # white space
     path.write_text('{"a": 3}')  # of an earlier version
     assert storage.read_checked(path) == {"a": 3}
+
+
+def test_threads_that_report_to_a_save_that_has_failed_are_silent(capsys, monkeypatch):
+    """What they raise has nobody to go to, as what __del__ raises."""
+
+    class Reporting:
+        def __del__(self):
+            raise RuntimeError(self.text)
+
+    monkeypatch.setattr(sys, "unraisablehook", cli._unraisable)
+    for text, printed in (("Event loop is closed", False), ("another error", True)):
+        reporting = Reporting()
+        reporting.text = text
+        del reporting
+        assert (text in capsys.readouterr().err) == printed

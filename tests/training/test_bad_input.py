@@ -73,6 +73,13 @@ CASES = {
         DataError,
         "sequence_length",
     ),
+    "backend of a GPU": (
+        "gpt2",
+        dict(model__attention_backend="cudnn", model__attention_dropout=0.0),
+        ConfigError,
+        "attention_backend=cudnn needs an NVIDIA GPU, here are devices of kind cpu",
+    ),
+    "pattern": ("gpt2", dict(model__pattern=(("window", 4),)), ConfigError, "model.pattern=.* each item an object"),
     "dropout backend": (
         "gpt2",
         dict(model__attention_dropout=0.1, model__attention_backend="xla"),
