@@ -1,0 +1,5 @@
+"""Faults that a run must survive: a few of each in `make test`, many in `make chaos`, which sets CHAOS."""
+
+import os
+
+CHAOS = bool(os.environ.get("CHAOS"))

@@ -1,11 +1,10 @@
-"""Faults that a run must survive. One place says how many of each: a few in `make test`, many in `make chaos`."""
+"""How many of each fault, short and long, and the run that they are tried on."""
 
 import dataclasses
-import os
 
 import pytest
 
-from tests.faults import commands
+from tests.faults import CHAOS, commands
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +34,7 @@ LONG = Length(kills=100, save_kills=100, flips=200, cuts=200, full_disks=20, pro
 
 @pytest.fixture(scope="session")
 def length():
-    """LONG where the environment variable CHAOS is set, as `make chaos` does; else SHORT."""
-    return LONG if os.environ.get("CHAOS") else SHORT
+    return LONG if CHAOS else SHORT
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 What works is built and traced, a training step and all. What is refused takes less than five seconds of the processor.
 """
 
-import os
 import signal
 import time
 import typing
@@ -18,10 +17,10 @@ from cloze.configs import base
 from cloze.errors import ConfigError, DataError
 from cloze.models.config import ModelConfig
 from cloze.value_types import Duration, Name, Path, Pattern, limits_of
+from tests.faults import CHAOS
 from tests.training import tiny_run
 
-LONG = os.environ.get("CLOZE_CHAOS") == "1"
-CONFIGS = 300 if LONG else 20
+CONFIGS = 300 if CHAOS else 20
 SECONDS = 5  # of the processor, to refuse; so that a machine under load is none the slower
 FAMILIES = ("bert", "gpt2", "t5")
 LEFT_OUT = {"data.cache_dir", "data.source", "data.tfds_dir", "train.compile_cache", "tokenizer.vocab_size"}  # places

@@ -25,12 +25,12 @@ from cloze.interop import files, peft
 from cloze.models import names
 from cloze.training import hugging_face, initial
 from tests import verbs
+from tests.faults import CHAOS
 from tests.interop import fakes
 from tests.interop.test_peft import adapted
 from tests.training import tiny_run
 
-LONG = os.environ.get("CLOZE_CHAOS") == "1"
-CASES = 150 if LONG else 25
+CASES = 150 if CHAOS else 25
 SECONDS = 20
 MODELS = {
     "bert": "BertForSequenceClassification",
