@@ -73,11 +73,6 @@ def defaults(cls: type) -> dict[str, Any]:
     return {name: field.default for name, field in declared(cls).items()}
 
 
-@functools.cache
-def _hints(cls):
-    return typing.get_type_hints(cls)
-
-
 def kind(cls: type, name: str) -> type:
     """The type that a configuration has for an option: `object` for one of several types, such as a duration."""
     hint = _hints(cls)[name]

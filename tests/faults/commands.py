@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import multiprocessing
-import os
 import pathlib
 import resource
 import tempfile
@@ -81,9 +80,6 @@ class Started:
 
 
 def _become(argv, streams, limits):
-    compiled = pathlib.Path(tempfile.gettempdir()) / f"cloze-faults-compiled-{os.getuid()}"
-    jax.config.update("jax_compilation_cache_dir", str(compiled))  # compiling would be most of the time
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     for limit in limits:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     verbs._become(argv, streams)
