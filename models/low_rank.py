@@ -192,7 +192,7 @@ def adapted_kernels(targets, shapes):
         shapes: {name: shape} of all parameters; those of new parts are skipped.
 
     Raises:
-        ConfigError: rules that match nothing, do not cover all kernels, or have other values than True and False.
+        ConfigError: rules that match nothing, or do not cover all kernels.
     """
     kernels = {
         name: shape
@@ -201,9 +201,6 @@ def adapted_kernels(targets, shapes):
         and len(shape) == 2 + names.is_stacked(name)
         and not name.startswith(("lora/", "prefix/", "prompt/"))
     }
-    for pattern, value in targets:
-        if not isinstance(value, bool):
-            raise ConfigError(f"finetune.lora_targets: the rule for {pattern!r} must be True or False, got {value!r}")
     chosen = names.match(targets, kernels, "finetune.lora_targets")
     return {name: np.atleast_1d(value).astype(bool) for name, value in chosen.items()}
 

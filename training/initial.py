@@ -221,10 +221,10 @@ def beginning(config, model, donors, wanted, report=print, mesh=None):
     missing = sorted(touched - replaced)
     if missing:
         draw_some = jax.jit(
-            lambda: {name: names.flatten(draw(key_data(config.seed), model))[name] for name in missing},
+            lambda key_data: {name: names.flatten(draw(key_data, model))[name] for name in missing},
             out_shardings={name: flat[name].sharding for name in missing},
         )
-        flat |= draw_some()
+        flat |= draw_some(key_data(config.seed))
     for donor in donors:
         flat = donor.put(flat, donor.read(shapes, axis_names, mesh, report), axis_names)
     return {name: flat[name] for name in wanted}

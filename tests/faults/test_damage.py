@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-import train
+from cloze import train
 from cloze.configs import base
 from cloze.data import tokenizers
 from cloze.errors import UserError

@@ -179,13 +179,14 @@ def test_what_is_not_peft_or_does_not_fit_is_refused(root, origin, written, tmp_
         (dict(init__checkpoint=""), "is not LoRA on top of one model that init.checkpoint names"),
     ],
 )
-def test_what_peft_has_no_place_for(lora, tmp_path, changes, message):
-    config = runs.load_config(lora)
+def test_what_peft_has_no_place_for(lora, tmp_path, monkeypatch, changes, message):
+    load, config = runs.load_config, runs.load_config(lora)
     for key, value in changes.items():
         section, field = key.split("__")
         config[section][field] = value
-    (tmp_path / "config.json").write_text(config.to_json_best_effort())
-    for part in ("tokenizer", "checkpoints"):
+    trained_so = lambda workdir: config if workdir == tmp_path else load(workdir)  # noqa: E731
+    monkeypatch.setattr(runs, "load_config", trained_so)
+    for part in ("config.json", "tokenizer", "checkpoints"):
         (tmp_path / part).symlink_to(lora / part)
     with pytest.raises(ConfigError, match=message):
         peft_files.to_peft(tmp_path, tmp_path / "out", report=quiet)

@@ -399,7 +399,7 @@ def test_eight_devices_compute_what_one_does():
         ("prompt", dict(prompt_length=64), "leaves no place for text"),
         ("lora", dict(lora_targets=((r".*", False),)), "adapt no kernel"),
         ("lora", dict(lora_targets=((r".*/qery/kernel", True), (r".*", False))), "matches no parameter"),
-        ("lora", dict(lora_targets=((r".*", "yes"),)), "must be True or False"),
+        ("lora", dict(lora_targets=((r".*", "yes"),)), "finetune.lora_targets=.* true or false"),
     ],
 )
 def test_sizes_and_rules_that_make_no_sense(method, changes, word):

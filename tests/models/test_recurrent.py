@@ -217,7 +217,7 @@ def test_scores_of_word_vectors_are_products_and_biases(family):
         np.testing.assert_allclose(outputs.heads["context"][place], score, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(outputs.hidden, params["token/embedding"][ids])
 
-    low = models.build(dataclasses.replace(c, dtype=jnp.dtype("bfloat16")))
+    low = models.build(dataclasses.replace(c, dtype="bfloat16"))
     rounded = low.apply({"params": names.unflatten(params)}, {"tokens": ids, "contexts": contexts})
     assert rounded.hidden.dtype == jnp.bfloat16 and rounded.heads["context"].dtype == jnp.float32
     difference = np.abs(np.asarray(rounded.heads["context"]) - np.asarray(outputs.heads["context"]))
