@@ -281,7 +281,7 @@ def _check_one(cls, name, field, values, called):
             where = called.rpartition(name)[0]
             wanted = " or ".join(f"{where}{other}={one}" for one in allowed)
             raise ConfigError(
-                f"{called}={short(value)} needs {wanted}, not {values[other]!r}; or leave it at {field.default!r}"
+                f"{called}={short(value)} needs {wanted}, not {values[other]!r}; or set it to {field.default!r}"
             )
 
 

@@ -54,6 +54,7 @@ class Strategy:
         c.task.batching = "pad"
         c.train.update(batch_size=16, steps=1000)
         c.optimizer.update(name="adamw", warmup_steps=10, decay_steps=1000, schedule="linear")
+        c.init.inherit = False  # all parameters are random
         c.finetune.update(options)
         program = build(resolve.resolve(c), devices=jax.devices()[:1], report=runs.silent).program()
         state = program.new_state(runs.silent)
