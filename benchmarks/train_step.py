@@ -27,6 +27,7 @@ from absl import app, flags
 ONLY = flags.DEFINE_list("only", [], "Experiments; empty: all.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of alternating steps.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 3, "Steps of a side in a round.", lower_bound=1)
+PEERS = flags.DEFINE_list("peers", ["eager", "compiled"], "Sides of PyTorch; compiling takes minutes on a CPU.")
 OVERRIDES = flags.DEFINE_list("set", [], "Options of our side, such as model.scan=False.")
 SIDE = flags.DEFINE_enum("side", "", ["", "ours", "eager", "compiled"], "Of a child process.")
 EXCHANGE = flags.DEFINE_string("exchange", "", "Directory that the sides share.")
@@ -39,7 +40,6 @@ EXPERIMENTS = {  # {config: class of transformers}
     "t5": "T5ForConditionalGeneration",
 }
 ADAMW = ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay")
-SIDES = ("ours", "eager", "compiled")
 
 
 class Ours:
@@ -227,7 +227,7 @@ class Child:
 def compare(experiment):
     """Lines of the table."""
     with tempfile.TemporaryDirectory() as exchange:
-        children = {side: Child(side, experiment, exchange) for side in SIDES}
+        children = {side: Child(side, experiment, exchange) for side in ("ours", *PEERS.value)}
         losses = {side: child.facts["loss"] for side, child in children.items()}
         if max(abs(loss - losses["ours"]) for loss in losses.values()) > AGREE * losses["ours"]:
             raise SystemExit(f"{experiment}: the losses differ, nothing was timed: {losses}")
@@ -240,7 +240,7 @@ def compare(experiment):
     steps = {side: statistics.median(child.took) for side, child in children.items()}
     tokens, flops = children["ours"].facts["tokens"], children["ours"].facts["flops"]
     rate = statistics.median(children["ours"].rates)
-    peer = min(steps[side] for side in SIDES[1:])
+    peer = min(steps[side] for side in PEERS.value)
     for side, child in children.items():
         share = f"{flops / steps[side] / rate:.0%}" if side == "ours" else ""
         ratio = f"{peer / steps[side]:.2f}" if side == "ours" else ""
