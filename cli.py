@@ -41,8 +41,12 @@ def define_process_flags():
     flags.DEFINE_string("coordinator", "", "HOST:PORT of the first process of a multi-process run.")
     flags.DEFINE_integer("num_processes", 0, "Number of processes of a multi-process run.")
     flags.DEFINE_integer("process_id", -1, "Number of this process, from 0.")
-    flags.DEFINE_integer("heartbeat_timeout", 30, "Seconds after which a process that does not answer counts as lost.")
-    flags.DEFINE_integer("shutdown_timeout", 30, "Seconds for which the processes wait for each other at the end.")
+    flags.DEFINE_integer(
+        "heartbeat_timeout", 30, "Seconds after which a process that does not answer counts as lost.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "shutdown_timeout", 30, "Seconds for which the processes wait for each other at the end.", lower_bound=1
+    )
 
 
 def run(main, usage, required=()):
@@ -217,9 +221,6 @@ def start_jax(compile_cache=""):
 def _timeouts():
     if "heartbeat_timeout" not in FLAGS:  # of a verb without these flags
         return {}
-    for name in ("heartbeat_timeout", "shutdown_timeout"):
-        if FLAGS[name].value < 1:
-            raise ConfigError(f"--{name}={FLAGS[name].value}: it must be at least 1 second")
     return {
         "heartbeat_timeout_seconds": FLAGS.heartbeat_timeout,
         "shutdown_timeout_seconds": FLAGS.shutdown_timeout,

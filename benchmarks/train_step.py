@@ -39,7 +39,7 @@ EXPERIMENTS = {  # {config: class of transformers}
     "gpt2": "GPT2LMHeadModel",
     "t5": "T5ForConditionalGeneration",
 }
-ADAMW = ("learning_rate", "beta1", "beta2", "epsilon", "weight_decay")
+ADAMW = dict(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0)  # of the peer, where our optimizer has not these
 
 
 class Ours:
@@ -78,8 +78,10 @@ class Ours:
             f"{exchange}/model", program.model.config, params, class_name=EXPERIMENTS[experiment], report=runs.silent
         )
         np.savez(f"{exchange}/batch.npz", **{name: np.asarray(array) for name, array in batch.items()})
-        optimizer = {name: config.optimizer[name] for name in ADAMW if name in config.optimizer}
-        facts = {"loss": float(sum(means(terms).values())), "clip_norm": config.optimizer.clip_norm, **optimizer}
+        said = {
+            name: value for name, value in config.optimizer.items() if name in ("learning_rate", "clip_norm", *ADAMW)
+        }
+        facts = {"loss": float(sum(means(terms).values())), **ADAMW, **said}
         pathlib.Path(f"{exchange}/facts.json").write_text(json.dumps(facts))
         began = time.perf_counter()
         with run.context():
@@ -124,8 +126,8 @@ class Theirs:
             self.loss = float(self._loss(model))
         self._clip, self._model = facts["clip_norm"], model.train()
         self._optimizer = torch.optim.AdamW(
-            model.parameters(), facts["learning_rate"], (facts.get("beta1", 0.9), facts.get("beta2", 0.999)),
-            facts.get("epsilon", 1e-8), facts.get("weight_decay", 0.0), fused=True,
+            model.parameters(), facts["learning_rate"], (facts["beta1"], facts["beta2"]), facts["epsilon"],
+            facts["weight_decay"], fused=True,
         )  # fmt: skip
         self._forward = torch.compile(self._loss) if compiled else self._loss
         began = time.perf_counter()

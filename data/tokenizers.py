@@ -279,17 +279,18 @@ def load(path: str | pathlib.Path, kind: str | None = None, sentinels: int = 0) 
         raise DataError(
             f"no tokenizer at {path}: expected a tokenizer.json, a sentencepiece .model, or a directory with one"
         )
-    if (
-        meta and "file" in meta and (state := storage.difference(path, meta["file"]))
-    ):  # earlier versions wrote no "file"
+    # Earlier versions wrote no "file".
+    if meta and "file" in meta and (state := storage.difference(path, meta["file"])):
         raise DataError(f"{path} {state}: copy it again, or remove its directory to train the tokenizer anew")
     content = path.read_bytes()
     model = (tm.HuggingFaceModel if path.suffix == ".json" else tm.SentencePieceModel)(content, path)
     if meta:
-        ids = [*filter(lambda i: i is not None, meta["roles"].values()), *meta["ends"]]
-        if not all(0 <= i < len(model.pieces) + meta["sentinels"] for i in ids):
-            meta_file = path.parent / _META_FILE
-            raise DataError(f"{meta_file} is damaged: a special token is none of the {len(model.pieces)} ids")
+        count = len(model.pieces) + meta["sentinels"]
+        if not all(i is None or 0 <= i < count for i in (*meta["roles"].values(), *meta["ends"])):
+            raise DataError(
+                f"{path.parent / _META_FILE} is damaged: a special token is none of the {count} ids; copy the "
+                "directory again, or remove it to train the tokenizer anew"
+            )
         tokenizer = Tokenizer(model, meta["sentinels"], meta["roles"], meta["ends"], meta["carried"])
     else:
         tokenizer = Tokenizer(model, sentinels, {})

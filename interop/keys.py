@@ -28,7 +28,7 @@ def key(hint: Any, **limits: float) -> Key:
     return Key(hint, Declared("", limits=Limits(**limits)))
 
 
-class Settings(Mapping):
+class CheckedObject(Mapping):
     """A JSON object of which only keys that are declared can be read, each checked when it is.
 
     Args:
@@ -57,7 +57,7 @@ class Settings(Mapping):
             raise KeyError(name)
         called = f"{self._where}: {name}"
         options.check_value(value, plain, said, called, self._error)
-        return Settings(value, hint, called, self._error) if nested else value
+        return CheckedObject(value, hint, called, self._error) if nested else value
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._keys if name in self)
@@ -65,14 +65,14 @@ class Settings(Mapping):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def replaced(self, **values: Any) -> "Settings":
+    def replaced(self, **values: Any) -> "CheckedObject":
         """These settings with other values of some keys."""
-        return Settings({**self._values, **values}, self._keys, self._where, self._error)
+        return CheckedObject({**self._values, **values}, self._keys, self._where, self._error)
 
 
 def checked(values: Mapping, keys: Mapping[str, Key], where: str, error: type[Exception]) -> dict[str, Any]:
     """A JSON object of which every declared key is checked; those in which null says nothing are left out."""
-    settings = Settings(values, keys, where, error)
+    settings = CheckedObject(values, keys, where, error)
     return {name: value for name, value in values.items() if name not in keys or name in settings}
 
 

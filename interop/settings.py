@@ -41,12 +41,12 @@ def read(settings, tensors):
     Raises:
         ConfigError: an unknown model_type or class, or settings that we cannot compute.
     """
-    told = keys.Settings(settings, keys.CONFIG, "config.json").get("model_type")
+    told = keys.CheckedObject(settings, keys.CONFIG, "config.json").get("model_type")
     if told is None:
         known = ", ".join(formats.model_types())
         raise ConfigError(f"config.json names no model_type: expected one of {known}; add the key")
     known = formats.get(told)
-    settings = keys.Settings(settings, _keys(known), "config.json")
+    settings = keys.CheckedObject(settings, _keys(known), "config.json")
     for key, allowed in known.fixed.items():
         if settings.get(key, allowed[0]) not in allowed:
             raise ConfigError(

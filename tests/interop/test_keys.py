@@ -18,7 +18,7 @@ TABLE = {
 
 
 def test_null_says_nothing_unless_the_type_has_it():
-    settings = keys.Settings({"size": None, "window": None, "other": 1}, TABLE, "a.json")
+    settings = keys.CheckedObject({"size": None, "window": None, "other": 1}, TABLE, "a.json")
     assert settings.get("size", 3) == 3 and "size" not in settings
     assert settings.get("window", 3) is None and dict(settings) == {"window": None}
     assert settings.replaced(size=7)["size"] == 7
@@ -26,7 +26,7 @@ def test_null_says_nothing_unless_the_type_has_it():
 
 def test_what_is_not_declared_is_not_read():
     with pytest.raises(LookupError, match="other is read, and not declared"):
-        keys.Settings({"other": 1}, TABLE, "a.json").get("other")
+        keys.CheckedObject({"other": 1}, TABLE, "a.json").get("other")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_what_is_not_declared_is_not_read():
     ],
 )
 def test_wrong_values_are_named(values, message):
-    settings = keys.Settings(values, TABLE, "a.json")
+    settings = keys.CheckedObject(values, TABLE, "a.json")
     with pytest.raises(ConfigError, match=message):
         [settings[name] and dict(settings[name]) for name in values]
 
