@@ -14,6 +14,7 @@ from absl import flags
 from cloze import options, storage
 from cloze.errors import ConfigError, ProcessLost, UserError, WriteError
 from cloze.options import suggest
+from cloze.parallel import supervisor
 
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert")
@@ -61,6 +62,8 @@ def run(main, usage, required=()):
     _quiet()
     try:
         _parse(required)
+        if _one_of_several():
+            supervisor.supervise()
         main()
     except UserError as error:
         _refuse(error)
@@ -199,7 +202,7 @@ def start_jax(compile_cache=""):
     """
     import jax
 
-    if "coordinator" in FLAGS and (FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0):
+    if _coordinated():
         if not FLAGS.coordinator or FLAGS.num_processes < 1 or not 0 <= FLAGS.process_id < FLAGS.num_processes:
             raise ConfigError(
                 "a multi-process run needs all of --coordinator=HOST:PORT, --num_processes=N and --process_id=I "
@@ -225,6 +228,15 @@ def _timeouts():
         "heartbeat_timeout_seconds": FLAGS.heartbeat_timeout,
         "shutdown_timeout_seconds": FLAGS.shutdown_timeout,
     }
+
+
+def _one_of_several():
+    return _coordinated() or _managed_cluster()
+
+
+def _coordinated():
+    """Whether flags say that this is one of several processes."""
+    return "coordinator" in FLAGS and bool(FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0)
 
 
 def _managed_cluster():

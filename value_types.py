@@ -1,7 +1,7 @@
 """Values from outside, of configurations and of JSON files, held to the types that annotations state.
 
-Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `Path` and `Duration`. A new form is a
-NewType of `str` with a line in `_FORMS`.
+Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `ShortPattern`, `Path` and `Duration`.
+A new form is a NewType of `str` with a line in `_FORMS`.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from typing import Any
 
 Name = typing.NewType("Name", str)  # a text of one line, or an empty one
 Pattern = typing.NewType("Pattern", str)  # a regular expression
+ShortPattern = typing.NewType("ShortPattern", str)  # one of a stranger, which must not search for ever
 Path = typing.NewType("Path", str)  # of a file or a folder, or a pattern of paths
 _Length = typing.NewType("_Length", str)
 Duration = float | _Length  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
@@ -35,9 +36,21 @@ def _is_pattern(value):
         return False
 
 
+def _is_short_pattern(value):
+    """Whether a search takes at most the third power of a text's length: three repeats, and no group repeated.
+
+    The square brackets of a class are not told apart, so that a few patterns that would do are refused.
+    """
+    if not _is_pattern(value):
+        return False
+    plain = re.sub(r"\\.", "", value)
+    return len(re.findall(r"[*+{]", plain)) <= 3 and re.search(r"\)[*+{]", plain) is None
+
+
 _FORMS: dict[Any, tuple[str, Callable[[Any], bool]]] = {  # type: (what a value of it is, whether one is)
     Name: ("a text of one line", lambda value: _is_text(value) and (value == "" or value.isprintable())),
     Pattern: ("a regular expression", _is_pattern),
+    ShortPattern: ("a regular expression of at most three repeats and no repeated group", _is_short_pattern),
     Path: ("a path without the character 0", lambda value: _is_text(value) and "\0" not in value),
     _Length: (
         'a duration, steps (1000) or "2 epochs", "1e9 tokens", "5000 examples"',

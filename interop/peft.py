@@ -22,7 +22,7 @@ from cloze.interop import files, formats, keys
 from cloze.interop import plan as plans
 from cloze.models import names
 from cloze.models.low_rank import SCALINGS, Lora, adapted_kernels, factors_of, magnitude_of
-from cloze.value_types import Pattern
+from cloze.value_types import ShortPattern
 
 CONFIG, TENSORS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
@@ -46,7 +46,7 @@ _KEYS = {
     "bias": keys.TEXT,
     "r": keys.SIZE,
     "lora_alpha": _ALPHA,
-    "alpha_pattern": keys.key(dict[Pattern, float], above=0),
+    "alpha_pattern": keys.key(dict[ShortPattern, float], above=0),
     **dict.fromkeys(("use_rslora", "use_dora"), keys.SWITCH),
     "auto_mapping": keys.key(dict[str, Any]),
 }

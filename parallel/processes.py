@@ -8,7 +8,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from cloze import storage
-from cloze.errors import ProcessLost, UserError
+from cloze.errors import UserError
+from cloze.parallel.supervisor import process_lost
 
 _BYTES = 8192
 # What gloo, the coordination service and barriers say where another process does not answer any more.
@@ -19,10 +20,7 @@ def lost(error):
     """The message for the user where an error says that another process has ended; None: it is another error."""
     if jax.process_count() == 1 or not _LOST.search(str(error)):
         return None
-    return ProcessLost(
-        "another process of this run has ended or does not answer (its own messages say why): start all processes "
-        f"again, and they go on from the last checkpoint [{str(error).splitlines()[0][:200]}]"
-    )
+    return process_lost(str(error).splitlines()[0])
 
 
 def decide(function):

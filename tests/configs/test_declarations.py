@@ -9,7 +9,7 @@ from cloze import options
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.models.config import ModelConfig
-from cloze.value_types import Duration, Limits, Name, Path, Pattern, expected, limits_of
+from cloze.value_types import Duration, Limits, Name, Path, Pattern, ShortPattern, expected, limits_of
 
 CLASSES = {
     "": base.RunOptions,
@@ -49,6 +49,10 @@ def test_every_option_is_bounded(where):
         (("a", 1), tuple[str, ...], "a list, each item a text"),
         (((".*", True),), tuple[tuple[Pattern, bool], ...], ""),
         ((("(", True),), tuple[tuple[Pattern, bool], ...], "a list, each item a list of 2: a regular expression, true"),
+        (r"model\.layers\.(0|1)\..*proj", ShortPattern, ""),
+        ("(a+)+", ShortPattern, "a regular expression of at most three repeats"),
+        ("(a|a)*b", ShortPattern, "a regular expression of at most three repeats"),
+        (".*.*.*.*x", ShortPattern, "a regular expression of at most three repeats"),
         ("a\0b", Path, "a path"),
         ("two\nlines", Name, "a text of one line"),
         ("2 epochs", Duration, ""),

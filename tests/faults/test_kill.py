@@ -2,7 +2,6 @@
 
 import multiprocessing
 import random
-import signal
 import time
 
 import jax.numpy as jnp
@@ -77,8 +76,7 @@ def test_one_of_two_processes_is_killed_and_the_other_says_so(length, whole, tmp
         began = time.monotonic()
         _, errors = both[1 - victim].communicate(timeout=120)
         assert time.monotonic() - began < 60, errors
-        if both[1 - victim].returncode != -signal.SIGABRT:  # a thread of jaxlib was faster, with lines of its own
-            assert both[1 - victim].returncode == 75, errors
-            assert "start all processes again" in errors and "Traceback" not in errors
+        assert both[1 - victim].returncode == 75, errors
+        assert "start all processes again" in errors and len(errors.splitlines()) == 1, errors
         both[victim].communicate()
         assert Checkpoints(workdir / "checkpoints").latest_whole() >= 3
