@@ -2,7 +2,12 @@
 
 import collections
 
+from cloze import models, options
 from cloze.configs import base
+from cloze.data.tokenizers import TokenizerOptions
+from cloze.models.config import PositionOptions
+from cloze.models.positions import SCHEMES
+from cloze.tasks.base import TaskOptions
 from cloze.training import trainable
 from cloze.training.workdir import differences
 
@@ -28,10 +33,24 @@ def parameter_table(program):
 
 
 def differences_from_base(config, log):
-    """What the configuration changes in configs/base.py."""
+    """What the configuration changes in configs/base.py, and of that, what the run does not read."""
     log("Configuration, where it differs from configs/base.py:")
+    reasons = unread(config)
     for key, _, value in differences(base.to_dict(base.like(config)), base.to_dict(config)):
-        log(f"  {key} = {value!r}")
+        log(f"  {key} = {value!r}" + (f" (not read: {reasons[key]})" if key in reasons else ""))
+
+
+def unread(config):
+    """{option: why a run of this configuration does not read it}, of those that configs may set all the same."""
+    positions = models.resolve(config.model).positions
+    theirs = set(options.declared(PositionOptions)) - set(options.declared(SCHEMES[positions]))
+    reasons = {f"model.{name}": f"model.positions is {positions}" for name in theirs}
+    if config.tokenizer.path:
+        learning = set(options.declared(TokenizerOptions)) - {"path", "kind", "sentinels"}
+        reasons |= {f"tokenizer.{name}": "tokenizer.path is given" for name in learning}
+    if not config.task.name:
+        reasons |= {f"task.{name}": "there is no task.name" for name in options.declared(TaskOptions)}
+    return reasons
 
 
 def run_lines(program, log):
