@@ -6,6 +6,27 @@ from flax import struct
 
 
 @struct.dataclass
+class Padded:
+    """Logits over the rows of a table, of which only the first count.
+
+    To cut the others off costs passes over the largest array of a step, above all backwards; a loss leaves them out
+    as it reads.
+
+    Attributes:
+        array: f32 [..., rows].
+        size: static; V, the rows that count.
+    """
+
+    array: Any
+    size: int = struct.field(pytree_node=False)
+
+    @property
+    def logits(self):
+        """f32 [..., V]."""
+        return self.array[..., : self.size]
+
+
+@struct.dataclass
 class Outputs:
     """What a model gives; None where not asked for.
 
@@ -13,6 +34,7 @@ class Outputs:
         hidden: [B, T, D] output of the last stack.
         heads: {name in `heads_out`: what that head gives}, see models/heads. "pooler" is there wherever a head reads
             it; "backward_lm" beside "lm" of recurrent models in both directions; "context" of word vectors.
+        padded: {name of a head over the vocabulary: Padded}, what `heads` has of it with the padding of its table.
         features: what heads of labelled examples read of the body: the state of each row, text in it or choice, or
             `hidden` (heads of tokens). As `features` in a batch they stand for it.
         query_hidden: [B, P, D] output of XLNet's query stream.
@@ -24,6 +46,7 @@ class Outputs:
 
     hidden: Any = None
     heads: dict[str, Any] = struct.field(default_factory=dict)
+    padded: dict[str, Any] = struct.field(default_factory=dict)
     features: Any = None
     query_hidden: Any = None
     encoder_hidden: Any = None
@@ -35,6 +58,15 @@ class Outputs:
     def logits(self):
         """f32 [B, T or P, V] over the vocabulary, of the head "lm" or "mlm"; None without such a head."""
         return self.heads.get("lm", self.heads.get("mlm"))
+
+    def over_vocabulary(self, name=None):
+        """What a loss should read of a head over the vocabulary: Padded, or f32 [..., V] where a model gives no padding.
+
+        Args:
+            name: of the head; None: that of `logits`.
+        """
+        name = name or ("lm" if "lm" in self.heads else "mlm")
+        return self.padded.get(name, self.heads[name])
 
     @property
     def pooled(self):

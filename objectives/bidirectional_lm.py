@@ -57,8 +57,8 @@ class BidirectionalLM(TokenLoss):
 
     def loss(self, outputs, batch):
         """Terms "forward" and "backward" (nats a token), half of each, and their accuracies."""
-        forward = (outputs.logits, batch["targets"], batch["target_weights"])
-        backward = (outputs.heads["backward_lm"], batch["backward_targets"], batch["backward_weights"])
+        forward = (outputs.over_vocabulary("lm"), batch["targets"], batch["target_weights"])
+        backward = (outputs.over_vocabulary("backward_lm"), batch["backward_targets"], batch["backward_weights"])
         terms = self.token_terms(*forward, ("forward", "forward_accuracy"))
         terms |= self.token_terms(*backward, ("backward", "backward_accuracy"))
         return {name: term._replace(coefficient=0.5 * term.coefficient) for name, term in terms.items()}

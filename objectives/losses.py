@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze import options
+from cloze.models.outputs import Padded
 from cloze.objectives.base import Objective, Term
 
 
@@ -20,8 +21,20 @@ def _target_logits(logits_V, targets):
     return jnp.take_along_axis(logits_V, targets[..., None], axis=-1)[..., 0].astype(jnp.float32)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def cross_entropy(logits_V, targets, label_smoothing=0.0, z_loss=0.0):
+def _counted(logits_V, size):
+    """f32 logits, those from `size` on so low that a softmax gives them nothing; None: all count."""
+    x_V = logits_V.astype(jnp.float32)
+    if size is None or size == x_V.shape[-1]:
+        return x_V
+    return jnp.where(_places(x_V) < size, x_V, -jnp.inf)
+
+
+def _places(logits_V):
+    return jax.lax.broadcasted_iota(jnp.int32, logits_V.shape, logits_V.ndim - 1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def cross_entropy(logits_V, targets, label_smoothing=0.0, z_loss=0.0, size=None):
     """Cross-entropy of a softmax with integer targets, computed in float32.
 
     With label smoothing s the target distribution is (1 - s) * one_hot + s / V (Szegedy et al. 2016, section 7). With
@@ -32,19 +45,20 @@ def cross_entropy(logits_V, targets, label_smoothing=0.0, z_loss=0.0):
         targets: int [...], each in [0, V).
         label_smoothing: Python float in [0, 1).
         z_loss: Python float, 0 or more.
+        size: how many of the last axis count, from its start; V is that many then. None: all.
 
     Returns:
         f32 [...], the loss of each target. The gradient has the dtype of the logits.
     """
-    return _cross_entropy_forward(logits_V, targets, label_smoothing, z_loss)[0]
+    return _cross_entropy_forward(logits_V, targets, label_smoothing, z_loss, size)[0]
 
 
-def _cross_entropy_forward(logits_V, targets, label_smoothing, z_loss):
-    x_V = logits_V.astype(jnp.float32)
+def _cross_entropy_forward(logits_V, targets, label_smoothing, z_loss, size):
+    x_V = _counted(logits_V, size)
     log_z = jax.nn.logsumexp(x_V, axis=-1)
     expected = _target_logits(logits_V, targets)
     if label_smoothing:
-        expected = (1 - label_smoothing) * expected + label_smoothing * jnp.mean(x_V, axis=-1)
+        expected = (1 - label_smoothing) * expected + label_smoothing * jnp.mean(logits_V[..., :size].astype(jnp.float32), axis=-1)
     loss = log_z - expected
     if z_loss:
         loss += z_loss * jnp.square(log_z)
@@ -53,21 +67,22 @@ def _cross_entropy_forward(logits_V, targets, label_smoothing, z_loss):
     return loss, (logits_V, targets, log_z)
 
 
-def _cross_entropy_backward(label_smoothing, z_loss, residuals, cotangent):
+def _cross_entropy_backward(label_smoothing, z_loss, size, residuals, cotangent):
     logits_V, targets, log_z = residuals
-    softmax_V = jnp.exp(logits_V.astype(jnp.float32) - log_z[..., None])
-    scale = cotangent * (1 + 2 * z_loss * log_z) if z_loss else cotangent
-    target_V = jnp.where(_is_target(logits_V, targets), 1 - label_smoothing, 0.0)
+    softmax_V = jnp.exp(_counted(logits_V, size) - log_z[..., None])
+    if z_loss:
+        softmax_V *= (1 + 2 * z_loss * log_z)[..., None]
+    gradient_V = jnp.where(_is_target(logits_V, targets), softmax_V - (1 - label_smoothing), softmax_V)
     if label_smoothing:
-        target_V += label_smoothing / logits_V.shape[-1]
-    gradient_V = softmax_V * scale[..., None] - target_V * cotangent[..., None]
-    return gradient_V.astype(logits_V.dtype), None
+        count = logits_V.shape[-1] if size is None else size
+        gradient_V -= jnp.where(_places(logits_V) < count, label_smoothing / count, 0.0)
+    return (gradient_V * cotangent[..., None]).astype(logits_V.dtype), None
 
 
 cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
-def is_top(logits_V, targets):
+def is_top(logits_V, targets, size=None):
     """Whether each target is the argmax of its logits.
 
     The same as `jnp.argmax(logits_V, -1) == targets`, also where logits tie (the first of the largest counts), but
@@ -76,20 +91,22 @@ def is_top(logits_V, targets):
     Args:
         logits_V: float [..., V], without NaN (a row that has one counts as wrong).
         targets: int [...].
+        size: as in `cross_entropy`.
 
     Returns:
         bool [...].
     """
     target = jnp.take_along_axis(logits_V, targets[..., None], axis=-1)
     not_before = jax.lax.broadcasted_iota(targets.dtype, logits_V.shape, logits_V.ndim - 1) >= targets[..., None]
-    return jnp.all((logits_V < target) | ((logits_V == target) & not_before), axis=-1)
+    below = (logits_V < target) | ((logits_V == target) & not_before)
+    return jnp.all(below if size is None else below | (_places(logits_V) >= size), axis=-1)
 
 
-def classification_terms(logits_V, targets, weights, names, *, label_smoothing=0.0, z_loss=0.0):
+def classification_terms(logits, targets, weights, names, *, label_smoothing=0.0, z_loss=0.0):
     """The weighted cross-entropy and the accuracy of predictions, as two terms.
 
     Args:
-        logits_V: float [..., V].
+        logits: float [..., V], or models.outputs.Padded.
         targets: int [...].
         weights: f32 [...], 0 where nothing is scored.
         names: names of the loss and of the metric.
@@ -98,8 +115,9 @@ def classification_terms(logits_V, targets, weights, names, *, label_smoothing=0
     Returns:
         {names[0]: loss with coefficient 1, names[1]: accuracy with coefficient 0}.
     """
-    losses = cross_entropy(logits_V, targets, label_smoothing, z_loss)
-    right = is_top(jax.lax.stop_gradient(logits_V), targets)
+    logits_V, size = (logits.array, logits.size) if isinstance(logits, Padded) else (logits, None)
+    losses = cross_entropy(logits_V, targets, label_smoothing, z_loss, size)
+    right = is_top(jax.lax.stop_gradient(logits_V), targets, size)
     weight = jnp.sum(weights)
     loss, accuracy = names
     return {
@@ -119,14 +137,14 @@ class TokenLoss(Objective):
         0.0, "coefficient of log(Z)^2, keeps logits near zero (T5 pretraining: 1e-4)", least=0, below=math.inf
     )
 
-    def token_terms(self, logits_V, targets, weights, names=("loss", "accuracy")):
+    def token_terms(self, logits, targets, weights, names=("loss", "accuracy")):
         """As `classification_terms`, with this objective's label smoothing and z-loss."""
         smooth = dict(label_smoothing=self.label_smoothing, z_loss=self.z_loss)
-        return classification_terms(logits_V, targets, weights, names, **smooth)
+        return classification_terms(logits, targets, weights, names, **smooth)
 
     def loss(self, outputs, batch):
         """Terms "loss" (nats a token that is scored) and "accuracy"."""
-        return self.token_terms(outputs.logits, batch["targets"], batch["target_weights"])
+        return self.token_terms(outputs.over_vocabulary(), batch["targets"], batch["target_weights"])
 
     def for_validation(self):
         """Without label smoothing and z-loss."""

@@ -222,7 +222,7 @@ class MaskedLM(masking.Replacements, TokenLoss):
     def loss(self, outputs, batch):
         """Terms "mlm" and "mlm_accuracy" over hidden tokens; "nsp" or "sop" and its accuracy over pairs."""
         names = ("mlm", "mlm_accuracy")
-        terms = self.token_terms(outputs.logits, batch["targets"], batch["target_weights"], names)
+        terms = self.token_terms(outputs.over_vocabulary("mlm"), batch["targets"], batch["target_weights"], names)
         if self.pairs != "none":
             names = PAIRS[self.pairs]
             terms |= classification_terms(outputs.heads["nsp"], batch["labels"], batch["label_weights"], names)

@@ -62,6 +62,6 @@ class SpanBoundary(MaskedLM):
     def loss(self, outputs, batch):
         """The terms of `MaskedLM`, and "sbo" and "sbo_accuracy" over hidden tokens whose span has two neighbours."""
         names = ("sbo", "sbo_accuracy")
-        terms = self.token_terms(outputs.heads["sbo"], batch["targets"], batch["boundary_weights"], names)
+        terms = self.token_terms(outputs.over_vocabulary("sbo"), batch["targets"], batch["boundary_weights"], names)
         terms["sbo"] = terms["sbo"]._replace(coefficient=self.boundary_weight)
         return super().loss(outputs, batch) | terms

@@ -89,7 +89,8 @@ class Supervised(frames.Labelled, TokenLoss):
             names = (self.kind, "accuracy")
             terms = classification_terms(logits, batch["labels"], batch["label_weights"], names, **smooth)
         if "lm" in self.outputs:
-            lm = classification_terms(outputs.logits, batch["targets"], batch["target_weights"], ("lm", "lm_accuracy"))
+            logits, names = outputs.over_vocabulary("lm"), ("lm", "lm_accuracy")
+            lm = classification_terms(logits, batch["targets"], batch["target_weights"], names)
             terms |= {name: term._replace(coefficient=self.lm_weight * term.coefficient) for name, term in lm.items()}
         return terms
 

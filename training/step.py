@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from cloze.models import random_bits
 from cloze.tasks.predict import head_scores
 from cloze.training.gradients import means, place_rows, total
+from cloze.training.updates import global_norm
 
 
 @struct.dataclass
@@ -52,7 +54,7 @@ class Keys:
 def make_keys(seed: int, dropout_generator: str) -> Keys:
     """The root keys of a seed."""
     corrupt = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), 1)
-    dropout = jax.random.fold_in(jax.random.key(seed, impl=dropout_generator), 2)
+    dropout = jax.random.fold_in(random_bits.key(seed, dropout_generator), 2)
     noise = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), 4)
     return Keys(corrupt, dropout, noise)
 
@@ -81,8 +83,8 @@ def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule, e
     metrics = {
         "loss": total(terms),
         **means(terms),
-        "grad_norm": optax.global_norm(grads),
-        "param_norm": optax.global_norm(trainable),
+        "grad_norm": global_norm(grads),
+        "param_norm": global_norm(trainable),
         "learning_rate": schedule(state.step),
         "tokens": _count_tokens(batch),
         **besides,

@@ -5,10 +5,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from cloze.errors import ConfigError
 from cloze.models import texts
 from cloze.models.heads.transform import Transform
-from cloze.models.outputs import Outputs
+from cloze.models.outputs import Outputs, Padded
 from cloze.models.pooling import pool
 from cloze.registry import Registry
 
@@ -23,7 +25,7 @@ class Head:
     """A head, as `head` registers it.
 
     Attributes:
-        run: (ModelConfig, Body) -> what the head gives. It is called inside the compact method of the model, whose
+        run: (ModelConfig, Body) -> what the head gives, of the vocabulary outputs.Padded. It is called inside the compact method of the model, whose
             modules it makes.
         modules: names of these modules, at the top of the model's parameters; the last gives the scores.
         reads: int32 [B, P] arrays of the batch that it needs.
@@ -140,9 +142,13 @@ def with_heads(run_body: Callable[[dict], Body], config: Any, batch: dict, deter
                 f"model.heads_out: {name} needs {', '.join(sorted(missing))} of the batch, which this objective has not"
             )
         scores = HEADS[name].run(config, body)
-        given[name] = scores if HEADS[name].rows else texts.unfold(scores, body.texts)
+        unfold = functools.partial(texts.unfold, count=None if HEADS[name].rows else body.texts)
+        given[name] = jax.tree.map(unfold, scores)
+    padded = {name: scores for name, scores in given.items() if isinstance(scores, Padded)}
+    given.update({name: scores.logits for name, scores in padded.items()})
     features = None if read is None else getattr(body, read)
-    return body.outputs.replace(hidden=texts.unfold(body.outputs.hidden, body.texts), features=features)
+    hidden = texts.unfold(body.outputs.hidden, body.texts)
+    return body.outputs.replace(hidden=hidden, padded=padded, features=features)
 
 
 def _features(config):

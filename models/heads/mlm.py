@@ -19,7 +19,7 @@ class MaskedHead(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_BPD, token_table):
-        """f32 [B, P, V]."""
+        """Padded logits, f32 [B, P, rows]."""
         c = self.config
         if c.mlm_transform:
             transform = Transform(c, c.embedding_width, name="transform")
@@ -37,5 +37,5 @@ def _check(config):
 
 @head("mlm", "mlm_head", fields=(*FIELDS, "mlm_transform", "enhanced_decoder"), check=_check)
 def hidden_tokens(c, body):
-    """Logits of hidden tokens, f32 [B, T or P, V]."""
+    """Padded logits of hidden tokens, f32 [B, T or P, rows]."""
     return MaskedHead(c, name="mlm_head")(body.transformed(body.scored), body.table)

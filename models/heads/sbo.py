@@ -24,7 +24,7 @@ class BoundaryHead(nn.Module):
 
     @nn.compact
     def __call__(self, left_BPD, right_BPD, offsets_BP, token_table):
-        """f32 [B, P, V]."""
+        """Padded logits, f32 [B, P, rows]."""
         c = self.config
         init = initializer(c, "head")
         position = Table(BOUNDARY_POSITIONS, BOUNDARY_WIDTH, c, axes.SMALL, name="position")(offsets_BP)
@@ -39,7 +39,7 @@ class BoundaryHead(nn.Module):
 
 @head("sbo", "sbo_head", reads=READS, fields=FIELDS)
 def span_boundary(c, body):
-    """Logits of hidden tokens from the ends of their spans, f32 [B, P, V]."""
+    """Padded logits of hidden tokens from the ends of their spans, f32 [B, P, rows]."""
     left_BP, right_BP, offsets_BP = (body.batch[name] for name in READS)
     ends = gather(body.hidden, left_BP), gather(body.hidden, right_BP)
     return BoundaryHead(c, name="sbo_head")(*ends, offsets_BP, body.table)

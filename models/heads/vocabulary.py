@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from cloze.errors import ConfigError
 from cloze.models import axes
 from cloze.models.initializers import initializer, padded_rows
-from cloze.models.primitives import changed
+from cloze.models.outputs import Padded
+from cloze.models.primitives import changed, product
 
 FIELDS = ("tie_embeddings", "scale_tied_logits", "logit_cap")
 
@@ -24,7 +25,7 @@ class VocabularyHead(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_BTD, token_table):
-        """f32 [B, T, V]; padding rows of the vocabulary are cut off."""
+        """Padded logits, f32 [B, T, rows]."""
         c = self.config
         if c.tie_embeddings:
             if c.scale_tied_logits:
@@ -42,12 +43,7 @@ class VocabularyHead(nn.Module):
                 (hidden_BTD.shape[-1], c.padded_vocab),
                 jnp.float32,
             )
-            logits = jnp.einsum(
-                "BTD,DV->BTV",
-                hidden_BTD.astype(c.dtype),
-                kernel.astype(c.dtype),
-                preferred_element_type=jnp.float32,
-            )
+            logits = product(hidden_BTD.astype(c.dtype), kernel.astype(c.dtype), jnp.float32)
             logits = changed(self, hidden_BTD.astype(c.dtype), logits, kernel)
         if self.use_bias:
             init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))
@@ -55,7 +51,7 @@ class VocabularyHead(nn.Module):
         if c.logit_cap:
             logits = c.logit_cap * jnp.tanh(logits / c.logit_cap)
         logits = axes.constrain(logits, axes.BATCH, axes.LENGTH, axes.ACT_VOCAB)
-        return logits[..., : c.vocab_size]
+        return Padded(logits, c.vocab_size)
 
 
 def check_tied(config: Any) -> None:
