@@ -47,7 +47,7 @@ class Strategy:
         c = classify.get_config(f"tiny,method={method},limit=256")
         c.model.update(
             family="bert", preset="base", layers=LAYERS, width=256, heads=4, ffn=1024, dropout=0.0,
-            attention_dropout=0.0, vocab_size=8192, scan=False,
+            attention_dropout=0.0, vocab_size=8192,
         )  # fmt: skip
         c.tokenizer.vocab_size = 8192
         c.data.sequence_length = 128

@@ -10,9 +10,8 @@ than published, raise both. Only finetuning (finetuning.py) leaves it out: there
 
 # Three to four minutes on two CPU cores. The preset stays and only sizes change, so a tiny run has the block, the
 # objective, the optimizer and the shape of the schedule of the full one. No dropout: a run this short does not overfit.
-# Unrolled: three layers compile fast anyway, and a CPU runs them faster than a loop.
 TINY_MODEL = dict(
-    width=192, heads=3, ffn=768, vocab_size=4096, dropout=0.0, attention_dropout=0.0, scan=False
+    width=192, heads=3, ffn=768, vocab_size=4096, dropout=0.0, attention_dropout=0.0
 )  # fmt: skip
 TINY_RUN = dict(log_every=20, eval_every=250, batch_size=16)
 

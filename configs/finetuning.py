@@ -52,7 +52,6 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
         epsilon=1e-8, weight_decay=0.01, clip_norm=1.0,
     )  # fmt: skip
     if options["tiny"]:
-        c.model.scan = False  # unrolled, as the small models are pretrained
         c.update(TINY)
         c.train.steps = "2 epochs"
         c.update(tiny or {})

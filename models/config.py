@@ -212,7 +212,11 @@ class Execution:
         "einsum is the reference, xla and cudnn are jax.nn.dot_product_attention",
         choices=("auto", "einsum", "xla", "cudnn"),
     )
-    scan: bool = option(True, "run the layers as one scanned loop (compiles fast) or unrolled")
+    scan: bool | None = option(
+        None,
+        "run the layers as one scanned loop, which compiles fast, or unrolled; null: as a loop, but on a CPU stacks of "
+        "at most 16 layers are unrolled, whose steps are 10 to 25% faster there",
+    )
     remat: str = option(
         "none",
         "recompute in the backward pass: dots keeps matrix products",

@@ -34,7 +34,7 @@ class Outputs:
         hidden: [B, T, D] output of the last stack.
         heads: {name in `heads_out`: what that head gives}, see models/heads. "pooler" is there wherever a head reads
             it; "backward_lm" beside "lm" of recurrent models in both directions; "context" of word vectors.
-        padded: {name of a head over the vocabulary: Padded}, what `heads` has of it with the padding of its table.
+        padded: {name of a head over the vocabulary: Padded}, what `heads` has without the padding of its table.
         features: what heads of labelled examples read of the body: the state of each row, text in it or choice, or
             `hidden` (heads of tokens). As `features` in a batch they stand for it.
         query_hidden: [B, P, D] output of XLNet's query stream.
@@ -60,7 +60,7 @@ class Outputs:
         return self.heads.get("lm", self.heads.get("mlm"))
 
     def over_vocabulary(self, name=None):
-        """What a loss should read of a head over the vocabulary: Padded, or f32 [..., V] where a model gives no padding.
+        """What a loss should read of a head over the vocabulary: Padded, or f32 [..., V] if that is all there is.
 
         Args:
             name: of the head; None: that of `logits`.

@@ -34,7 +34,8 @@ def _bits(key_data, bit_width, shape):
         place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride % 2**32)
         stride *= shape[axis]
     first = jax.lax.broadcasted_iota(jnp.uint32, shape, 0) if shape else place
-    mixed = _mix(_mix(place + key_data[0]) ^ (first * np.uint32(0x9E3779B9) + key_data[1]))
+    one, two = _mix(key_data + np.uint32(1))  # so that seeds 0 and 1 differ in more than a bit
+    mixed = _mix(_mix(place + one) ^ (first * np.uint32(0x9E3779B9) + two))
     return (mixed >> (32 - bit_width)).astype(jnp.dtype(f"uint{bit_width}"))
 
 

@@ -21,6 +21,7 @@ from cloze.models.inputs import Visibility
 from cloze.models.layers import Layer
 from cloze.models.primitives import Norm
 
+UNROLLED = 16  # layers of a stack that are unrolled on a CPU, unless model.scan says otherwise
 REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
@@ -156,6 +157,12 @@ class Stack(nn.Module):
         x_BTD, cache = carry
         return x_BTD, jnp.concatenate(states) if collect else None, cache
 
+    def _scans(self):
+        """Whether layers run as a loop. XLA's CPU backend copies what a loop keeps for its backward pass twice."""
+        if self.config.scan is not None:
+            return self.config.scan
+        return jax.default_backend() != "cpu" or self.layers > UNROLLED
+
     def _through(self, layer, carry, slices, first, last, backward):
         """Layers `first` to `last`: whole periods of the pattern in a loop where asked, the others one by one.
 
@@ -168,8 +175,8 @@ class Stack(nn.Module):
         Returns:
             (carry, list of stacked outputs).
         """
-        period, scan = len(self.config.blocks), self.config.scan
-        looped = (last - first) // period * period if scan else 0
+        period = len(self.config.blocks)
+        looped = (last - first) // period * period if self._scans() else 0
 
         def steps(carry, slices, numbers, prevent_cse):
             outputs = []

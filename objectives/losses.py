@@ -58,7 +58,9 @@ def _cross_entropy_forward(logits_V, targets, label_smoothing, z_loss, size):
     log_z = jax.nn.logsumexp(x_V, axis=-1)
     expected = _target_logits(logits_V, targets)
     if label_smoothing:
-        expected = (1 - label_smoothing) * expected + label_smoothing * jnp.mean(logits_V[..., :size].astype(jnp.float32), axis=-1)
+        expected = (1 - label_smoothing) * expected + label_smoothing * jnp.mean(
+            logits_V[..., :size].astype(jnp.float32), axis=-1
+        )
     loss = log_z - expected
     if z_loss:
         loss += z_loss * jnp.square(log_z)
@@ -102,6 +104,13 @@ def is_top(logits_V, targets, size=None):
     return jnp.all(below if size is None else below | (_places(logits_V) >= size), axis=-1)
 
 
+def losses_and_hits(logits, targets, label_smoothing=0.0, z_loss=0.0):
+    """(`cross_entropy`, `is_top`) of logits, which may be models.outputs.Padded."""
+    logits_V, size = (logits.array, logits.size) if isinstance(logits, Padded) else (logits, None)
+    losses = cross_entropy(logits_V, targets, label_smoothing, z_loss, size)
+    return losses, is_top(jax.lax.stop_gradient(logits_V), targets, size)
+
+
 def classification_terms(logits, targets, weights, names, *, label_smoothing=0.0, z_loss=0.0):
     """The weighted cross-entropy and the accuracy of predictions, as two terms.
 
@@ -115,9 +124,7 @@ def classification_terms(logits, targets, weights, names, *, label_smoothing=0.0
     Returns:
         {names[0]: loss with coefficient 1, names[1]: accuracy with coefficient 0}.
     """
-    logits_V, size = (logits.array, logits.size) if isinstance(logits, Padded) else (logits, None)
-    losses = cross_entropy(logits_V, targets, label_smoothing, z_loss, size)
-    right = is_top(jax.lax.stop_gradient(logits_V), targets, size)
+    losses, right = losses_and_hits(logits, targets, label_smoothing, z_loss)
     weight = jnp.sum(weights)
     loss, accuracy = names
     return {

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from cloze.objectives.base import OBJECTIVES, Term
 from cloze.objectives.causal_lm import next_tokens
-from cloze.objectives.losses import cross_entropy, is_top
+from cloze.objectives.losses import losses_and_hits
 from cloze.objectives.masked_lm import MaskedLM
 from cloze.objectives.text_to_text import check_looks_ahead
 from cloze.options import option
@@ -87,9 +87,8 @@ class MaskedNextToken(MaskedLM):
 
     def loss(self, outputs, batch):
         """Terms "mntp" of masked rows and "causal", nats a token that is scored, each with its accuracy."""
-        logits_BTV, targets_BT = outputs.logits, batch["targets"]
-        losses_BT = cross_entropy(logits_BTV, targets_BT, self.label_smoothing, self.z_loss)
-        right_BT = is_top(jax.lax.stop_gradient(logits_BTV), targets_BT)
+        logits = outputs.over_vocabulary("lm")
+        losses_BT, right_BT = losses_and_hits(logits, batch["targets"], self.label_smoothing, self.z_loss)
         causal_B1, terms = batch["causal"][:, None], {}
         kinds = (("mntp", 1 - causal_B1, 1 - self.causal_share), ("causal", causal_B1, self.causal_share))
         for name, kind_B1, share in kinds:

@@ -25,8 +25,8 @@ class Head:
     """A head, as `head` registers it.
 
     Attributes:
-        run: (ModelConfig, Body) -> what the head gives, of the vocabulary outputs.Padded. It is called inside the compact method of the model, whose
-            modules it makes.
+        run: (ModelConfig, Body) -> what the head gives: over the vocabulary outputs.Padded. It is called inside the
+            compact method of the model, whose modules it makes.
         modules: names of these modules, at the top of the model's parameters; the last gives the scores.
         reads: int32 [B, P] arrays of the batch that it needs.
         labels: it is for labelled examples. Finetuning begins such a head anew, and it can read kept features.

@@ -1,13 +1,12 @@
 """Every objective is made from Python alone, without a configuration, and works on plain arrays."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cloze.errors import ConfigError
+from cloze.models.outputs import Outputs
 from cloze.objectives import OBJECTIVES
 
 VOCAB, LENGTH, ROWS = 40, 16, 3
@@ -87,7 +86,7 @@ def test_scores_arrays(name, term):
     objective = OBJECTIVES[name](**FIELDS[name])
     batch = jax.tree.map(np.asarray, objective.corrupt(jax.random.key(0), rows_of(objective)))
     logits = jax.random.normal(jax.random.key(1), (*batch["targets"].shape, VOCAB))
-    terms = objective.loss(types.SimpleNamespace(logits=logits, heads={}), batch)
+    terms = objective.loss(Outputs(heads={"lm": logits, "mlm": logits}), batch)
     total, count = expected_loss(logits, batch)
     np.testing.assert_allclose(terms[term].sum, total, rtol=1e-5)
     assert terms[term].weight == count > 0 and terms[term].coefficient == 1.0

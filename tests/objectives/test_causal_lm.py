@@ -1,12 +1,12 @@
 """Each token is predicted from those before it, within its own document."""
 
-import types
-
 import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
+
+from cloze.models.outputs import Outputs
 
 LENGTH = 9  # of a row as read; the model sees 8
 
@@ -57,7 +57,7 @@ def test_packed_documents_never_predict_across_a_boundary(build, lengths):
 def test_loss_uses_the_options(build):
     logits = jax.random.normal(jax.random.key(1), (1, 4, 40))
     batch = {"targets": jnp.array([[6, 7, 8, 9]]), "target_weights": jnp.ones((1, 4))}
-    outputs = types.SimpleNamespace(logits=logits)
+    outputs = Outputs(heads={"lm": logits})
     plain = build("causal_lm").loss(outputs, batch)["loss"].sum
     smooth = build("causal_lm", objective__label_smoothing=0.3).loss(outputs, batch)["loss"].sum
     squared = build("causal_lm", objective__z_loss=0.5).loss(outputs, batch)["loss"].sum

@@ -1,7 +1,5 @@
 """Cross-entropy equals its textbook form, in value and gradient; terms add up."""
 
-import types
-
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -12,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jax.test_util import check_grads
 
+from cloze.models.outputs import Outputs, Padded
 from cloze.objectives.causal_lm import CausalLM
-from cloze.objectives.losses import cross_entropy, is_top
+from cloze.objectives.losses import classification_terms, cross_entropy, is_top
 
 OPTIONS = [(0.0, 0.0), (0.1, 0.0), (0.0, 1e-2), (0.2, 3e-2)]
 
@@ -93,6 +92,23 @@ def test_is_top_is_argmax_also_where_logits_tie(logits, targets, dtype):
     np.testing.assert_array_equal(is_top(logits, jnp.asarray(targets)), np.argmax(logits, -1) == targets)
 
 
+@pytest.mark.parametrize("options", OPTIONS)
+def test_rows_of_padding_count_for_nothing(options):
+    """Though they have the largest logits of all; the gradient gives them nothing."""
+    logits, targets = example()
+    size = logits.shape[-1]
+    padded = jnp.concatenate([logits, logits[..., :3] + 100], axis=-1)
+    whole = jax.value_and_grad(lambda x: cross_entropy(x, targets, *options).sum())(logits)
+    loss, gradient = jax.value_and_grad(lambda x: cross_entropy(x, targets, *options, size).sum())(padded)
+    np.testing.assert_allclose(loss, whole[0], rtol=1e-6)
+    np.testing.assert_allclose(gradient[..., :size], whole[1], rtol=1e-5, atol=1e-7)
+    assert not gradient[..., size:].any()
+    np.testing.assert_array_equal(is_top(padded, targets, size), is_top(logits, targets))
+    assert not is_top(padded, targets).any()
+    terms = [classification_terms(x, targets, jnp.ones(targets.shape), "ab") for x in (logits, Padded(padded, size))]
+    np.testing.assert_allclose([terms[0][name].sum for name in "ab"], [terms[1][name].sum for name in "ab"], rtol=1e-6)
+
+
 def test_a_row_with_nan_is_never_right():
     assert not is_top(jnp.array([[jnp.nan, 1.0], [2.0, jnp.nan]]), jnp.array([1, 0])).any()
 
@@ -101,7 +117,7 @@ def test_terms_equal_a_loop_over_tokens():
     logits, targets = example()
     weights = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]], np.float32)
     batch = {"targets": targets, "target_weights": jnp.asarray(weights)}
-    terms = CausalLM().loss(types.SimpleNamespace(logits=logits), batch)
+    terms = CausalLM().loss(Outputs(heads={"lm": logits}), batch)
     loss, right = 0.0, 0
     for b, t in np.argwhere(weights):
         p = np.exp(np.float64(logits[b, t]))
@@ -118,7 +134,7 @@ def test_weights_depend_on_the_batch_alone_and_microbatches_add_up():
 
     def terms(logits, rows=slice(None)):
         batch = {"targets": targets[rows], "target_weights": weights[rows]}
-        return CausalLM(label_smoothing=0.1, z_loss=1e-3).loss(types.SimpleNamespace(logits=logits[rows]), batch)
+        return CausalLM(label_smoothing=0.1, z_loss=1e-3).loss(Outputs(heads={"lm": logits[rows]}), batch)
 
     whole, zero, parts = (
         terms(logits),

@@ -1,7 +1,5 @@
 """Causal and masked rows in one batch: shares, targets one place before, and one loss of two means."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +8,7 @@ from scipy import stats
 
 from cloze import models
 from cloze.errors import ConfigError
+from cloze.models.outputs import Outputs
 from cloze.objectives.causal_lm import CausalLM
 from cloze.objectives.masked_next_token import MaskedNextToken
 
@@ -81,7 +80,7 @@ def test_the_loss_weighs_the_means_of_both_kinds_by_their_shares():
     objective = MaskedNextToken(causal_share=0.25, **FIELDS)
     batch = corrupted(objective, rows_of(32))
     logits = jax.random.normal(jax.random.key(1), (32, LENGTH, VOCAB))
-    terms = objective.loss(types.SimpleNamespace(logits=logits), batch)
+    terms = objective.loss(Outputs(heads={"lm": logits}), batch)
     log_p, top = np.asarray(jax.nn.log_softmax(logits)), np.asarray(logits.argmax(-1))
     for name, kind, share in (("mntp", 0, 0.75), ("causal", 1, 0.25)):
         places = [

@@ -1,7 +1,5 @@
 """XLNet's permutation objective: who is predicted, in which order, and who sees whom."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +12,7 @@ from cloze import models
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.models.inputs import Visibility
+from cloze.models.outputs import Outputs
 from cloze.objectives.permutation_lm import choose_targets, draw_order
 
 LENGTH, MEMORY, BLOCK, ROWS = 64, 16, 16, 400
@@ -216,7 +215,7 @@ def test_the_loss_is_the_mean_over_targets(objective, drawn):
         for scores, target in zip(row, targets, strict=True):
             expected += np.log(np.exp(scores).sum()) - scores[target]
     few = {name: value[:50] for name, value in drawn[1].items()}
-    terms = objective.loss(types.SimpleNamespace(logits=jnp.asarray(logits[:50])), few)
+    terms = objective.loss(Outputs(heads={"lm": jnp.asarray(logits[:50])}), few)
     np.testing.assert_allclose(terms["loss"].sum, expected, rtol=1e-5)
     assert terms["loss"].weight == 50 * 11 and terms["accuracy"].coefficient == 0
 

@@ -1,12 +1,11 @@
 """What answers are laid out for, and the loss of their tokens; the rows themselves are tested with the data."""
 
-import types
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cloze.errors import ConfigError
+from cloze.models.outputs import Outputs
 
 CLS, EOS = 2, 5
 DECODER = {"architecture": "decoder"}
@@ -35,13 +34,13 @@ def test_only_responses_are_scored(build):
     logits, targets = rng.normal(size=(2, 5, 40)), rng.integers(0, 40, (2, 5))
     weights = np.array([[0, 1, 1, 0, 0], [0, 0, 0, 0, 1]])
     batch = {"targets": jnp.array(targets), "target_weights": jnp.array(weights, jnp.float32)}
-    terms = objective.loss(types.SimpleNamespace(logits=jnp.array(logits)), batch)
+    terms = objective.loss(Outputs(heads={"lm": jnp.array(logits)}), batch)
     expected = 0.0
     for b, t in np.argwhere(weights):
         log_z = np.log(np.exp(logits[b, t]).sum())
         expected += log_z - 0.9 * logits[b, t, targets[b, t]] - 0.1 * logits[b, t].mean() + 1e-3 * log_z**2
     assert float(terms["loss"].sum) == pytest.approx(expected, rel=1e-5) and terms["loss"].weight == 3
-    plain = objective.for_validation().loss(types.SimpleNamespace(logits=jnp.array(logits)), batch)
+    plain = objective.for_validation().loss(Outputs(heads={"lm": jnp.array(logits)}), batch)
     assert plain["loss"].sum != terms["loss"].sum
 
 

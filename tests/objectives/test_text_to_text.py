@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cloze import models
 from cloze.errors import ConfigError
+from cloze.models.outputs import Outputs
 from cloze.objectives.text_to_text import Pair, split_row
 
 VOCAB, EOS, PAD = 40, 5, 0
@@ -158,12 +159,12 @@ def test_loss_equals_a_loop_and_is_a_weighted_sum(objectives):
     objective, _ = objectives["all"]
     logits = jax.random.normal(jax.random.key(0), (2, 3, VOCAB))
     batch = {"targets": jnp.array([[7, 8, 9], [10, 7, 7]]), "target_weights": jnp.array([[0.0, 1, 1], [1, 0, 0]])}
-    terms = objective.loss(types.SimpleNamespace(logits=logits), batch)
+    terms = objective.loss(Outputs(heads={"lm": logits}), batch)
     log_p = np.asarray(jax.nn.log_softmax(logits))
     np.testing.assert_allclose(terms["loss"].sum, -(log_p[0, 1, 8] + log_p[0, 2, 9] + log_p[1, 0, 10]), rtol=1e-6)
     assert (terms["loss"].weight, terms["loss"].coefficient, terms["accuracy"].coefficient) == (3, 1.0, 0.0)
     by_row = [
-        objective.loss(types.SimpleNamespace(logits=logits[r : r + 1]), {k: v[r : r + 1] for k, v in batch.items()})
+        objective.loss(Outputs(heads={"lm": logits[r : r + 1]}), {k: v[r : r + 1] for k, v in batch.items()})
         for r in range(2)
     ]
     for name, term in terms.items():
