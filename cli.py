@@ -21,6 +21,8 @@ VERBS = ("train", "eval", "generate", "prepare", "convert")
 CHOICES = r"--?config\.(objective\.name|optimizer\.name|finetune\.method)="
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
 NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")  # of Linux
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
 HERE = pathlib.Path(__file__).resolve().parent  # holds configs/, in a checkout and in an installation
 
 
@@ -58,6 +60,7 @@ def run(main, usage, required=()):
         usage: what --help says first, with an example.
         required: names of flags that must be given.
     """
+    _take_huge_pages()
     sys.modules["__main__"].__doc__ = usage
     _quiet()
     try:
@@ -176,6 +179,20 @@ def _exit(code):
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
+
+
+def _take_huge_pages():
+    """Begins anew with a malloc that asks for huge pages, which no process can switch on once it runs.
+
+    XLA takes the memory of a step anew in each step on a CPU, and the kernel then fills it page by page: 7% of a GPT-2
+    step with pages of 4 KiB. GLIBC_TUNABLES=glibc.malloc.hugetlb=0 keeps these.
+    """
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" in tunables or not PAGES.is_file() or "[madvise]" not in PAGES.read_text():
+        return
+    os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, HUGE_PAGES]))
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _quiet():

@@ -13,6 +13,7 @@ rate of a matrix product measured in the same process while the others wait, pea
 """
 
 import json
+import os
 import pathlib
 import resource
 import statistics
@@ -23,6 +24,8 @@ import time
 
 import numpy as np
 from absl import app, flags
+
+from cloze import cli
 
 ONLY = flags.DEFINE_list("only", [], "Experiments; empty: all.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of alternating steps.", lower_bound=1)
@@ -197,7 +200,11 @@ class Child:
     def __init__(self, side, experiment, exchange):
         command = [sys.executable, "-m", "benchmarks.train_step", f"--side={side}", f"--only={experiment}",
                    f"--exchange={exchange}", f"--set={','.join(OVERRIDES.value)}"]  # fmt: skip
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # Ours has the pages that every verb takes.
+        environment = {**os.environ, "GLIBC_TUNABLES": cli.HUGE_PAGES} if side == "ours" else None
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )  # fmt: skip
         self.facts, self.took, self.rates, self.peak = self._listen(), [], [], 0
 
     def _listen(self):

@@ -12,6 +12,7 @@ from tests.verbs import FAST
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {FAST}"
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"  # verbs that are forked cannot begin anew to set it
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # as cli has it for users; JAX would set 1, which verbs would inherit
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 OWN_CACHE = "CLOZE_TESTS_COMPILED"

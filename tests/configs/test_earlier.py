@@ -25,7 +25,11 @@ def test_a_saved_configuration_is_that_of_the_experiment(name, config):
     if config.init.inherit:  # version 0.1 wrote the length of the schedule out, which now follows that of the run
         assert saved["optimizer"].pop("decay_steps") == saved["train"]["steps"]
         saved["optimizer"]["decay_steps"] = None
-    assert saved == base.to_dict(config)
+    # How it runs is as it was saved; experiments leave it to the machine by now.
+    assert saved["train"].pop("dropout_generator") == "threefry2x32" and saved["model"].pop("scan") in (True, False)
+    now = base.to_dict(config)
+    assert now["train"].pop("dropout_generator") == "counter" and now["model"].pop("scan") is None
+    assert saved == now
 
 
 def test_what_no_version_had_is_refused(tmp_path):
