@@ -45,31 +45,45 @@ EXPERIMENTS = {  # {config: class of transformers}
 ADAMW = dict(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0)  # of the peer, where our optimizer has not these
 
 
+def full_size(experiment, overrides=()):
+    """The Program of an experiment's full-size model on rows of this benchmark.
+
+    Args:
+        experiment: name of a file in configs/.
+        overrides: options, each "section.name=value".
+    """
+    import importlib
+
+    import jax
+
+    from benchmarks import runs
+    from cloze.training import resolve
+    from cloze.training.run import build
+
+    config = importlib.import_module(f"cloze.configs.{experiment}").get_config()
+    config.train.update(batch_size=ROWS, microbatches=1, steps=1000)
+    config.data.sequence_length = LENGTH
+    config.model.remat = "none"
+    for override in overrides:
+        key, _, value = override.partition("=")
+        section, _, name = key.partition(".")
+        config[section][name] = json.loads(value.lower()) if value.lower() in ("true", "false") else value
+    return build(resolve.resolve(config), devices=jax.devices()[:1], report=runs.silent).program()
+
+
 class Ours:
     """Our step, as train.py compiles it."""
 
     def __init__(self, experiment, exchange):
-        import importlib
-
         import jax
 
         from benchmarks import runs
         from cloze.interop.save import save_hf
         from cloze.parallel import cost
-        from cloze.training import resolve
         from cloze.training.gradients import means
-        from cloze.training.run import build
 
         self._jax, self._cost = jax, cost
-        config = importlib.import_module(f"cloze.configs.{experiment}").get_config()
-        config.train.update(batch_size=ROWS, microbatches=1, steps=1000)
-        config.data.sequence_length = LENGTH
-        config.model.remat = "none"
-        for override in OVERRIDES.value:
-            key, _, value = override.partition("=")
-            section, _, name = key.partition(".")
-            config[section][name] = json.loads(value.lower()) if value.lower() in ("true", "false") else value
-        program = build(resolve.resolve(config), devices=jax.devices()[:1], report=runs.silent).program()
+        program = full_size(experiment, OVERRIDES.value)
         run, self._state = program.run, program.new_state(runs.silent)
         self._rows, self._keys = run.rows(run.data["train"], 0), run.keys
         objective = run.objective.for_validation()
@@ -82,7 +96,9 @@ class Ours:
         )
         np.savez(f"{exchange}/batch.npz", **{name: np.asarray(array) for name, array in batch.items()})
         said = {
-            name: value for name, value in config.optimizer.items() if name in ("learning_rate", "clip_norm", *ADAMW)
+            name: value
+            for name, value in run.config.optimizer.items()
+            if name in ("learning_rate", "clip_norm", *ADAMW)
         }
         facts = {"loss": float(sum(means(terms).values())), **ADAMW, **said}
         pathlib.Path(f"{exchange}/facts.json").write_text(json.dumps(facts))
