@@ -169,7 +169,8 @@ def test_heads_give_what_they_say(family, head):
     assert outputs.heads[head].shape == HEADS[head]
     assert set(outputs.heads) == {head} | ({"pooler"} if head in ("class", "choice") else set())
     given = {f.name for f in dataclasses.fields(outputs) if getattr(outputs, f.name) is not None}
-    assert given <= {"heads", "hidden", "encoder_hidden", "features"}
+    assert given <= {"heads", "hidden", "encoder_hidden", "features", "padded"}
+    assert set(outputs.padded) == ({head} if head in ("lm", "mlm", "sbo") else set())
     assert ("features" in given) == (head in ("class", "choice", "tag", "span"))
 
 
