@@ -13,27 +13,21 @@ rate of a matrix product measured in the same process while the others wait, pea
 """
 
 import json
-import os
 import pathlib
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 import numpy as np
 from absl import app, flags
 
-from cloze import cli
+from benchmarks.sides import EXCHANGE, SIDE, Child, serve
 
 ONLY = flags.DEFINE_list("only", [], "Experiments; empty: all.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of alternating steps.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 3, "Steps of a side in a round.", lower_bound=1)
 PEERS = flags.DEFINE_list("peers", ["eager", "compiled"], "Sides of PyTorch; compiling takes minutes on a CPU.")
 OVERRIDES = flags.DEFINE_list("set", [], "Options of our side, such as model.scan=False.")
-SIDE = flags.DEFINE_enum("side", "", ["", "ours", "eager", "compiled"], "Of a child process.")
-EXCHANGE = flags.DEFINE_string("exchange", "", "Directory that the sides share.")
 
 ROWS, LENGTH = 8, 128
 AGREE = 1e-4  # of the loss
@@ -193,66 +187,18 @@ class Theirs:
         return took
 
 
-def serve(experiment):
-    """A child: answers "run N" and "rate" line by line."""
-    side = Ours(experiment, EXCHANGE.value) if SIDE.value == "ours" else Theirs(
-        experiment, EXCHANGE.value, SIDE.value == "compiled"
-    )  # fmt: skip
-    known = {name: getattr(side, name) for name in ("loss", "first", "flops", "tokens") if hasattr(side, name)}
-    say(known)
-    for line in sys.stdin:
-        word, _, count = line.strip().partition(" ")
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        say({"took": side.run(int(count)), "peak": peak} if word == "run" else {"rate": side.rate()})
-
-
-def say(values):
-    print("@" + json.dumps(values), flush=True)
-
-
-class Child:
-    """A process of one side."""
-
-    def __init__(self, side, experiment, exchange):
-        command = [sys.executable, "-m", "benchmarks.train_step", f"--side={side}", f"--only={experiment}",
-                   f"--exchange={exchange}", f"--set={','.join(OVERRIDES.value)}"]  # fmt: skip
-        # Ours has the pages that every verb takes.
-        environment = {**os.environ, "GLIBC_TUNABLES": cli.HUGE_PAGES} if side == "ours" else None
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )  # fmt: skip
-        self.facts, self.took, self.rates, self.peak = self._listen(), [], [], 0
-
-    def _listen(self):
-        for line in self._process.stdout:
-            if line.startswith("@"):
-                return json.loads(line[1:])
-        raise SystemExit("a side has ended; see above")
-
-    def run(self, count):
-        """Has it take some steps, and keeps the seconds."""
-        answer = self._ask(f"run {count}")
-        self.took += answer["took"]
-        self.peak = answer["peak"]
-
-    def measure(self):
-        """Has it measure the rate of a matrix product."""
-        self.rates.append(self._ask("rate")["rate"])
-
-    def _ask(self, line):
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._listen()
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait()
+def side(experiment):
+    """The side of a child."""
+    if SIDE.value == "ours":
+        return Ours(experiment, EXCHANGE.value)
+    return Theirs(experiment, EXCHANGE.value, SIDE.value == "compiled")
 
 
 def compare(experiment):
     """Lines of the table."""
     with tempfile.TemporaryDirectory() as exchange:
-        children = {side: Child(side, experiment, exchange) for side in ("ours", *PEERS.value)}
+        arguments = [f"--only={experiment}", f"--set={','.join(OVERRIDES.value)}"]
+        children = {name: Child(__spec__.name, name, exchange, arguments) for name in ("ours", *PEERS.value)}
         losses = {side: child.facts["loss"] for side, child in children.items()}
         if max(abs(loss - losses["ours"]) for loss in losses.values()) > AGREE * losses["ours"]:
             raise SystemExit(f"{experiment}: the losses differ, nothing was timed: {losses}")
@@ -271,7 +217,7 @@ def compare(experiment):
         ratio = f"{peer / steps[side]:.2f}" if side == "ours" else ""
         yield (
             f"| {experiment} | {side} | {steps[side]:.2f} s | {tokens / steps[side]:.0f} | {ratio} | {share} "
-            f"| {child.peak / 2**30:.1f} GiB | {child.facts['first']:.0f} s |"
+            f"| {child.last['peak'] / 2**30:.1f} GiB | {child.facts['first']:.0f} s |"
         )
     yield f"loss {losses['ours']:.4f}, {flops / 1e9:.0f} GFLOP a step of ours, {rate / 1e9:.0f} GFLOP/s"
 
@@ -280,7 +226,7 @@ def main(argv):
     """Compares one experiment after the other."""
     del argv
     if SIDE.value:
-        serve(ONLY.value[0])
+        serve(side(ONLY.value[0]), ("loss", "first", "flops", "tokens"))
         return
     print(time.ctime())
     print("| config | side | step | tokens/s | rate over the peer's | of a product's rate | memory | first step |")

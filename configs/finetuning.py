@@ -61,8 +61,3 @@ def experiment(name, arguments, *, task, objective, tiny=None, **known):
         c.optimizer.warmup_steps, c.train.eval_every = c.train.steps // 10, c.train.steps // 4
     METHODS[method].suit(c, options["tiny"])
     return c, options
-
-
-def pack(c):
-    """Packs examples into rows, except under a prompt, which is in front of a row and so of one example."""
-    c.task.batching = "pack" if METHODS[c.finetune.method].packs else "buckets"

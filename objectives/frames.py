@@ -89,9 +89,9 @@ def rows(config, tables, model_config, **options):
             f"data.sequence_length={length} is too short for objective.name={config.objective.name}: it must be at "
             f"least {longest}, for special tokens and one of text"
         )
-    _check_batching(task, layout, model_config)
+    batching = _batching(config, layout, model_config)
     pad = 0 if tables.pad is None else tables.pad
-    return Examples(length=length, pad=pad, layout=layout, batching=task.batching)
+    return Examples(length=length, pad=pad, layout=layout, batching=batching)
 
 
 def check_kind(config, kinds, otherwise):
@@ -164,8 +164,9 @@ def _markers(config, tables, model_config):
     return dict(start=(start,), separator=(delimiter,), end=(extract,))
 
 
-def _check_batching(task, layout, model_config):
-    """Refuses to pack what needs rows of its own. Unknown words are refused by data.example_batches."""
+def _batching(config, layout, model_config):
+    """The way in which rows are made; refuses to pack what needs rows of its own."""
+    task = config.task
     reasons = {
         "task.kind=choice": layout.kind == "choice",
         "task.both_orders": layout.both_orders,
@@ -173,9 +174,13 @@ def _check_batching(task, layout, model_config):
         "model.pooling=max or mean": layout.pool == "all" and layout.kind in ("class", "regression"),
         "a prompt (finetune.method=prompt or p_tuning), which is in front of a row": model_config.prompt_length > 0,
     }
+    if task.batching == "auto":
+        alone = layout.architecture not in ("encoder", "decoder") or config.finetune.dp_clip_norm
+        return "buckets" if alone or any(reasons.values()) else "pack"
     for reason, holds in reasons.items():
         if task.batching == "pack" and holds:
             raise ConfigError(
                 f"task.batching=pack puts several examples into a row, which does not go with {reason}: set "
                 "task.batching=buckets"
             )
+    return task.batching

@@ -38,10 +38,11 @@ class TaskOptions:
         most=2**31 - 1,
     )
     batching: str = option(
-        "buckets",
+        "auto",
         "how texts of different lengths make a batch, which has the same examples in any case: pad (to "
-        "data.sequence_length), buckets (to the least of a few lengths that holds the batch) or pack (side by side)",
-        choices=("pad", "buckets", "pack"),
+        "data.sequence_length), buckets (to the least of a few lengths that holds the batch), pack (side by side), or "
+        "auto, which packs where the model and the task allow it and has buckets elsewhere",
+        choices=("auto", "pad", "buckets", "pack"),
     )
     markers: bool = option(
         False, "decoders: GPT-1's new tokens START, DELIM and EXTRACT around texts, not the one that ends them"

@@ -198,9 +198,10 @@ def _hindrance(program):
         return f"{below[0]} trains (finetune.also)"
     if config.objective.name != "supervised" or config.objective.lm_weight:
         return "the vocabulary head needs every token's state"
-    if config.task.kind in ("tag", "span") and config.task.batching != "pad":
-        return f"the states of tokens have one length with task.batching=pad only, not {config.task.batching}"
-    if config.task.batching == "pack":
+    batching = run.objective.rows.batching
+    if config.task.kind in ("tag", "span") and batching != "pad":
+        return f"the states of tokens have one length with task.batching=pad only, not {batching}"
+    if batching == "pack":
         return "packed rows hold several examples; set task.batching=buckets"
     size = sum(len(data.features.used) * data.features.texts for data in run.data.values())
     size *= 4 * program.model.config.width * (config.data.sequence_length if config.task.kind in ("tag", "span") else 1)

@@ -20,7 +20,6 @@ def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
     c, options = finetuning.experiment("respond", arguments, task="summary", objective="responses", tiny=TINY)
     c.objective.prefix = "causal"
-    finetuning.pack(c)
     if not options["tiny"]:
         c.data.sequence_length = 512
         c.train.batch_size = 64

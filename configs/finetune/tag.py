@@ -15,5 +15,4 @@ from cloze.configs import finetuning
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
     c, _ = finetuning.experiment("tag", arguments, task="token_kinds", objective="supervised")
-    finetuning.pack(c)
     return c

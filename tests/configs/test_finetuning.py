@@ -76,13 +76,6 @@ def test_the_rate_is_that_of_the_method(method):
         assert full.optimizer.learning_rate > load("classify").optimizer.learning_rate
 
 
-@pytest.mark.parametrize("stem", ["tag", "respond"])
-def test_rows_are_packed_except_behind_a_prompt(stem):
-    found = {method: load(stem, f"method={method}").task.batching for method in methods.METHODS}
-    assert {method for method, batching in found.items() if batching == "buckets"} == {"prompt", "p_tuning"}
-    assert found["full"] == "pack"
-
-
 def test_gradual_unfreezing_is_that_of_ulmfit():
     config = load("classify", "method=gradual")
     o = config.optimizer

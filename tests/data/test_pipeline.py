@@ -87,7 +87,7 @@ def test_only_who_asks_gets_flags(config, tokenizer, kind):
         ("tokenizer.kind", "wordpeice", "did you mean 'wordpiece'"),
         ("tokenizer.sentinels", -1, "must be at least 0"),
         ("task.kind", "clas", "did you mean 'class'"),
-        ("task.batching", "rows", "is not one of pad, buckets, pack"),
+        ("task.batching", "rows", "is not one of auto, pad, buckets, pack"),
         ("task.limit", -1, "must be at least 0"),
         ("task.largest_share", 0, "must be at least 1"),
         ("task.stride", 0, "must be at least 1"),

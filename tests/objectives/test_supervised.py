@@ -139,7 +139,24 @@ def test_texts_stand_between_the_tokens_of_pretraining(
     assert (layout.start, layout.separator, layout.end) == (start, separator, end) and made.outputs == ("class",)
     assert layout.pool == ("all" if pool == "max" else pool)
     assert layout.decoder_start == {"bart": EOS}.get(family, 0)
-    assert (made.rows.kind, made.rows.length, made.rows.batching) == ("examples", LENGTH, "buckets")
+    assert (made.rows.kind, made.rows.length) == ("examples", LENGTH)
+
+
+@pytest.mark.parametrize("options, expected", [
+    (dict(), "pack"),
+    (dict(task__batching="buckets"), "buckets"),
+    (dict(task__batching="pad"), "pad"),
+    (dict(model=DECODER), "pack"),
+    (dict(model=DECODER, task__both_orders=True), "buckets"),
+    (dict(task__kind="choice"), "buckets"),
+    (dict(model={"pooling": "mean"}), "buckets"),
+    (dict(model={"architecture": "encoder_decoder", "pooling": "last"}), "buckets"),
+    (dict(model={"architecture": "recurrent", "pooling": "last"}), "buckets"),
+    (dict(model={"prompt_length": 4}), "buckets"),
+    (dict(finetune__dp_clip_norm=1.0, finetune__dp_noise_multiplier=1.0), "buckets"),
+])  # fmt: skip
+def test_rows_are_packed_where_that_goes(build, options, expected):
+    assert build("supervised", **options).rows.batching == expected
 
 
 def test_markers_follow_the_vocabulary(build):

@@ -55,7 +55,6 @@ class Method:
         tiny_rate: for small ones, as `tiny` experiments pretrain.
         trains_tokens: whether the vectors of tokens learn.
         small: what trains is saved without the rest.
-        packs: rows may hold several texts: nothing stands in front of a row.
         patterns: over the names of new parts, and of what trains with them.
     """
 
@@ -89,7 +88,6 @@ class Method:
     tiny_rate: ClassVar[float]
     trains_tokens: ClassVar[bool] = True
     small: ClassVar[bool] = False
-    packs: ClassVar[bool] = True
     patterns: ClassVar[tuple[str, ...]] = ()
 
     # Options of some methods, as they are of all others.

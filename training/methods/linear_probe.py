@@ -47,4 +47,5 @@ class LinearProbe(Method):
     @classmethod
     def suit(cls, config, tiny):
         super().suit(config, tiny)
+        config.task.batching = "buckets"  # features are kept of rows that hold an example each
         config.optimizer.weight_decay = 0.0

@@ -21,7 +21,6 @@ class PTuning(SmallParts):
 
     rate = 1e-3
     tiny_rate = 3e-3
-    packs = False
     patterns = (r"prompt/.*",)
 
     def model_config(self, config):

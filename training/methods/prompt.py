@@ -22,7 +22,6 @@ class Prompt(SmallParts):
 
     rate = 0.3  # section 3
     tiny_rate = 3e-2
-    packs = False
     patterns = (r"[a-z]+_prompt/embedding",)
 
     def model_config(self, config):
