@@ -6,8 +6,8 @@ A BERT of MiniLM's shape (6 layers, 384 wide, 22.7M parameters) classifies sente
 have, 32 a step: words of Python's documentation, cut to lengths drawn from a gamma distribution of mean 19.3 words and
 deviation 9.3. Time does not ask what they say: labels are drawn, too. Ours lays examples side by side in rows ("pack",
 what a configuration has by itself) or pads to the least of a few lengths ("buckets"); PyTorch's sides (SDPA, fused
-AdamW) pad every batch to its longest sentence ("dynamic") or to 128 tokens ("longest"). All have the same parameters and
-the same sentences in each step; losses of the first step without dropout must agree. Each side has a process, and they
+AdamW) pad every batch to its longest sentence ("dynamic") or to 128 tokens ("longest"). All have the same parameters
+and sentences in each step; losses of the first step without dropout must agree. Each side has a process, and they
 take turns.
 
 Printed: real tokens a second (padding left out), the rate over that of dynamic padding, and seconds that compiling took
