@@ -20,7 +20,7 @@ class LinearProbe(Method):
         choices=("auto", "lbfgs", "steps"),
     )
     penalties: tuple[float, ...] = option(
-        (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
+        (1.0, 0.1, 0.01, 0.003, 0.001, 0.0003, 0.0001, 0.00001),
         "what L-BFGS adds to the mean loss is half of this times the squared weights of features of deviation 1; of "
         "several the one whose validation loss is lowest",
         above=0,
