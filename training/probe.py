@@ -110,23 +110,22 @@ def solve(program, state, *, checkpoints, writer, facts, report):
     )
     best, began = None, time.perf_counter()
     for penalty, kernel, bias, iterations in solutions(*_examples(program, state), penalties, **head):
-        told = {"penalty": penalty, "iterations": iterations, "seconds": time.perf_counter() - began}
         found = _with_head(program, state, kernel, bias)
         values = validate(program, found)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         most = ", the most that it may have" if iterations >= MOST_ITERATIONS else ""
         report(f"penalty {penalty:g}  {iterations} iterations{most}  validation  {shown}")
         if math.isfinite(values["loss"]) and (best is None or values["loss"] < best[2]["loss"]):
-            best = found, told, values
-        began = time.perf_counter()
+            best = found, {"penalty": penalty, "iterations": iterations}, values
     if best is None:
         raise DivergedError(
             "no penalty gives a finite validation loss: the states of the frozen body are too large; choose another "
             "init.checkpoint, or set finetune.feature_norm=standard"
         )
     state, told, values = best
-    report(f"The best penalty is {told['penalty']:g}{_edge(told['penalty'], penalties)}")
-    writer.write(last, "train", told)
+    seconds = time.perf_counter() - began
+    report(f"The best penalty is {told['penalty']:g}{_edge(told['penalty'], penalties)}; {seconds:.1f} s for all")
+    writer.write(last, "train", {**told, "seconds": seconds})
     writer.write(last, "validation", values)
     facts = {**facts, "stage": program.stage, "plateau": None}
     checkpoints.save(last, program.saved_parameters(state), None, facts)
