@@ -9,6 +9,7 @@ checkpoints/, tokenizer/, log.txt. --describe prints every option with its value
 2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 74 cannot write, 75 stopped by a signal after saving.
 """
 
+import contextlib
 import pathlib
 import time
 
@@ -81,41 +82,55 @@ def find_start(checkpoints, log):
 
 
 def train(run, directory, checkpoints, start, log, began):
-    """Runs the loop to the end, from new parameters if `start` is None; the caller closes directory and checkpoints."""
-    import jax
-
-    from cloze.parallel import cost
-    from cloze.training import features
-    from cloze.training.loop import Progress, fit
-    from cloze.training.metrics import MetricWriter, NoWriter
+    """Trains to the end, from new parameters if `start` is None; the caller closes directory and checkpoints."""
+    from cloze.training import features, probe
 
     if start is None:
         program, facts, plateau = run.program(), run.facts(), None
+        solved = probe.is_solved(program, log)
         state = program.new_state(log)
     else:
         seal = checkpoints.read_seal(start)
         check_seal(run, seal, log)
         program, facts, plateau = run.program(seal.get("stage", 0)), run.facts(seal), seal.get("plateau")
+        solved = probe.is_solved(program, log)
         state = program.restore(checkpoints, start, log)
     program, state = features.with_features(program, state, start is None, log)
-    run, start = program.run, start or 0
-
-    program.train_step(run.rows(run.data["train"], start), log)
-    log(f"Ready {time.perf_counter() - began:.1f} s after the start")
-    rate, origin = cost.peak_rate(program.model.config.dtype)
-    log(f"mfu is against {cost.human(rate)}FLOP/s per device, from {origin}")
-
-    writer = MetricWriter(directory.path, start, log) if jax.process_index() == 0 else NoWriter()
-    progress = Progress(rate * jax.device_count(), run.durations["steps"])
-    try:
-        fit(
-            program, state, start=start, checkpoints=checkpoints, writer=writer, progress=progress, facts=facts,
-            report=log, plateau=plateau,
-        )  # fmt: skip
-    finally:
-        writer.close()
+    told = dict(checkpoints=checkpoints, facts=facts, report=log)
+    if solved:
+        with contextlib.closing(writer_of(directory, start, log)) as writer:
+            probe.solve(program, state, writer=writer, **told)
+    else:
+        walk(program, state, directory, start, began, plateau=plateau, **told)
     log(f"Done: {run.durations['steps']} steps. Curves: {directory.path / 'metrics.jsonl'} and "
         f"tensorboard --logdir={directory.path / 'tensorboard'}")  # fmt: skip
+
+
+def walk(program, state, directory, start, began, *, report, **told):
+    """Compiles the step and runs the loop to the end; `told` and `report` are arguments of training.loop.fit."""
+    import jax
+
+    from cloze.parallel import cost
+    from cloze.training.loop import Progress, fit
+
+    run = program.run
+    program.train_step(run.rows(run.data["train"], start or 0), report)
+    report(f"Ready {time.perf_counter() - began:.1f} s after the start")
+    rate, origin = cost.peak_rate(program.model.config.dtype)
+    report(f"mfu is against {cost.human(rate)}FLOP/s per device, from {origin}")
+
+    progress = Progress(rate * jax.device_count(), run.durations["steps"])
+    with contextlib.closing(writer_of(directory, start, report)) as writer:
+        fit(program, state, start=start or 0, writer=writer, progress=progress, report=report, **told)
+
+
+def writer_of(directory, start, report):
+    """What metrics are written to: in the first process a file, which keeps those of steps up to `start`."""
+    import jax
+
+    from cloze.training.metrics import MetricWriter, NoWriter
+
+    return MetricWriter(directory.path, start or 0, report) if jax.process_index() == 0 else NoWriter()
 
 
 def check_seal(run, seal, log):

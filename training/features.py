@@ -170,7 +170,7 @@ def with_features(program, state, fresh, report):
     method = methods.of(run.config)
     if len(run.stages) > 1:
         return program, state
-    reason = _hindrance(program)
+    reason = hindrance(program)
     if reason and (method.feature_norm == "standard" or method.feature_size):
         raise ConfigError(f"finetune.feature_norm and feature_size are fitted on kept features, but {reason}")
     if reason and "cache_features" in run.config.finetune:
@@ -184,7 +184,7 @@ def with_features(program, state, fresh, report):
     return dataclasses.replace(run, data=data).program(program.stage), state
 
 
-def _hindrance(program):
+def hindrance(program):
     """Why features cannot be kept, or None."""
     run, config = program.run, program.run.config
     below = [
@@ -203,11 +203,17 @@ def _hindrance(program):
         return f"the states of tokens have one length with task.batching=pad only, not {batching}"
     if batching == "pack":
         return "packed rows hold several examples; set task.batching=buckets"
-    size = sum(len(data.features.used) * data.features.texts for data in run.data.values())
-    size *= 4 * program.model.config.width * (config.data.sequence_length if config.task.kind in ("tag", "span") else 1)
-    if size > LARGEST:
-        return f"they would take {size / 2**30:.0f} GiB in data.cache_dir, more than {LARGEST / 2**30:.0f}"
+    total = sum(size(data, program) for data in run.data.values())
+    if total > LARGEST:
+        return f"they would take {total / 2**30:.0f} GiB in data.cache_dir, more than {LARGEST / 2**30:.0f}"
     return "this run has several processes" if jax.process_count() > 1 else None
+
+
+def size(data, program):
+    """Bytes of the features of a split (data.pipeline.Data)."""
+    config = program.run.config
+    states = config.data.sequence_length if config.task.kind in ("tag", "span") else 1
+    return 4 * len(data.features.used) * data.features.texts * states * program.model.config.width
 
 
 def _keep(program, state, data, report):

@@ -92,6 +92,7 @@ class Method:
 
     # Options of some methods, as they are of all others.
     cache_features = True
+    solver = "steps"
     feature_norm = "none"
     feature_size = 0
     patience = 1
