@@ -17,6 +17,7 @@ ACTIVATIONS = {
 
 
 CHANGE = "change"  # name, beside a kernel, of what changes it
+FEW = 64  # vectors for which a table is not worth transposing
 
 
 class Linear(nn.Module):
@@ -67,6 +68,18 @@ def product(x, kernel):
     if jax.default_backend() != "cpu":
         return x @ kernel
     return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def product_with_rows(x, table, dtype):
+    """x @ table.T of a table [rows, in], f32 or what `dtype` says.
+
+    XLA's CPU backend would transpose the whole table for a few vectors, which takes five times as long as the product.
+    """
+    few = x.size // x.shape[-1] <= FEW and jax.default_backend() == "cpu"
+    if not few:
+        return jnp.einsum("...D,VD->...V", x, table, preferred_element_type=dtype)
+    y = jnp.matmul(table, x.reshape(-1, x.shape[-1]).T, preferred_element_type=dtype)
+    return jax.lax.optimization_barrier(y).T.reshape(*x.shape[:-1], -1)  # else XLA turns the product round again
 
 
 class Norm(nn.Module):
