@@ -19,18 +19,20 @@ from cloze.models.stack import Apart, apart
 PREFIXES = ("full", "causal")
 
 
-@jax.jit
 def for_writing(params):
-    """Parameters of a model that writes, as every token reads them: the layers of its decoder by themselves.
+    """Parameters of a model that writes, as every token reads them: on a CPU, each layer of its decoder by itself.
 
-    `prefill` and `step` run with these or with the ones given, and compute the same. Unless layers are shared, the
-    decoder's are copied: for as long as both trees are kept, they take twice the memory.
+    `prefill` and `step` run with these or with the ones given, and compute the same. The decoder's layers are copied:
+    for as long as both trees are kept, they take twice the memory. On other devices the parameters are as given; there
+    nothing has been measured.
 
     Args:
         params: nested tree of parameters of a decoder or an encoder-decoder.
     """
+    if jax.default_backend() != "cpu":
+        return params
     decoder = params["decoder"]
-    return {**params, "decoder": {**decoder, "layers": apart(decoder["layers"])}}
+    return {**params, "decoder": {**decoder, "layers": jax.jit(apart)(decoder["layers"])}}
 
 
 def prefill(model, params, batch, prompt_lengths, length, *, prefix="causal"):
