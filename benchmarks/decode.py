@@ -1,10 +1,11 @@
 """Greedy decoding beside transformers' `generate`, on the same machine and the same weights.
 
-    python -m benchmarks.decode [--batch_sizes=1,8] [--rounds=5]
+    python -m benchmarks.decode [--batch_sizes=1,8] [--rounds=5] [--peer_threads=1]
 
 GPT-2 small with random parameters, which go to transformers through interop.save_hf. Each side is a process of its own,
 and rounds of all sides alternate. Before anything is timed, all must write the same tokens. The peer is the better of
-transformers' dynamic and static cache.
+transformers' dynamic and static cache. Where other programs take part of the cores, PyTorch's threads wait for each
+other, and one of them may be faster than two.
 
 Printed: tokens a second of the prompts (a call that writes one token) and of what is written behind them (the further
 tokens of a longer call), the ratio of the rates, what the parameters' bytes make of the latter in GB/s, and the seconds
@@ -26,6 +27,7 @@ BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Rows that are writte
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of alternating calls.", lower_bound=1)
 PROMPT = flags.DEFINE_integer("prompt", 128, "Tokens of a prompt.", lower_bound=1)
 WRITTEN = flags.DEFINE_integer("written", 64, "Tokens that are written, beside the first.", lower_bound=1)
+PEER_THREADS = flags.DEFINE_integer("peer_threads", 0, "Threads of PyTorch; 0: as many as it likes.", lower_bound=0)
 SIDE = flags.DEFINE_enum("side", "", ["", "ours", "dynamic", "static"], "Of a child process.")
 EXCHANGE = flags.DEFINE_string("exchange", "", "Directory that the sides share.")
 
@@ -81,6 +83,8 @@ class Theirs:
 
         self._torch = torch
         transformers.logging.set_verbosity_error()
+        if PEER_THREADS.value:
+            torch.set_num_threads(PEER_THREADS.value)
         self._model = transformers.GPT2LMHeadModel.from_pretrained(f"{exchange}/model").eval()
         self._model.generation_config.eos_token_id = None
         self._options = {"cache_implementation": "static"} if cache == "static" else {}
@@ -122,7 +126,7 @@ class Child:
 
     def __init__(self, side, exchange):
         command = [sys.executable, "-m", "benchmarks.decode", f"--side={side}", f"--exchange={exchange}",
-                   f"--prompt={PROMPT.value}"]  # fmt: skip
+                   f"--prompt={PROMPT.value}", f"--peer_threads={PEER_THREADS.value}"]  # fmt: skip
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.facts = self._listen()
 
