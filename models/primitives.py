@@ -67,7 +67,10 @@ def product(x, kernel):
     """x @ kernel. XLA's CPU backend differentiates a product of matrices a third faster than one of [B, T, D]."""
     if jax.default_backend() != "cpu":
         return x @ kernel
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+    y = x.reshape(-1, x.shape[-1]) @ kernel
+    if y.shape[0] == 1:  # fused with what follows, it would run on one thread
+        y = jax.lax.optimization_barrier(y)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def product_with_rows(x, table, dtype):
