@@ -8,13 +8,31 @@ would give, up to rounding.
 import contextlib
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from cloze.errors import ConfigError
 from cloze.models import axes
 from cloze.models.cache import new_cache
+from cloze.models.stack import Apart, apart
 
 PREFIXES = ("full", "causal")
+
+
+def for_writing(params):
+    """Parameters of a model that writes, as every token reads them: on a CPU, each layer of its decoder by itself.
+
+    `prefill` and `step` run with these or with the ones given, and compute the same. The decoder's layers are copied:
+    for as long as both trees are kept, they take twice the memory. On other devices the parameters are as given; there
+    nothing has been measured.
+
+    Args:
+        params: nested tree of parameters of a decoder or an encoder-decoder.
+    """
+    if jax.default_backend() != "cpu":
+        return params
+    decoder = params["decoder"]
+    return {**params, "decoder": {**decoder, "layers": jax.jit(apart)(decoder["layers"])}}
 
 
 def prefill(model, params, batch, prompt_lengths, length, *, prefix="causal"):
@@ -44,7 +62,9 @@ def prefill(model, params, batch, prompt_lengths, length, *, prefix="causal"):
         place = jnp.arange(count)
         batch["ranks"] = jnp.where(place < prompt_lengths[:, None], 0, place)
     with _whole_rows():
-        cache = new_cache(model.config, rows, length + before, memory_length=memory_length)
+        cache = new_cache(
+            model.config, rows, length + before, memory_length=memory_length, parts=_parts(model.config, params)
+        )
         outputs = model.apply({"params": params}, batch, cache=cache)
     return outputs.logits[:, 0], outputs.cache.replace(index=prompt_lengths + before)
 
@@ -64,6 +84,12 @@ def step(model, params, tokens_B, cache):
     with _whole_rows():
         outputs = model.apply({"params": params}, {key: tokens_B[:, None]}, cache=cache)
     return outputs.logits[:, 0], outputs.cache
+
+
+def _parts(config, params):
+    """In how many parts a cache is kept: one, or one for each layer where they lie apart."""
+    lie_apart = isinstance(params["decoder"]["layers"], Apart)
+    return (config.decoder_layers or config.layers) if lie_apart else 1
 
 
 def _side(config):

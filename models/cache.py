@@ -1,6 +1,7 @@
 """Keys and values of places that a decoder has read, so that the next token costs one place and not the whole row.
 
-Shapes: L layers, B rows, S places that there is room for, M places of the encoder, K key/value heads, E head size.
+Shapes: L layers, B rows, S places that there is room for, M places of the encoder, K key/value heads, E head size. The
+places of a head lie together, as its product with a query reads them: no product makes a copy first.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from cloze.models import axes
 from cloze.models.inputs import Visibility
 
 OWN, ACROSS = "attention", "cross_attention"  # the modules of a layer whose keys and values are kept
-AXES = (axes.BATCH, axes.LAYERS, None, axes.ACT_HEADS, None)
+AXES = (axes.BATCH, axes.LAYERS, axes.ACT_HEADS, None, None)
 
 
 @struct.dataclass
@@ -25,10 +26,12 @@ class Cache:
     no mask of its own, as its place is greater than that of every query before it.
 
     Attributes:
-        kept: {OWN: (keys, values) [B, L, S, K, E]} in the compute dtype, and in an encoder-decoder also
-            {ACROSS: (keys, values) [B, L, M, K, E]}. Keys are kept as they are multiplied, that is rotated.
+        kept: a tuple of {OWN: (keys, values) [B, L, K, S, E]} in the compute dtype, which in an encoder-decoder have
+            also {ACROSS: (keys, values) [B, L, K, M, E]}: one for all layers, or, of a stack whose layers lie apart,
+            one with L = 1 for each. Keys are kept as they are multiplied, that is rotated.
         index: int32 [B], the next place of each row.
         layer: int32 scalar, the layer whose turn it is; the stack sets it.
+        part: static; which of several `kept` has this layer.
         memory_segments: int32 [B, M], segments of the encoder; None: its rows are whole.
         started: static; False until the first tokens are in.
     """
@@ -37,12 +40,13 @@ class Cache:
     index: Any
     layer: Any
     memory_segments: Any = None
+    part: int = struct.field(pytree_node=False, default=0)
     started: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def length(self):
         """S, the places that there is room for."""
-        return self.kept[OWN][0].shape[2]
+        return self.kept[0][OWN][0].shape[3]
 
     def places(self, count):
         """int32 [B, count], the places of the next tokens."""
@@ -64,33 +68,47 @@ class Cache:
         What does not fit is not written.
         """
         places_BT = self.places(k_BTKE.shape[1])
+        layer = self._place()
 
         @jax.vmap  # not an index of rows, for which devices would exchange what they write
-        def scatter(all_LSKE, places_T, new_TKE):
-            return all_LSKE.at[self.layer, places_T].set(new_TKE, mode="drop")
+        def scatter(all_LKSE, places_T, new_TKE):
+            return all_LKSE.at[layer, :, places_T].set(new_TKE, mode="drop")
 
-        def put(all_BLSKE, new_BTKE):
+        def put(all_BLKSE, new_BTKE):
             if self.started:
-                filled = scatter(all_BLSKE, places_BT, new_BTKE)
+                filled = scatter(all_BLKSE, places_BT, new_BTKE)
             else:
-                filled = jax.lax.dynamic_update_slice(all_BLSKE, new_BTKE[:, None], (0, self.layer, 0, 0, 0))
+                new_BLKTE = new_BTKE.swapaxes(1, 2)[:, None]
+                filled = jax.lax.dynamic_update_slice(all_BLKSE, new_BLKTE, (0, layer, 0, 0, 0))
             return axes.constrain(filled, *AXES)
 
-        keys, values = self.kept[name]
-        return self.replace(kept={**self.kept, name: (put(keys, k_BTKE), put(values, v_BTKE))})
+        kept = list(self.kept)
+        keys, values = kept[self.part][name]
+        kept[self.part] = {**kept[self.part], name: (put(keys, k_BTKE), put(values, v_BTKE))}
+        return self.replace(kept=tuple(kept))
+
+    def _place(self):
+        """Where in its part the layer is whose turn it is."""
+        return self.layer if len(self.kept) == 1 else 0
+
+    def at_layer(self, index, number):
+        """The cache when it is a layer's turn: `index` is its number; `number`, too, where layers lie apart."""
+        return self.replace(layer=index) if len(self.kept) == 1 else self.replace(part=number)
 
     def advance(self, count):
         """The cache after `count` tokens of every row."""
-        return self.replace(index=self.index + count, started=True)
+        return self.replace(index=self.index + count, started=True, part=0)
 
     def read(self, name):
         """(keys, values) [B, S or M, K, E] of the layer whose turn it is."""
+        layer = self._place()
         return tuple(
-            jax.lax.dynamic_index_in_dim(array, self.layer, axis=1, keepdims=False) for array in self.kept[name]
+            jax.lax.dynamic_index_in_dim(array, layer, axis=1, keepdims=False).swapaxes(1, 2)
+            for array in self.kept[self.part][name]
         )
 
 
-def new_cache(config, rows, length, *, memory_length=0):
+def new_cache(config, rows, length, *, memory_length=0, parts=1):
     """An empty cache.
 
     Args:
@@ -98,14 +116,15 @@ def new_cache(config, rows, length, *, memory_length=0):
         rows: B.
         length: S, places that there is to be room for.
         memory_length: M, tokens of the encoder's rows; 0 for a decoder alone.
+        parts: 1, or the number of layers where they lie apart.
     """
     layers = config.decoder_layers or config.layers
 
     def empty(places):
-        zeros = jnp.zeros((rows, layers, places, config.kv_heads, config.head_dim), config.dtype)
+        zeros = jnp.zeros((rows, layers // parts, config.kv_heads, places, config.head_dim), config.dtype)
         return (axes.constrain(zeros, *AXES),) * 2
 
     kept = {OWN: empty(length)}
     if memory_length:
         kept[ACROSS] = empty(memory_length)
-    return Cache(kept, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32))
+    return Cache((kept,) * parts, jnp.zeros(rows, jnp.int32), jnp.zeros((), jnp.int32))

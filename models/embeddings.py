@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from cloze.models import axes
 from cloze.models.dropout import dropout
 from cloze.models.initializers import initializer, padded_rows
-from cloze.models.primitives import Linear, Norm, product
+from cloze.models.primitives import Linear, Norm, product_with_rows
 
 
 class Table(nn.Module):
@@ -33,7 +33,7 @@ class Table(nn.Module):
 
     def logits(self, hidden, dtype):
         """Products with all rows, f32 [..., rows], computed in `dtype` and accumulated in f32."""
-        return product(hidden.astype(dtype), self.embedding.astype(dtype).T, jnp.float32)
+        return product_with_rows(hidden.astype(dtype), self.embedding.astype(dtype), jnp.float32)
 
 
 class Embeddings(nn.Module):

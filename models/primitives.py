@@ -17,6 +17,7 @@ ACTIVATIONS = {
 
 
 CHANGE = "change"  # name, beside a kernel, of what changes it
+FEW = 64  # vectors for which a table is not worth transposing
 
 
 class Linear(nn.Module):
@@ -70,7 +71,20 @@ def product(x, kernel, dtype=None):
     if jax.default_backend() != "cpu":
         return jnp.matmul(x, kernel, preferred_element_type=dtype)
     y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype)
+    if y.shape[0] == 1:  # fused with what follows, it would run on one thread
+        y = jax.lax.optimization_barrier(y)
     return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def product_with_rows(x, table, dtype):
+    """x @ table.T of a table [rows, in], accumulated in `dtype`.
+
+    XLA's CPU backend would transpose the whole table for a few vectors, which takes five times as long as the product.
+    """
+    if x.size // x.shape[-1] > FEW or jax.default_backend() != "cpu":
+        return product(x, table.T, dtype)
+    y = jnp.matmul(table, x.reshape(-1, x.shape[-1]).T, preferred_element_type=dtype)
+    return jax.lax.optimization_barrier(y).T.reshape(*x.shape[:-1], -1)  # else XLA turns the product round again
 
 
 class Norm(nn.Module):

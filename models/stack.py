@@ -2,7 +2,7 @@
 
 Layers repeat a pattern of blocks. The same stacked parameters run as one loop over the pattern's periods, which
 compiles in the time of one period, or unrolled. The bottom `frozen` layers run forward only: nothing of theirs is kept
-for a backward pass.
+for a backward pass. Parameters that lie `Apart` run unrolled.
 """
 
 import functools
@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 from flax.core import meta, unfreeze
 from flax.core.scope import LazyRng, Scope
 
@@ -26,6 +27,31 @@ REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+
+@struct.dataclass
+class Apart:
+    """The parameters of a stack with one tree for each layer, in place of stacked ones. See `apart`.
+
+    Attributes:
+        layers: tuple of trees; of a stack with shared layers, of one.
+    """
+
+    layers: tuple
+
+    def __getitem__(self, which):
+        """The tree of one layer, or a slice of all."""
+        return Apart(self.layers[which]) if isinstance(which, slice) else self.layers[which]
+
+
+def apart(stacked):
+    """The parameters `layers` of a stack, each layer by itself.
+
+    A slice of a stacked parameter is a copy. A loop that runs the stack many times, as one over tokens does, would
+    copy all of them each time; of these it copies none.
+    """
+    count = len(jax.tree.leaves(stacked)[0])
+    return Apart(tuple(jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(count)))
 
 
 class Stack(nn.Module):
@@ -81,6 +107,11 @@ class Stack(nn.Module):
         if y_BPD is not None:
             y_BPD = dropout(self, norm(y_BPD), c.final_dropout, deterministic)
         return x_BTD, y_BPD, states if collect else None, cache
+
+    @property
+    def layers_apart(self):
+        """Whether each layer's parameters are given by themselves."""
+        return isinstance(self.get_variable("params", "layers"), Apart)
 
     def _new_parameters(self, _, x_BTD, context):
         """Each layer's parameters from a key of its own, stacked."""
@@ -138,13 +169,13 @@ class Stack(nn.Module):
         variables = meta.unbox({kind: tree["layers"] for kind, tree in self.variables.items() if "layers" in tree})
         carry, states = (x_BTD, cache), [x_BTD[None]]
         for first, last in itertools.pairwise(edges):
-            span = jax.tree.map(lambda leaf, a=first, b=last: leaf[0] if c.shared_layers else leaf[a:b], variables)
+            span = _map(lambda leaf, a=first, b=last: leaf[0] if c.shared_layers else leaf[a:b], variables)
             span = jax.lax.stop_gradient(span) if last <= frozen else span
             common, own = (span, None) if c.shared_layers else (None, span)
 
             def layer(number, carry, slices, common=common):
                 (x, cache), (own, index, source) = carry, slices
-                cache = None if cache is None else cache.replace(layer=index)
+                cache = None if cache is None else cache.at_layer(index, number)
                 context = contexts[number % len(contexts)]
                 own = common if c.shared_layers else own
                 x, cache = apply(c.block(number), own, index, stream, x, context, source, cache)
@@ -176,7 +207,7 @@ class Stack(nn.Module):
             (carry, list of stacked outputs).
         """
         period = len(self.config.blocks)
-        looped = (last - first) // period * period if self._scans() else 0
+        looped = (last - first) // period * period if self._scans() and not self.layers_apart else 0
 
         def steps(carry, slices, numbers, prevent_cse):
             outputs = []
@@ -196,17 +227,28 @@ class Stack(nn.Module):
             carry, output = jax.lax.scan(lambda carry, piece: steps(carry, piece, numbers, False), carry, periods)
             stacked.append(jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), output))
         if first + looped < last:
-            rest = jax.tree.map(lambda leaf: leaf[looped:], slices)
+            rest = _map(lambda leaf: leaf[looped:], slices)
             carry, output = steps(carry, rest, range(first + looped, last), True)
             stacked.append(output)
         return carry, stacked
 
 
+def _is_apart(tree):
+    return isinstance(tree, Apart)
+
+
+_map = functools.partial(jax.tree.map, is_leaf=_is_apart)
+
+
 def _pieces(tree, count):
-    """The `count` trees that a tree of stacked arrays holds.
+    """The `count` trees that a tree of stacked arrays, or of what is `Apart`, holds.
 
     Split, not indexing: its transpose is one concatenation instead of a sum of padded slices.
     """
-    leaves, structure = jax.tree.flatten(tree)
-    split = [jax.lax.split(leaf, [1] * count) for leaf in leaves]
-    return [structure.unflatten([jnp.squeeze(pieces[i], 0) for pieces in split]) for i in range(count)]
+    leaves, structure = jax.tree.flatten(tree, is_leaf=_is_apart)
+    split = [leaf.layers if _is_apart(leaf) else _split(leaf, count) for leaf in leaves]
+    return [structure.unflatten([pieces[i] for pieces in split]) for i in range(count)]
+
+
+def _split(stacked, count):
+    return [jnp.squeeze(piece, 0) for piece in jax.lax.split(stacked, [1] * count)]

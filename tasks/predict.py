@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import itertools
 import re
 
@@ -86,6 +87,11 @@ class LanguageModel:
     prefix: str
     batch_size: int
     report: object = print
+
+    @functools.cached_property
+    def _writing(self):
+        """The parameters, made ready for writing once."""
+        return decoding.for_writing(self.params)
 
     @property
     def two_streams(self):
@@ -285,7 +291,7 @@ class LanguageModel:
         for rows, lengths in self._batches(prompts, self.room(max_tokens)):
             batch, prompt_lengths = self._first(rows, lengths)
             tokens, sizes = decoding.greedy(
-                self.model, self.params, batch, prompt_lengths, valid, max_tokens=max_tokens,
+                self.model, self._writing, batch, prompt_lengths, valid, max_tokens=max_tokens,
                 end_ids=(end, *self.tokenizer.ends), pad_id=self.pad, prefix=self.prefix,
             )  # fmt: skip
             tokens, sizes = np.asarray(tokens), np.asarray(sizes)

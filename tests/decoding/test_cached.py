@@ -29,26 +29,29 @@ CASES = {
 }
 
 
-def compare(family, preset, changes, options):
+APART = ("mistral, prefix", "gemma3", "shared layers", "t5, unrolled, after a prompt", "bart")
+
+
+def compare(family, preset, changes, options, ready=lambda params: params):
     """Logits [B, WRITTEN + 1, V] after the prompts and after each token behind them: (with a cache, without)."""
     model, params = tiny.build(family, preset, **changes)
-    given = tiny.batch(model.config)
+    writing, given = ready(params), tiny.batch(model.config)
     written = np.random.default_rng(1).integers(1, tiny.VOCAB, (tiny.ROWS, tiny.WRITTEN)).astype(np.int32)
 
     @jax.jit
-    def both(params, given, whole):
+    def both(params, writing, given, whole):
         logits, cache = decoding.prefill(
-            model, params, given, jnp.asarray(tiny.PROMPT_LENGTHS), tiny.PROMPT + tiny.WRITTEN, **options
+            model, writing, given, jnp.asarray(tiny.PROMPT_LENGTHS), tiny.PROMPT + tiny.WRITTEN, **options
         )
 
         def step(cache, tokens_B):
-            logits, cache = decoding.step(model, params, tokens_B, cache)
+            logits, cache = decoding.step(model, writing, tokens_B, cache)
             return cache, logits
 
         _, later = jax.lax.scan(step, cache, jnp.asarray(written).T)
         return jnp.concatenate([logits[None], later]).swapaxes(0, 1), model.apply({"params": params}, whole).logits
 
-    cached, everywhere = both(params, given, tiny.whole(model.config, given, written, **options))
+    cached, everywhere = both(params, writing, given, tiny.whole(model.config, given, written, **options))
     places = tiny.PROMPT_LENGTHS[:, None] - 1 + np.arange(tiny.WRITTEN + 1)
     return cached, np.take_along_axis(np.asarray(everywhere), places[..., None], axis=1)
 
@@ -57,6 +60,12 @@ def compare(family, preset, changes, options):
 def test_logits_are_those_of_a_whole_pass(case):
     cached, expected = compare(*CASES[case])
     assert np.ptp(expected, axis=1).max() > 0.5  # which token it is makes a difference
+    np.testing.assert_allclose(cached, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", APART)
+def test_parameters_for_writing_compute_the_same(case):
+    cached, expected = compare(*CASES[case], ready=decoding.for_writing)
     np.testing.assert_allclose(cached, expected, atol=2e-5 * np.abs(expected).max())
 
 

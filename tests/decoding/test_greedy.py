@@ -1,6 +1,7 @@
 """Greedy decoding against a loop that runs the whole rows again for every token."""
 
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -45,6 +46,22 @@ def test_without_an_end_it_is_the_loop(name):
     tokens, counts = write(name)
     np.testing.assert_array_equal(tokens, expected)
     np.testing.assert_array_equal(counts, tiny.WRITTEN)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_step_copies_no_parameters(ready):
+    """With parameters for writing, nothing in the program gives an array of the shape of a kernel, or of the table."""
+    model, params = tiny.build(*CASES["gpt2"])
+    writing = decoding.for_writing(params) if ready else params
+    prompts = {"tokens": np.ones((tiny.ROWS, 5), np.int32)}  # whose states have another shape than kernels
+    program = decoding.greedy.lower(
+        model, writing, prompts, np.full(tiny.ROWS, 5, np.int32), EVERY, max_tokens=2, end_ids=(PAD,), pad_id=PAD
+    ).compile()
+    width, ffn = model.config.width, model.config.ffn
+    shapes = [(width, width), (width, ffn), (ffn, width), (64, width), (width, 64)]  # 61 pieces, padded to 64
+    given = re.escape("f32[") + "(?:1,)*(?:" + "|".join(f"{a},{b}" for a, b in shapes) + ")" + re.escape("]")
+    made = re.findall(rf"= {given}\S* ([\w-]+)\(", program.as_text())
+    assert (set(made) <= {"parameter", "get-tuple-element", "bitcast"}) == ready
 
 
 class Counted:
