@@ -45,7 +45,7 @@ def print_written(trained):
 
     writer = evaluation.writer(trained, batch_size=1)
     for prompt in PROMPT.value:
-        if not (writer.layout.start or writer.two_streams or len(trained.tokenizer.encode(prompt))):
+        if not writer.begins(prompt):
             raise ConfigError(f"--prompt={prompt!r}: the tokenizer leaves nothing of it; write text to go on from")
     for prompt in PROMPT.value:
         (text,) = writer.write([{"inputs": prompt, "targets": None}], MAX_TOKENS.value)
@@ -54,9 +54,15 @@ def print_written(trained):
 
 def print_filled(trained):
     """Prints the candidates for every blank, and the filled text."""
+    from cloze.decoding.blanks import fill
+
+    length = trained.config.data.sequence_length
+    is_text = ~trained.tokenizer.tables.special & trained.tokenizer.has_piece
     for prompt in PROMPT.value:
         ids, blanks = encode(trained, prompt)
-        answers = fill(trained, ids, blanks, CANDIDATES.value)
+        answers = fill(
+            trained.model, trained.params, ids, blanks, is_text, length=length, count=CANDIDATES.value
+        )  # fmt: skip
         print(f"\n{prompt}")
         for number, candidates in enumerate(answers, 1):
             shown = "  ".join(f"{trained.tokenizer.piece(i)} {100 * p:.1f}%" for i, p in candidates)
@@ -83,29 +89,6 @@ def encode(trained, prompt):
     if len(ids) > longest:
         raise ConfigError(f"--prompt has {len(ids)} pieces, more than the {longest} that the model was trained on")
     return ids, blanks
-
-
-def fill(trained, ids, blanks, count):
-    """For each blank, [(id, probability)] of the `count` most probable pieces that are text."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    length = trained.config.data.sequence_length
-    tokens = np.zeros((1, length), np.int32)
-    tokens[0, : len(ids)] = ids
-    segments = (np.arange(length)[None] < len(ids)).astype(np.int32)
-    batch = {"tokens": tokens, "segments": segments}
-    logits = jax.jit(trained.model.apply)({"params": trained.params}, batch).logits[0, blanks]
-    tables = trained.tokenizer.tables
-    is_text = np.zeros(logits.shape[-1], bool)
-    is_text[: tables.vocab_size] = ~tables.special & trained.tokenizer.has_piece
-    probabilities = jax.nn.softmax(jnp.where(is_text, logits, -jnp.inf))
-    best, places = jax.lax.top_k(probabilities, min(count, int(is_text.sum())))
-    return [
-        list(zip(map(int, i), map(float, p), strict=True))
-        for i, p in zip(np.asarray(places), np.asarray(best), strict=True)
-    ]
 
 
 if __name__ == "__main__":

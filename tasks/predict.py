@@ -97,6 +97,10 @@ class LanguageModel:
     def two_streams(self):
         return self.layout.architecture == "encoder_decoder"
 
+    def begins(self, prompt):
+        """Whether there is a token to go on from: one of the prompt's, or one that stands before every prompt."""
+        return bool(self.layout.start or self.two_streams or len(self.tokenizer.encode(prompt)))
+
     def room(self, answer):
         """Tokens of a prompt at most, special ones included, beside an answer of so many."""
         room = self.layout.length if self.two_streams else self.layout.length - answer

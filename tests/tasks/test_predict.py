@@ -109,6 +109,13 @@ def test_neither_spare_rows_nor_ids_without_a_piece_are_written():
     assert made.tokenizer.has_piece[sorted(written)].all()
 
 
+def test_of_some_prompts_nothing_is_left_to_go_on_from():
+    decoder, two_stacks = writer()[0], writer(TWO_STACKS)[0]
+    framed, _ = writer(dataclasses.replace(DECODER, start=(START,)))
+    assert decoder.begins("11") and not decoder.begins("")
+    assert framed.begins("") and two_stacks.begins("")
+
+
 def test_each_of_several_ends_ends_an_answer():
     made, _ = writer()
     first, *others = made.write(PROMPTS[:1], 4)[0].split()
