@@ -29,6 +29,7 @@ STEPS = flags.DEFINE_integer("steps", 24, "Steps of a round.", lower_bound=1)
 SIDES = ("pack", "buckets", "dynamic", "longest")
 BATCH, LENGTH, VOCABULARY = 32, 128, 30522
 MEAN_WORDS, DEVIATION_WORDS = 19.3, 9.3
+BEFORE = 4  # steps of each turn that do not count
 AGREE = 1e-4  # of the loss
 
 
@@ -177,7 +178,7 @@ def main(argv):
             child.took.clear()
         for _ in range(ROUNDS.value):
             for child in children.values():
-                child.run(STEPS.value)
+                child.run(STEPS.value, before=BEFORE)
         for child in children.values():
             child.close()
     rates = {name: tokens / float(np.median(child.took)) for name, child in children.items()}

@@ -74,8 +74,14 @@ class Child:
                 return json.loads(line[1:])
         raise SystemExit("a side has ended; see above")
 
-    def run(self, count):
-        """Has it take some steps, and keeps the seconds."""
+    def run(self, count, before=0):
+        """Has it take some steps and keeps the seconds; those `before` them, after others have computed, do not count.
+
+        In the first steps of a turn a side gets back the memory that it had given away, which training in one go does
+        not do.
+        """
+        if before:
+            self._ask(f"run {before}")
         self.last = self._ask(f"run {count}")
         self.took += self.last["took"]
 

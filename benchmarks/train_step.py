@@ -5,8 +5,9 @@
 Each side has a process of its own, and only one of them computes at a time: round by round, ours, PyTorch as it is
 ("eager": SDPA attention, fused AdamW) and PyTorch compiled. All have the same parameters, written by us and read by
 transformers, the same 8 rows of 128 tokens of real text, the same dropout rates and clipping, and AdamW; only our T5
-keeps its Adafactor. Before anything is timed, their losses without dropout must agree. Ours also corrupts the rows and
-counts metrics; theirs gets the batch as we have corrupted it. The better of the two PyTorch steps is the peer.
+keeps its Adafactor. Before anything is timed, their losses without dropout must agree. The first two steps of each
+turn are not counted. Ours also corrupts the rows and counts metrics; theirs gets the batch as we have corrupted it. The
+better of the two PyTorch steps is the peer.
 
 Printed: the median step, tokens a second (of all streams, padding left out), the ratio of the rates, the share of the
 rate of a matrix product measured in the same process while the others wait, peak memory, and seconds to the first step.
@@ -30,6 +31,7 @@ PEERS = flags.DEFINE_list("peers", ["eager", "compiled"], "Sides of PyTorch; com
 OVERRIDES = flags.DEFINE_list("set", [], "Options of our side, such as model.scan=False.")
 
 ROWS, LENGTH = 8, 128
+BEFORE = 2  # steps of each turn that do not count
 AGREE = 1e-4  # of the loss
 EXPERIMENTS = {  # {config: class of transformers}
     "bert_base": "BertForPreTraining",
@@ -205,7 +207,7 @@ def compare(experiment):
         for _ in range(ROUNDS.value):
             children["ours"].measure()
             for child in children.values():
-                child.run(STEPS.value)
+                child.run(STEPS.value, before=BEFORE)
         for child in children.values():
             child.close()
     steps = {side: statistics.median(child.took) for side, child in children.items()}
