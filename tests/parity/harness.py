@@ -26,8 +26,8 @@ from cloze.models import names
 
 VOCAB, LABELS, CHOICES = 97, 3, 2
 LIMIT = 1e-4  # times the largest reference value, or 1
-# The second comparison: factor on all parameters, and its limit. Most stay under 1e-5; a Gemma of unrolled layers differs
-# by 1.4e-5, one as a loop by less.
+# The second comparison: factor on all parameters, and its limit. Most stay under 1e-5; a Gemma of unrolled layers
+# differs by 1.4e-5, one as a loop by less.
 LARGER, LARGER_LIMIT = 5, 2e-5
 DIFFERENCES = {}  # (class, shape, what): largest difference, over the largest reference value if that is above 1
 
