@@ -70,8 +70,12 @@ def test_parameters_for_writing_compute_the_same(case):
 
 
 def test_half_precision():
-    cached, expected = compare("llama", "3.2_1b", dict(dtype="bfloat16"), {})
-    assert np.abs(cached - expected).max() < 0.02 * np.abs(expected).max()
+    """What is read from a cache is as near to float32 as what is computed at once; how far depends on the compiler."""
+    cached, at_once = compare("llama", "3.2_1b", dict(dtype="bfloat16"), {})
+    exact = compare("llama", "3.2_1b", {}, {})[1]
+    rounding = np.abs(at_once - exact).max()
+    assert 0 < rounding < 0.1 * np.abs(exact).max()
+    assert np.abs(cached - exact).max() < 2 * rounding
 
 
 @pytest.mark.parametrize(
