@@ -13,9 +13,7 @@ that the first calls took longer than later ones. The last line says how fast a 
 reads it, measured in the same rounds while the others wait.
 """
 
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,13 +21,13 @@ import time
 import numpy as np
 from absl import app, flags
 
+from benchmarks.sides import EXCHANGE, SIDE, Child, say
+
 BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Rows that are written at once, one after the other.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds of alternating calls.", lower_bound=1)
 PROMPT = flags.DEFINE_integer("prompt", 128, "Tokens of a prompt.", lower_bound=1)
 WRITTEN = flags.DEFINE_integer("written", 64, "Tokens that are written, beside the first.", lower_bound=1)
 PEER_THREADS = flags.DEFINE_integer("peer_threads", 0, "Threads of PyTorch; 0: as many as it likes.", lower_bound=0)
-SIDE = flags.DEFINE_enum("side", "", ["", "ours", "dynamic", "static"], "Of a child process.")
-EXCHANGE = flags.DEFINE_string("exchange", "", "Directory that the sides share.")
 
 PEERS = "dynamic", "static"  # the caches of transformers
 MODEL = dict(family="gpt2", preset="small")
@@ -117,36 +115,6 @@ def serve():
         say({"took": time.perf_counter() - began, "tokens": tokens.tolist()})
 
 
-def say(values):
-    print("@" + json.dumps(values), flush=True)
-
-
-class Child:
-    """A process of one side."""
-
-    def __init__(self, side, exchange):
-        command = [sys.executable, "-m", "benchmarks.decode", f"--side={side}", f"--exchange={exchange}",
-                   f"--prompt={PROMPT.value}", f"--peer_threads={PEER_THREADS.value}"]  # fmt: skip
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.facts = self._listen()
-
-    def _listen(self):
-        for line in self._process.stdout:
-            if line.startswith("@"):
-                return json.loads(line[1:])
-        raise SystemExit("a side has ended; see above")
-
-    def ask(self, line):
-        """Its answer to a line, see `serve`."""
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._listen()
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait()
-
-
 def compare(children, rows, rates):
     """Lines of the table for one batch size; measured rates of reading are added to `rates`."""
     calls = [f"write {rows} {count}" for count in (1, 1 + WRITTEN.value)]
@@ -183,7 +151,10 @@ def main(argv):
     print("| rows | side | prompt tokens/s | over the peer's | written tokens/s | over the peer's | GB/s | compiling |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as exchange:
-        children, rates = {side: Child(side, exchange) for side in ("ours", *PEERS)}, []
+        arguments, rates = [f"--prompt={PROMPT.value}", f"--peer_threads={PEER_THREADS.value}"], []
+        children = {
+            side: Child(__spec__.name, side, exchange, arguments, peer=side in PEERS) for side in ("ours", *PEERS)
+        }  # fmt: skip
         for rows in map(int, BATCH_SIZES.value):
             for line in compare(children, rows, rates):
                 print(line, flush=True)

@@ -26,7 +26,8 @@ from benchmarks.sides import EXCHANGE, SIDE, Child, serve
 
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in which every side takes the same steps.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 24, "Steps of a round.", lower_bound=1)
-SIDES = ("pack", "buckets", "dynamic", "longest")
+PEERS = ("dynamic", "longest")  # what PyTorch pads to
+SIDES = ("pack", "buckets", *PEERS)
 BATCH, LENGTH, VOCABULARY = 32, 128, 30522
 MEAN_WORDS, DEVIATION_WORDS = 19.3, 9.3
 BEFORE = 4  # steps of each turn that do not count
@@ -154,7 +155,7 @@ class Theirs:
 
 def side(name):
     """The side of a child."""
-    return (Ours if name in ("pack", "buckets") else Theirs)(EXCHANGE.value, name)
+    return (Theirs if name in PEERS else Ours)(EXCHANGE.value, name)
 
 
 def main(argv):
@@ -168,7 +169,8 @@ def main(argv):
         folder.mkdir()
         write_sentences(folder, STEPS.value * BATCH)
         order = ("buckets", "pack", "dynamic", "longest")  # the first writes what the others read
-        children = {name: Child(__spec__.name, name, exchange, [f"--steps={STEPS.value}"]) for name in order}
+        arguments = [f"--steps={STEPS.value}"]
+        children = {name: Child(__spec__.name, name, exchange, arguments, peer=name in PEERS) for name in order}
         losses = {name: child.facts["loss"] for name, child in children.items()}
         if max(losses.values()) - min(losses.values()) > AGREE:
             raise SystemExit(f"the losses differ, nothing was timed: {losses}")

@@ -26,18 +26,19 @@ def serve(side, facts, changing=()):
     def known(names):
         return {name: getattr(side, name) for name in names if hasattr(side, name)}
 
-    _say(known(facts))
+    say(known(facts))
     for line in sys.stdin:
         word, _, count = line.strip().partition(" ")
         if word == "rate":
-            _say({"rate": side.rate()})
+            say({"rate": side.rate()})
             continue
         took = side.run(int(count))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        _say({"took": took, "peak": peak, **known(changing)})
+        say({"took": took, "peak": peak, **known(changing)})
 
 
-def _say(values):
+def say(values):
+    """A child's answer."""
     print("@" + json.dumps(values), flush=True)
 
 
@@ -49,6 +50,7 @@ class Child:
         side: its name.
         exchange: directory that the sides share.
         arguments: further flags.
+        peer: whether it is PyTorch's, which has what its users have; ours has the pages that every verb takes.
 
     Attributes:
         facts: what it said at first.
@@ -57,12 +59,9 @@ class Child:
         last: its last answer to `run`: "peak", bytes of memory, and more.
     """
 
-    def __init__(self, module, side, exchange, arguments=()):
+    def __init__(self, module, side, exchange, arguments=(), *, peer):
         command = [sys.executable, "-m", module, f"--side={side}", f"--exchange={exchange}", *arguments]
-        # Ours has the pages that every verb takes, and PyTorch what its users have.
-        environment = {**os.environ, "GLIBC_TUNABLES": cli.HUGE_PAGES}
-        if side in ("eager", "compiled", "dynamic", "longest"):
-            environment.pop("GLIBC_TUNABLES")
+        environment = None if peer else {**os.environ, "GLIBC_TUNABLES": cli.HUGE_PAGES}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )  # fmt: skip
@@ -81,15 +80,16 @@ class Child:
         not do.
         """
         if before:
-            self._ask(f"run {before}")
-        self.last = self._ask(f"run {count}")
+            self.ask(f"run {before}")
+        self.last = self.ask(f"run {count}")
         self.took += self.last["took"]
 
     def measure(self):
         """Has it measure the rate of a matrix product."""
-        self.rates.append(self._ask("rate")["rate"])
+        self.rates.append(self.ask("rate")["rate"])
 
-    def _ask(self, line):
+    def ask(self, line):
+        """Its answer to a line."""
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         return self._listen()

@@ -200,7 +200,8 @@ def compare(experiment):
     """Lines of the table."""
     with tempfile.TemporaryDirectory() as exchange:
         arguments = [f"--only={experiment}", f"--set={','.join(OVERRIDES.value)}"]
-        children = {name: Child(__spec__.name, name, exchange, arguments) for name in ("ours", *PEERS.value)}
+        names = ("ours", *PEERS.value)
+        children = {name: Child(__spec__.name, name, exchange, arguments, peer=name != "ours") for name in names}
         losses = {side: child.facts["loss"] for side, child in children.items()}
         if max(abs(loss - losses["ours"]) for loss in losses.values()) > AGREE * losses["ours"]:
             raise SystemExit(f"{experiment}: the losses differ, nothing was timed: {losses}")

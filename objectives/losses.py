@@ -14,7 +14,7 @@ from cloze.objectives.base import Objective, Term
 
 def _is_target(logits_V, targets):
     # A comparison that fuses into its consumer, where a one-hot array or a scatter would be one more pass.
-    return jax.lax.broadcasted_iota(targets.dtype, logits_V.shape, logits_V.ndim - 1) == targets[..., None]
+    return _places(logits_V) == targets[..., None]
 
 
 def _target_logits(logits_V, targets):
@@ -99,7 +99,7 @@ def is_top(logits_V, targets, size=None):
         bool [...].
     """
     target = jnp.take_along_axis(logits_V, targets[..., None], axis=-1)
-    not_before = jax.lax.broadcasted_iota(targets.dtype, logits_V.shape, logits_V.ndim - 1) >= targets[..., None]
+    not_before = _places(logits_V) >= targets[..., None]
     below = (logits_V < target) | ((logits_V == target) & not_before)
     return jnp.all(below if size is None else below | (_places(logits_V) >= size), axis=-1)
 
