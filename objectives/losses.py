@@ -11,6 +11,8 @@ from cloze import options
 from cloze.models.outputs import Padded
 from cloze.objectives.base import Objective, Term
 
+LANES = 768  # columns of logits that are added up at a time on a CPU
+
 
 def _is_target(logits_V, targets):
     # A comparison that fuses into its consumer, where a one-hot array or a scatter would be one more pass.
@@ -31,6 +33,32 @@ def _counted(logits_V, size):
 
 def _places(logits_V):
     return jax.lax.broadcasted_iota(jnp.int32, logits_V.shape, logits_V.ndim - 1)
+
+
+def _log_z(logits_V, size):
+    """f32 [...], the logarithm of the sum of the exponentials of the logits that count, see `_counted`.
+
+    XLA's CPU backend writes a map of the logits down before it adds it up: there, columns are added up `LANES` at a
+    time, which takes a third of the time and no memory.
+    """
+    size = logits_V.shape[-1] if size is None else size
+    if jax.default_backend() != "cpu" or size < 2 * LANES:
+        return jax.nn.logsumexp(_counted(logits_V, size), axis=-1)
+    x_RV = logits_V.reshape(-1, logits_V.shape[-1])
+    whole = size // LANES
+    rest_R = x_RV[:, whole * LANES : size].astype(jnp.float32)
+
+    def over_columns(step, start):
+        def body(i, carry):
+            return step(carry, jax.lax.dynamic_slice_in_dim(x_RV, i * LANES, LANES, axis=1).astype(jnp.float32))
+
+        return jax.lax.fori_loop(0, whole, body, jnp.full((len(x_RV), LANES), start, jnp.float32))
+
+    top_R = jnp.maximum(jnp.max(over_columns(jnp.maximum, -jnp.inf), -1), jnp.max(rest_R, -1, initial=-jnp.inf))
+    top_R = jnp.where(jnp.isfinite(top_R), top_R, 0.0)
+    shifted = lambda x: jnp.exp(x - top_R[:, None])  # noqa: E731
+    sum_R = jnp.sum(over_columns(lambda total, x: total + shifted(x), 0.0), -1) + jnp.sum(shifted(rest_R), -1)
+    return (top_R + jnp.log(sum_R)).reshape(logits_V.shape[:-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -54,8 +82,7 @@ def cross_entropy(logits_V, targets, label_smoothing=0.0, z_loss=0.0, size=None)
 
 
 def _cross_entropy_forward(logits_V, targets, label_smoothing, z_loss, size):
-    x_V = _counted(logits_V, size)
-    log_z = jax.nn.logsumexp(x_V, axis=-1)
+    log_z = _log_z(logits_V, size)
     expected = _target_logits(logits_V, targets)
     if label_smoothing:
         expected = (1 - label_smoothing) * expected + label_smoothing * jnp.mean(

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from jax.test_util import check_grads
 
 from cloze.models.outputs import Outputs, Padded
+from cloze.objectives import losses
 from cloze.objectives.causal_lm import CausalLM
 from cloze.objectives.losses import classification_terms, cross_entropy, is_top
 
@@ -107,6 +108,20 @@ def test_rows_of_padding_count_for_nothing(options):
     assert not is_top(padded, targets).any()
     terms = [classification_terms(x, targets, jnp.ones(targets.shape), "ab") for x in (logits, Padded(padded, size))]
     np.testing.assert_allclose([terms[0][name].sum for name in "ab"], [terms[1][name].sum for name in "ab"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 4, 5])
+@pytest.mark.parametrize("shift", [-200.0, 0.0, 200.0])
+def test_columns_are_added_up_exactly_some_at_a_time(lanes, shift, monkeypatch):
+    """As on CPUs for real vocabularies; a rest of none, one or more columns, rows of infinities and NaN."""
+    monkeypatch.setattr(losses, "LANES", lanes)
+    logits, _ = example(shape=(2, 5, 15))
+    padded = jnp.concatenate([logits + shift, logits[..., :3] + 400], axis=-1)
+    for size in (12, 13, 15):
+        expected = jax.nn.logsumexp(padded[..., :size], axis=-1)
+        np.testing.assert_allclose(losses._log_z(padded, size), expected, rtol=1e-6)
+    odd = jnp.full((4, 15), -jnp.inf).at[1, 14].set(jnp.inf).at[2, 2].set(jnp.nan).at[3, 13].set(1.0)
+    np.testing.assert_array_equal(losses._log_z(odd, None), [-jnp.inf, jnp.inf, jnp.nan, 1.0])
 
 
 def test_a_row_with_nan_is_never_right():
