@@ -13,6 +13,7 @@ from flax.core import meta
 from cloze import models
 from cloze.models import names
 from cloze.parallel import mesh as meshes
+from tests.faults import CHAOS
 
 VOCAB, ROWS, LENGTH, PLACES = 97, 4, 12, 4
 BEFORE_TRANSFORMERS = ("elmo", "glove", "lstm", "skip_gram")  # have tests of their own
@@ -110,6 +111,19 @@ def loss_function(c):
     return loss
 
 
+def mesh_sizes(c):
+    """Meshes of eight devices: in `make test` one that cuts parameters, heads and rows, in `make chaos` all."""
+    heads = 1 if c.kv_heads % 2 else 2
+    every = [
+        dict(data=1, fsdp=2, tensor=heads, sequence=-1),
+        dict(data=2, fsdp=2, tensor=heads, sequence=-1),
+        dict(data=1, fsdp=4, tensor=1, sequence=2),
+        dict(data=4, fsdp=1, tensor=heads, sequence=-1),
+        dict(data=2, fsdp=1, tensor=1, sequence=4),
+    ]
+    return every if CHAOS else every[:1]
+
+
 @pytest.mark.parametrize("family, preset, changes", CASES)
 def test_scanned_on_one_device_equals_unrolled_on_eight(family, preset, changes):
     c = config(family, preset, changes)
@@ -121,16 +135,17 @@ def test_scanned_on_one_device_equals_unrolled_on_eight(family, preset, changes)
     unused = [name for name, leaf in names.flatten(gradient).items() if not np.asarray(leaf).any()]
     assert not unused, "parameters that nothing depends on"
 
-    mesh = meshes.make_mesh(dict(data=2, fsdp=2, tensor=1 if c.kv_heads % 2 else 2, sequence=-1))
     shapes = {name: leaf.shape for name, leaf in names.flatten(params).items()}
-    placed = jax.device_put(params, meshes.placement(params, axis_names, shapes, mesh))
-    rows = jax.device_put(data, meshes.row_sharding(mesh))
-    with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
-        unrolled = jax.jit(jax.value_and_grad(loss_function(dataclasses.replace(c, scan=False)), has_aux=True))
-        (other_value, _), other = unrolled(placed, rows)
-    np.testing.assert_allclose(other_value, value, rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(gradient), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6 + 2e-5 * float(jnp.abs(b).max()))
+    for sizes in mesh_sizes(c):
+        mesh = meshes.make_mesh(sizes)
+        placed = jax.device_put(params, meshes.placement(params, axis_names, shapes, mesh))
+        rows = jax.device_put(data, meshes.row_sharding(mesh))
+        with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
+            unrolled = jax.jit(jax.value_and_grad(loss_function(dataclasses.replace(c, scan=False)), has_aux=True))
+            (other_value, _), other = unrolled(placed, rows)
+        np.testing.assert_allclose(other_value, value, rtol=1e-5, err_msg=str(sizes))
+        for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(gradient), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6 + 2e-5 * float(jnp.abs(b).max()), err_msg=str(sizes))
 
     # The first segment does not know what stands in the second and in the padding. (Done here: it is compiled already.)
     changed = dict(data)
