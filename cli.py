@@ -17,8 +17,8 @@ from cloze.options import suggest
 from cloze.parallel import supervisor
 
 FLAGS = flags.FLAGS
-VERBS = ("train", "eval", "generate", "prepare", "convert")
-CHOICES = r"--?config\.(objective\.name|optimizer\.name|finetune\.method)="
+VERBS = ("train", "eval", "generate", "prepare", "convert", "launch")
+CHOICES = r"--?(config\.(objective\.name|optimizer\.name|finetune\.method)|job\.backend)="
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
 NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")  # of Linux
@@ -162,7 +162,7 @@ def _with_own_config(argument):
 
 def choices_first(arguments):
     """--config=, and the flags that choose a class, such as an objective, before those that set its options."""
-    if not any(re.match("--?config=", argument) for argument in arguments):
+    if not any(re.match(r"--?(config|job\.backend)=", argument) for argument in arguments):
         return arguments
 
     def place(argument):

@@ -18,6 +18,8 @@ from absl import flags
 
 from cloze import cli
 
+REQUIRED = ("workdir", "task")  # flags
+
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run.")
 TASK = flags.DEFINE_list("task", [], "Names of tasks; several are separated by commas.")
 SPLIT = flags.DEFINE_enum("split", "validation", ["train", "validation", "test"], "Which examples are scored.")
@@ -112,4 +114,4 @@ def write_predictions(path, result):
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, required=("workdir", "task"))
+    cli.run(main, __doc__, required=REQUIRED)

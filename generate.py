@@ -11,6 +11,8 @@ from absl import flags
 
 from cloze import cli
 
+REQUIRED = ("workdir", "prompt")  # flags
+
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run of train.py.")
 PROMPT = flags.DEFINE_multi_string("prompt", [], "Text, with [MASK] to be filled; may be given several times.")
 MAX_TOKENS = flags.DEFINE_integer("max_tokens", 64, "Tokens that are written at most.", lower_bound=1)
@@ -92,4 +94,4 @@ def encode(trained, prompt):
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, required=("workdir", "prompt"))
+    cli.run(main, __doc__, required=REQUIRED)

@@ -9,6 +9,8 @@ from ml_collections import config_flags
 
 from cloze import cli
 
+REQUIRED = ("config",)  # flags
+
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 
 
@@ -31,4 +33,4 @@ def main():
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, required=("config",))
+    cli.run(main, __doc__, required=REQUIRED)

@@ -6,7 +6,7 @@ Everything is put under the one name `cloze`. The rooms lie at the top of the ch
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-ROOMS = ["configs", "data", "decoding", "interop", "models", "objectives", "parallel", "tasks", "training"]
+ROOMS = ["configs", "data", "decoding", "interop", "launchers", "models", "objectives", "parallel", "tasks", "training"]
 FOLDERS = find_packages(include=[*ROOMS, *(f"{room}.*" for room in ROOMS)])
 PACKAGES = ["cloze", *(f"cloze.{name}" for name in FOLDERS)]
 MODULES = [
@@ -21,6 +21,7 @@ MODULES = [
     "eval",
     "generate",
     "convert",
+    "launch",
 ]  # files at the top of the checkout
 
 
@@ -66,6 +67,7 @@ setup(
         "rouge-score>=0.1.2",
         "sacrebleu>=2.4",
         "tensorboardX>=2.6",
+        "pyyaml>=6",  # what launchers write
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6", "setuptools>=68"],

@@ -18,6 +18,8 @@ from ml_collections import config_flags
 
 from cloze import cli
 
+REQUIRED = ("config",)  # flags
+
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; default: runs/<config name>-<arguments>.")
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print every option with its value and what it means, and end.")
@@ -157,4 +159,4 @@ def default_workdir():
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, required=("config",))
+    cli.run(main, __doc__, required=REQUIRED)

@@ -1,0 +1,133 @@
+"""A JobSet on a Kubernetes cluster such as GKE, queued by Kueue."""
+
+import dataclasses
+
+from cloze.errors import ConfigError
+from cloze.launchers.base import FINAL, LAUNCHERS, Accelerated, Job, Machines, Plan, comment, line
+from cloze.launchers.kubernetes import dump, literal, processes
+from cloze.options import Name, option
+
+_REPLICATED = "workers"
+
+
+@LAUNCHERS.register("jobset")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobSet(Accelerated):
+    """One JobSet: a job for each slice, a pod for each host."""
+
+    image: Name = option("", "container image in which Cloze is installed, with its registry")
+    claim: Name = option("", "PersistentVolumeClaim of the shared storage, which several nodes can write")
+    queue: Name = option("", "Kueue's LocalQueue; empty: the job is not queued")
+    namespace: Name = option("default", "namespace of the cluster")
+    service_account: Name = option("", "Kubernetes service account of the pods; empty: the namespace's default")
+    chips_per_host: int = option(
+        0,
+        "of TPUs: 4 for a 2x4 of two hosts with four chips each; 0: what is usual, eight on one host",
+        least=0,
+        most=8,
+    )
+    spot: bool = option(False, "run on Spot VMs, which are cheaper and may be taken away at any time")
+    restarts: int = option(20, "how often the job starts again after exit code 75 or a lost node", least=0, most=10_000)
+    memory_disk: int = option(8, "GiB of /dev/shm, which GPUs talk through; counts as memory", least=1, most=4096)
+
+    @property
+    def chips_of_host(self) -> int:
+        return self.chips_per_host
+
+    def plan(self, job: Job) -> Plan:
+        if not self.image:
+            raise ConfigError("job.image is required: a container image with Cloze; launchers/Dockerfile builds one")
+        self.check_places(job, "claim", self.claim)
+        machines, name = self.machines(), f"{job.name}.yaml"
+        told = ("--namespace", self.namespace)
+        header = comment(f"Submit with: {line('kubectl', 'create', '-f', name)}")
+        return Plan(
+            files={name: header + dump(self._document(job, machines))},
+            submit=("kubectl", "create", "-f", name),
+            watch=line("kubectl", "logs", *told, "-f", "-l", f"jobset.sigs.k8s.io/jobset-name={job.name}", "--prefix"),
+            stop=line("kubectl", "delete", "jobset", job.name, *told),
+        )
+
+    def _document(self, job, machines):
+        labels = {"kueue.x-k8s.io/queue-name": self.queue} if self.queue else {}
+        metadata = {"name": job.name, "namespace": self.namespace, **({"labels": labels} if labels else {})}
+        if machines.tpu:  # each slice has a node pool for itself
+            metadata["annotations"] = {
+                "alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool",
+            }
+        # A pod that ends with a final code fails its job with the reason PodFailurePolicy, and that fails the set. All
+        # else, 75 and a lost node, fails the job too, and the set starts all jobs again: processes need each other.
+        return {
+            "apiVersion": "jobset.x-k8s.io/v1alpha2",
+            "kind": "JobSet",
+            "metadata": metadata,
+            "spec": {
+                "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
+                "failurePolicy": {
+                    "maxRestarts": self.restarts,
+                    "rules": [
+                        {"name": "final", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]},
+                    ],
+                },
+                "replicatedJobs": [
+                    {
+                        "name": _REPLICATED,
+                        "replicas": machines.groups,
+                        "template": {"spec": self._job(job, machines)},
+                    }
+                ],
+            },
+        }
+
+    def _job(self, job, machines):
+        codes = {"containerName": "cloze", "operator": "In", "values": list(FINAL)}
+        return {
+            "parallelism": machines.hosts,
+            "completions": machines.hosts,
+            "completionMode": "Indexed",
+            "backoffLimit": 0,
+            "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": codes}]},
+            "template": {"spec": self._pod(job, machines)},
+        }
+
+    def _pod(self, job, machines):
+        volumes = [{"name": "shared", "persistentVolumeClaim": {"claimName": self.claim}}]
+        if not machines.tpu:
+            volumes.append({"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": f"{self.memory_disk}Gi"}})
+        account = {"serviceAccountName": self.service_account} if self.service_account else {}
+        return {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": self.grace,
+            **account,
+            "nodeSelector": self._nodes(machines),
+            **self._tolerations(machines),
+            "containers": [self._container(job, machines)],
+            "volumes": volumes,
+        }
+
+    def _nodes(self, machines: Machines) -> dict[str, str]:
+        selected = {"cloud.google.com/gke-spot": "true"} if self.spot else {}
+        if machines.tpu:
+            selected["cloud.google.com/gke-tpu-accelerator"] = machines.tpu.generation.label
+            selected["cloud.google.com/gke-tpu-topology"] = machines.tpu.topology
+        else:
+            selected["cloud.google.com/gke-accelerator"] = machines.gpu
+        return selected
+
+    def _tolerations(self, machines):
+        tainted = ["google.com/tpu"] if machines.tpu else ["nvidia.com/gpu"]
+        keys = [*tainted, *(["cloud.google.com/gke-spot"] if self.spot else [])]
+        return {"tolerations": [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in keys]}
+
+    def _container(self, job, machines):
+        meeting = processes(machines, job.name, _REPLICATED, "$(JOB_COMPLETION_INDEX)")
+        mounts = [{"name": "shared", "mountPath": self.mount}]
+        if not machines.tpu:
+            mounts.append({"name": "memory", "mountPath": "/dev/shm"})
+        return {
+            "name": "cloze",
+            "image": self.image,
+            "command": [*map(literal, job.installed), *meeting],
+            "resources": {"limits": {"google.com/tpu" if machines.tpu else "nvidia.com/gpu": machines.chips}},
+            "volumeMounts": mounts,
+        }
