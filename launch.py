@@ -31,7 +31,7 @@ from cloze.launchers import LAUNCHERS, Job
 VERBS = ("train", "prepare", "eval", "generate")
 OWN = re.compile(r"--?(job\.\w+|verb|launch_dir|(no)?dry_run|(no)?describe_job)(=.*)?", re.DOTALL)
 SWITCHES = re.compile(r"--?(no)?(dry_run|describe_job)")
-NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # Kubernetes adds to it, and takes 63
+NAME = re.compile(r"[a-z]([-a-z0-9]{0,36}[a-z0-9])?")  # Kubernetes adds to it, and takes 63
 GIVEN = sys.argv[1:]
 
 SECTION = options.Choice("backend", "job", LAUNCHERS, "slurm")
@@ -48,11 +48,12 @@ LAUNCH_DIR = flags.DEFINE_string(
 
 def main():
     """Checks everything, makes the files, writes them and runs the command that submits them."""
+    arguments = forwarded(GIVEN)
     launcher = chosen()
     if DESCRIBE.value:
         print("\n".join(options.describe(type(launcher), JOB.value, "job")))
         return
-    job = described(launcher)
+    job = described(launcher, arguments)
     if "config" in flags.FLAGS:
         check_config(launcher)
     plan = launcher.plan(job)
@@ -74,8 +75,8 @@ def chosen():
     return JOB.value.chosen(**options.read(JOB.value.chosen, JOB.value))
 
 
-def described(launcher):
-    """The job, out of the flags."""
+def described(launcher, arguments):
+    """The job, out of the flags; `arguments` are the verb's."""
     verb, values = VERB.value, flags.FLAGS
     for name in importlib.import_module(f"cloze.{verb}").REQUIRED:
         if not values[name].value:
@@ -89,9 +90,11 @@ def described(launcher):
             raise ConfigError("--workdir is required: a folder of the job's shared storage (job.mount)")
         workdir = str(importlib.import_module("cloze.train").default_workdir())
     checkout = str(cli.HERE) if (cli.HERE / "setup.py").is_file() else ""
-    arguments = forwarded(GIVEN)
+    name = launcher.name or default_name(verb, workdir)
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"job.name={name!r} must be at most 38 of a to z, 0 to 9 and -, the first a letter")
     return Job(
-        name=launcher.name or default_name(verb, workdir),
+        name=name,
         verb=verb,
         arguments=arguments,
         workdir=workdir,
@@ -124,7 +127,7 @@ def default_name(verb, workdir):
         path, _, arguments = flags.FLAGS["config"].config_filename.partition(":")
         last = f"{pathlib.Path(path).stem}-{arguments}"
     made = re.sub("[^a-z0-9]+", "-", (last if verb == "train" else f"{verb}-{last}").lower()).strip("-")
-    return (made if re.match("[a-z]", made) else f"run-{made}")[:40].strip("-")
+    return (made if re.match("[a-z]", made) else f"run-{made}")[:38].strip("-")
 
 
 def check_config(launcher):
@@ -144,12 +147,11 @@ def check_config(launcher):
     config = resolve.resolve(config)
     methods.check(config)
     objectives.check(config)
+    methods.model_config(config)
 
 
 def launch_dir(launcher, job):
     """Where the files go."""
-    if not NAME.fullmatch(job.name):
-        raise ConfigError(f"job.name={job.name!r} must be at most 40 of a to z, 0 to 9 and -, the first a letter")
     if LAUNCH_DIR.value:
         return pathlib.Path(LAUNCH_DIR.value)
     if job.workdir and (launcher.shares_disks or pathlib.Path(launcher.mount).is_dir()):

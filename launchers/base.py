@@ -20,7 +20,7 @@ class Job:
     """What is to run.
 
     Attributes:
-        name: letters, digits and dashes, at most 40; what the scheduler calls it.
+        name: letters, digits and dashes, at most 38; what the scheduler calls it.
         verb: "train".
         arguments: flags of the verb, as the user gave them.
         workdir: value of --workdir, "" if the verb has none.

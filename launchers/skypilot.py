@@ -26,6 +26,8 @@ class SkyPilot(Accelerated):
     def find_slice(self) -> tpus.Slice:
         if self.slices > 1:
             raise ConfigError("job.slices: SkyPilot has one slice for each job; use job.backend=jobset or tpu_vm")
+        if self.infra.partition("/")[0] in ("k8s", "kubernetes"):
+            raise ConfigError(f"job.infra={self.infra}: TPUs on Kubernetes need job.backend=jobset or gcluster")
         return tpus.find_vm(self.accelerator, self.topology)
 
     def plan(self, job: Job) -> Plan:

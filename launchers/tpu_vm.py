@@ -124,7 +124,7 @@ $install    ;;
   start)  # what is left of an earlier start goes first
     if alive; then
       kill -TERM -- "-$$(cat "$$state/pid")"
-      for ((i = 0; i < $grace; i++)); do alive || break; sleep 1; done
+      for ((i = 0; i < 5 * $grace; i++)); do alive || break; sleep 0.2; done
       alive && kill -KILL -- "-$$(cat "$$state/pid")"
     fi
     rm -f "$$state/code"

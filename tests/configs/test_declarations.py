@@ -8,6 +8,7 @@ import pytest
 from cloze import options
 from cloze.configs import base
 from cloze.errors import ConfigError
+from cloze.launchers import LAUNCHERS
 from cloze.models.config import ModelConfig
 from cloze.value_types import Duration, Limits, Name, Path, Pattern, ShortPattern, expected, limits_of
 
@@ -16,6 +17,7 @@ CLASSES = {
     "model": ModelConfig,
     **base.SECTIONS,
     **{f"{section}.{name}": cls for section, (_, known, _) in base.CHOICES.items() for name, cls in known.items()},
+    **{f"job.{name}": cls for name, cls in LAUNCHERS.items()},
     "optimizer.scale_by_radam": base.OPTIMIZERS["scale_by_radam"],
 }
 
