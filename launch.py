@@ -57,6 +57,8 @@ def main():
     if "config" in flags.FLAGS:
         check_config(launcher)
     plan = launcher.plan(job)
+    if "coordinator" not in flags.FLAGS and launcher.count_processes() > 1:
+        raise ConfigError(f"{job.verb} runs in one process: ask for one machine, or one GPU, or a slice on one host")
     folder = launch_dir(launcher, job)
     if DRY_RUN.value:
         for name, text in plan.files.items():

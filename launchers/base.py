@@ -12,7 +12,7 @@ from cloze.registry import Registry
 LAUNCHERS = Registry("job.backend", __package__)
 FINAL = (2, 3, 4, 5)  # exit codes that the same command would end with again, see errors.py
 AGAIN = 75  # a run that has saved and goes on when its command is given again
-PORT = 8476  # of the first process, for the others to meet at
+PORT = 8482  # of the first process, for the others to meet at: JAX's on TPUs, whose own runtime has those below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +78,14 @@ class Launcher:
     def shares_disks(self) -> bool:
         """Whether the job sees the disks of this machine, and Cloze as it is installed here."""
         return False
+
+    def count_processes(self) -> int:
+        """How many processes the command runs in.
+
+        Raises:
+            ConfigError: as `plan`.
+        """
+        raise NotImplementedError
 
     def plan(self, job: Job) -> Plan:
         """The files and the command.
@@ -178,6 +186,9 @@ class Accelerated(Elsewhere):
             tpus.find(name, self.topology)  # which refuses it
         self._refuse("taken for a GPU", topology="", slices=1)
         return Machines(None, name, 1, self.nodes, self.gpus_per_node)
+
+    def count_processes(self) -> int:
+        return self.machines().processes
 
     def find_slice(self) -> tpus.Slice:
         """The slice of TPUs."""

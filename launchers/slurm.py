@@ -40,6 +40,14 @@ class Slurm(Launcher):
     def shares_disks(self) -> bool:
         return True
 
+    def count_processes(self) -> int:
+        return self.nodes * self._tasks
+
+    @property
+    def _tasks(self):
+        """Of each node."""
+        return max(1, self.gpus_per_node)
+
     def plan(self, job: Job) -> Plan:
         if not _TIME.fullmatch(self.time):
             raise ConfigError(
@@ -59,7 +67,7 @@ class Slurm(Launcher):
         given = {
             "job-name": job.name,
             "nodes": self.nodes,
-            "ntasks-per-node": max(1, self.gpus_per_node),
+            "ntasks-per-node": self._tasks,
             "gpus-per-node": gpus if self.gpus_per_node else "",
             "cpus-per-task": self.cpus_per_task or "",
             "mem": self.memory,

@@ -92,7 +92,9 @@ while true; do
         $again) again "The run has saved and stopped" && start ;;
         [0-9]|[0-9][0-9]|[0-9][0-9][0-9]) finish "$$code" ;;
       esac ;;
-    SUSPENDING|SUSPENDED|FAILED) again "The VMs are $$now" && delete ;;
+    SUSPENDING|SUSPENDED|FAILED)
+      queued describe "$$name" '--format=yaml(state)'  # which says why
+      again "The VMs are $$now" && delete ;;
     *) say "$$now" ;;
   esac
   sleep "$$every"
@@ -162,24 +164,31 @@ class TpuVm(Elsewhere):
     restarts: int = option(20, "how often the job starts again after exit code 75 or lost VMs", least=0, most=10_000)
     keep: bool = option(False, "leave the VMs when the run has ended; they cost as long as they are there")
 
+    def count_processes(self) -> int:
+        return self.slices * self._slice().hosts
+
+    def _slice(self):
+        if not self.accelerator:
+            raise ConfigError("job.accelerator is required for job.backend=tpu_vm")
+        return tpus.find_vm(self.accelerator, self.topology)
+
     def plan(self, job: Job) -> Plan:
-        for name in ("accelerator", "zone"):
-            if not getattr(self, name):
-                raise ConfigError(f"job.{name} is required for job.backend=tpu_vm")
+        found = self._slice()
+        if not self.zone:
+            raise ConfigError("job.zone is required for job.backend=tpu_vm")
         self.check_places(job, "nfs", self.nfs)
         script, where = f"{job.name}.sh", [f"--zone={self.zone}", "--quiet"]
         where += [f"--project={self.project}"] if self.project else []
         node = job.name if self.slices == 1 else f"{job.name}-0"
         log = ("gcloud", "compute", "tpus", "tpu-vm", "ssh", node, "--worker=0", *where)
         return Plan(
-            files={script: self._control(job, script, where), f"{job.name}-host.sh": self._host(job)},
+            files={script: self._control(job, found, script, where), f"{job.name}-host.sh": self._host(job)},
             submit=("bash", script),
             watch=line(*log, "--command=tail -f cloze-state/log"),
             stop=line("bash", script, "delete"),
         )
 
-    def _control(self, job, script, where):
-        found = tpus.find_vm(self.accelerator, self.topology)
+    def _control(self, job, found, script, where):
         several = self.slices > 1
         nodes = [f"{job.name}-{i}" for i in range(self.slices)] if several else [job.name]
         create = [f"--accelerator-type={found.accelerator_type}"]
@@ -200,8 +209,7 @@ class TpuVm(Elsewhere):
         )
 
     def _host(self, job):
-        found = tpus.find_vm(self.accelerator, self.topology)
-        several = found.hosts * self.slices > 1
+        several = self.count_processes() > 1
         command = f'exec "{hosts.ENVIRONMENT}/bin/cloze" {line(*job.installed[1:])}'
         return _HOST.substitute(
             mount=shlex.quote(self.mount),

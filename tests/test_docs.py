@@ -8,7 +8,13 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PATH = re.compile(r"`((?:[a-z_]+/)+(?:NAME\.py|[a-z0-9_]+\.py)?|[a-z_]+\.py)`")
-IN_A_RUN = ("tensorboard/", "checkpoints/", "checkpoints/damaged/", "tokenizer/")  # folders of a run's directory
+IN_A_RUN = (
+    "tensorboard/",
+    "launch/",
+    "checkpoints/",
+    "checkpoints/damaged/",
+    "tokenizer/",
+)  # folders of a run's directory
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -59,7 +59,7 @@ def test_the_command_arrives_through_the_kubelet_and_bash(tmp_path):
         "JOB_COMPLETION_INDEX": "1",
     }
     assert run(["bash", "-c", command], environment).returncode == 0
-    meeting = ("--coordinator=bert-main-job-0-0.bert:8476", "--num_processes=2", "--process_id=1")
+    meeting = ("--coordinator=bert-main-job-0-0.bert:8482", "--num_processes=2", "--process_id=1")
     assert recorded(tmp_path / "argv") == ("train", *ARGUMENTS, *meeting)
     assert flags["mount"] == "runs;/mnt/cloze;rw"
 

@@ -62,7 +62,7 @@ def test_processes_on_gpus_are_told_where_to_meet_and_those_on_tpus_are_not():
     gpus = parts(document(launcher("jobset", accelerator="nvidia-l4", nodes=4)))[3]["command"]
     assert kubelet(gpus, JOB_COMPLETION_INDEX="3") == (
         "cloze", "train", *ARGUMENTS,
-        "--coordinator=bert-workers-0-0.bert:8476", "--num_processes=4", "--process_id=3",
+        "--coordinator=bert-workers-0-0.bert:8482", "--num_processes=4", "--process_id=3",
     )  # fmt: skip
     for given in (dict(accelerator="v5p", topology="2x2x4"), dict(accelerator="nvidia-l4")):
         assert parts(document(launcher("jobset", **given)))[3]["command"] == ["cloze", "train", *ARGUMENTS]

@@ -55,7 +55,7 @@ def test_a_task_recovers_from_75_alone(made, slices, hosts, chips):
 
 def test_processes_find_each_other(tmp_path):
     machines = dict(SKYPILOT_NODE_IPS="10.0.0.7\n10.0.0.9", SKYPILOT_NUM_NODES="2", SKYPILOT_NODE_RANK="1")
-    meeting = ("--coordinator=10.0.0.7:8476", "--num_processes=2", "--process_id=1")
+    meeting = ("--coordinator=10.0.0.7:8482", "--num_processes=2", "--process_id=1")
     assert ran(launcher("skypilot", accelerator="H100", nodes=2), tmp_path, **machines) == (
         "train",
         *ARGUMENTS,
@@ -65,7 +65,7 @@ def test_processes_find_each_other(tmp_path):
     vm = dict(
         WORKERS="a:b:10.0.0.3,a:b:10.0.0.4,a:b:10.0.0.5,a:b:10.0.0.6", NUMBER="2", SETTINGS="ACCELERATOR: 'v5p-32'"
     )
-    meeting = ("--coordinator=10.0.0.3:8476", "--num_processes=4", "--process_id=2")
+    meeting = ("--coordinator=10.0.0.3:8482", "--num_processes=4", "--process_id=2")
     tpu = launcher("skypilot", accelerator="v5p", topology="2x2x4")
     assert ran(tpu, tmp_path, **vm) == ("train", *ARGUMENTS, *meeting)
 

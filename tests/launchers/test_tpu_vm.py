@@ -40,6 +40,7 @@ case "$1 $2" in
           [ "$worker" = all ] || [ "$worker" = "$(basename "$host")" ] || continue
           (cd "$host" && . ./metadata && export WORKERS NUMBER SLICE HOME="${host%/}" &&
             SETTINGS="MEGASCALE_SLICE_ID: '$SLICE'"$'\n'"MEGASCALE_NUM_SLICES: '$SLICES'" &&
+            { [ "$SLICES" = 1 ] || SETTINGS+=$'\n'"MEGASCALE_COORDINATOR_ADDRESS: '10.0.9.9:8081'"; } &&
             export SETTINGS && bash -c "$(flag "$@")") || code=$?
         done
         exit "$code" ;;
@@ -102,7 +103,7 @@ def test_a_run_survives_losing_its_machines_and_the_machines_go_at_the_end(tmp_p
     create = "compute tpus queued-resources create bert --accelerator-type=v5p-16 --runtime-version=v2-alpha-tpuv5"
     assert cloud.calls("create") == [f"{create} --node-id=bert --spot --zone=us-central2-b --quiet"] * 2
     assert len(cloud.calls("delete")) == 2 and not (tmp_path / "vms").exists()
-    meeting = "--coordinator=10.0.0.1:8476 --num_processes=2 --process_id=0"
+    meeting = "--coordinator=10.0.0.1:8482 --num_processes=2 --process_id=0"
     assert cloud.starts() == [f"train {' '.join(ARGUMENTS)} {meeting}"] * 3
     assert (tmp_path / "mnt" / "runs" / "bert").is_dir()
 
@@ -128,7 +129,8 @@ def test_processes_of_several_slices_are_counted_through(tmp_path):
     (create,) = cloud.calls("create")
     assert "--accelerator-type=v6e-16" in create and "--node-count=2 --node-prefix=bert --reserved" in create
     runs = (tmp_path / "runs").read_text().splitlines()
-    assert sorted(line.split()[-2:] for line in runs) == [["--num_processes=4", f"--process_id={i}"] for i in range(4)]
+    meeting = "--coordinator=10.0.9.9:8482 --num_processes=4"
+    assert sorted(runs) == [f"train {' '.join(ARGUMENTS)} {meeting} --process_id={i}" for i in range(4)]
 
 
 @pytest.mark.parametrize("case", TPUS)
