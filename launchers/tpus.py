@@ -1,8 +1,9 @@
 """What schedulers call slices of TPUs: labels, topologies, and how many hosts they are.
 
-Sources: "Plan TPUs in GKE" (cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus) for labels, topologies and the
-chips of a host; docs.cloud.google.com/tpu/docs, the pages of v4, v5e, v5p and v6e for names of accelerator types, and
-"TPU software versions" for runtimes, which also says that the Cloud TPU API does not serve TPU7x and later.
+Sources: src/xpk/core/system_characteristics.py of AI-Hypercomputer/xpk for labels, topologies, accelerator types
+and the chips of a host, to be held against "Plan TPUs in GKE"
+(cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus); docs.cloud.google.com/tpu/docs/runtimes for runtimes,
+which also says that the Cloud TPU API does not serve TPU7x and later.
 """
 
 import dataclasses

@@ -2,7 +2,8 @@
 
 From config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml of kubernetes-sigs/jobset, which holds those of batch/v1
 Job and of pods as well. A name that ends in ! is required. Where the definition has more fields of a pod than a
-launcher would ever write, they are left out here.
+launcher would ever write, they are left out here. Fields of pods and containers are those of core/v1, written
+down without the file at hand.
 """
 
 WORDS = {str: str}  # an object of texts
