@@ -229,11 +229,11 @@ def start_jax(compile_cache=""):
         jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, **_timeouts())
     elif _managed_cluster():
         jax.distributed.initialize(**_timeouts())
-    if compile_cache:
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(compile_cache).expanduser()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
-
+    from cloze.parallel import compile_cache as compiled
     from cloze.parallel.self_check import check_backend
+
+    if compile_cache:
+        compiled.keep(compile_cache)
 
     check_backend()
 

@@ -208,15 +208,23 @@ class Stack(nn.Module):
         """
         period = len(self.config.blocks)
         looped = (last - first) // period * period if self._scans() and not self.layers_apart else 0
+        alike = not self.layers_apart and isinstance(carry[0], jax.core.Tracer)
+
+        @functools.cache
+        def body(number, prevent_cse):
+            body = functools.partial(layer, number)
+            if alike:  # one trace serves all layers at this place of the pattern; XLA compiles a copy for each
+                body = jax.jit(body)
+            if backward and self.config.remat != "none":
+                policy = REMAT_POLICIES[self.config.remat]
+                body = jax.checkpoint(body, policy=policy, prevent_cse=prevent_cse)
+            return body
 
         def steps(carry, slices, numbers, prevent_cse):
             outputs = []
             for number, piece in zip(numbers, _pieces(slices, len(numbers)), strict=True):
-                body = functools.partial(layer, number)
-                if backward and self.config.remat != "none":
-                    policy = REMAT_POLICIES[self.config.remat]
-                    body = jax.checkpoint(body, policy=policy, prevent_cse=prevent_cse)
-                carry, output = body(carry, piece)
+                number = first + (number - first) % period if alike else number
+                carry, output = body(number, prevent_cse)(carry, piece)
                 outputs.append(output)
             return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outputs)
 

@@ -59,7 +59,11 @@ class Progress:
     def __init__(self, peak, last_step):
         self._peak, self._last = peak, last_step
         self._start = time.perf_counter()
-        self._tokens = self._steps = self._flops = 0
+        self._tokens = self._steps = self._flops = self._waited = 0
+
+    def wait(self, seconds):
+        """Notes time that the loop spent waiting for rows."""
+        self._waited += seconds
 
     def count(self, tokens, flops):
         """Counts a step: its tokens, and its operations over all devices."""
@@ -72,17 +76,23 @@ class Progress:
         self._start += seconds
 
     def report(self, step):
-        """{"tokens_per_second", "mfu", "seconds", "eta_seconds"} since the last report; "seconds" is per step."""
+        """{"tokens_per_second", "mfu", "seconds", "data_wait", "eta_seconds"} since the last report.
+
+        "seconds" and "data_wait", the part of them in which the loop waited for rows, are per step. Devices may have
+        had work meanwhile: they stood still for as long at most.
+        """
         elapsed = max(time.perf_counter() - self._start, 1e-9)
-        seconds = elapsed / max(self._steps, 1)
+        steps = max(self._steps, 1)
+        seconds = elapsed / steps
         rates = {
             "tokens_per_second": self._tokens / elapsed,
             "mfu": self._flops / elapsed / self._peak,
             "seconds": seconds,
+            "data_wait": self._waited / steps,
             "eta_seconds": seconds * (self._last - step),
         }
         self._start = time.perf_counter()
-        self._tokens = self._steps = self._flops = 0
+        self._tokens = self._steps = self._flops = self._waited = 0
         return rates
 
 
@@ -144,7 +154,9 @@ def fit(program, state, *, start, checkpoints, writer, progress, facts, report, 
     prefetcher = Prefetcher(read, start, run.config.data.prefetch)
     with prefetcher as batches, StopSignal() as stop, run.context():
         for step in range(start + 1, loop.last + 1):
+            began = time.perf_counter()
             rows = batches.next()
+            progress.wait(time.perf_counter() - began)
             train_step, flops, seconds = loop.program.train_step(rows, report)
             progress.pause(seconds)
             loop.state, metrics = train_step(loop.state, rows, run.keys)

@@ -1,5 +1,7 @@
 """Who sees whom, and that every way of running the layers computes the same."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,15 @@ def influence(family, stack):
         tiny.parameters(family)["token"]["embedding"]
     )
     return np.abs(np.asarray(jacobian)[:, 5 : 5 + length]).max(axis=-1) > 1e-9
+
+
+def test_unrolled_layers_are_traced_once():
+    model = models.Transformer(dataclasses.replace(tiny.config("gpt2"), scan=False))
+    made = jax.make_jaxpr(lambda params: model.apply({"params": params}, tiny.batch("gpt2")).hidden)
+    inner = [e.params["jaxpr"] for e in made(tiny.parameters("gpt2")).jaxpr.eqns if "jaxpr" in e.params]
+    layers = [jaxpr for jaxpr in inner if "dot_general" in str(jaxpr)]
+    assert len(layers) == model.config.layers > 1
+    assert len({id(jaxpr) for jaxpr in layers}) == 1
 
 
 def test_decoders_are_causal_and_encoders_are_not():

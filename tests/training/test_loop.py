@@ -105,8 +105,19 @@ def test_metrics_have_what_scripts_rely_on(whole):
     for line in written:
         if line["split"] == "train":
             assert {"loss", "tokens_per_second", "mfu", "learning_rate", "grad_norm", "seconds"} <= set(line)
+            assert 0 <= line["data_wait"] <= line["seconds"]
     assert written[-1]["split"] == "validation" and {"loss", "mlm", "nsp"} <= set(written[-1])
     assert any((whole[0] / "tensorboard").iterdir())
+
+
+def test_waiting_for_rows_is_told_per_step():
+    progress = Progress(1e12, 10)
+    for _ in range(4):
+        progress.wait(0.5)
+        progress.count(8, 1)
+    assert progress.report(4)["data_wait"] == 0.5
+    progress.count(8, 1)
+    assert progress.report(5)["data_wait"] == 0
 
 
 def test_a_decay_from_a_stable_checkpoint_is_the_run_that_had_decayed_from_there(root, tmp_path):
