@@ -21,6 +21,7 @@ import time
 import numpy as np
 from absl import app, flags
 
+from benchmarks import tables
 from benchmarks.sides import EXCHANGE, SIDE, Child, say
 
 BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "Rows that are written at once, one after the other.")
@@ -135,10 +136,9 @@ def compare(children, rows, rates):
         if side == "ours":
             ratios = [f"{rate['ours'] / max(rate[peer] for peer in PEERS):.2f}" for rate in (reading, writing)]
         compiling = sum(a["took"] - m for a, m in zip(first[side], medians[side], strict=True))
-        yield (
-            f"| {rows} | {side} | {reading[side]:.0f} | {ratios[0]} | {writing[side]:.1f} | {ratios[1]} "
-            f"| {writing[side] / rows * children['ours'].facts['bytes'] / 1e9:.1f} | {compiling:.1f} s |"
-        )
+        gigabytes = writing[side] / rows * children["ours"].facts["bytes"] / 1e9
+        read, written = f"{reading[side]:.0f}", f"{writing[side]:.1f}"
+        yield tables.row(rows, side, read, ratios[0], written, ratios[1], f"{gigabytes:.1f}", f"{compiling:.1f} s")
 
 
 def main(argv):
@@ -147,9 +147,9 @@ def main(argv):
     if SIDE.value:
         serve()
         return
-    print(time.ctime())
-    print("| rows | side | prompt tokens/s | over the peer's | written tokens/s | over the peer's | GB/s | compiling |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(tables.heading())
+    columns = ("prompt tokens/s", "over the peer's", "written tokens/s", "over the peer's", "GB/s", "compiling")
+    print(tables.head("rows", "side", *columns))
     with tempfile.TemporaryDirectory() as exchange:
         arguments, rates = [f"--prompt={PROMPT.value}", f"--peer_threads={PEER_THREADS.value}"], []
         children = {
@@ -161,7 +161,7 @@ def main(argv):
         for child in children.values():
             child.close()
     size, rate = children["ours"].facts["bytes"], statistics.median(rates)
-    print(f"{size / 1e9:.2f} GB of parameters; a vector times a matrix reads {rate / 1e9:.1f} GB/s")
+    print(f"\n{size / 1e9:.2f} GB of parameters; a vector times a matrix reads {rate / 1e9:.1f} GB/s.")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from benchmarks import tables
 from benchmarks.experiments import ALL, build
 from cloze.configs import base
 from cloze.training.checkpoint import Checkpoints
@@ -197,11 +198,11 @@ def main(argv):
         seconds = time.monotonic() - began
         rows, step = measure(workdir)
         for term, what, baseline, start, end in rows:
-            lines.append(
-                f"| {name} | {term} | {start:.3f} | {end:.3f} | {baseline:.3f} ({what}) | {step} | {seconds:.0f} s |"
-            )
-            print(lines[-1], flush=True)
-    print("\n| config | term | start | end | trivial baseline | steps | in all |\n|---|---|---|---|---|---|---|")
+            numbers = (f"{start:.3f}", f"{end:.3f}", f"{baseline:.3f} ({what})", step, f"{seconds:.0f} s")
+            lines.append(tables.row(name, term, *numbers))
+            print(lines[-1], file=sys.stderr, flush=True)  # it takes hours
+    print(tables.heading())
+    print(tables.head("config", "term", "start", "end", "trivial baseline", "steps", "in all"))
     print("\n".join(lines))
 
 

@@ -19,6 +19,8 @@ import time
 
 from absl import app, flags
 
+from benchmarks import tables
+
 LAYERS = flags.DEFINE_integer("layers", 36, "Layers of the model.", lower_bound=1)
 WIDTH = flags.DEFINE_integer("width", 1280, "Width of the model; heads are 64 wide.", lower_bound=64)
 CHILD = flags.DEFINE_string("child", "", "Internal: a directory to load, and a number of devices, as JSON.")
@@ -98,16 +100,17 @@ def load(directory, devices):
 
 
 def main(argv):
+    """Prints a row for each mesh."""
     del argv
     if CHILD.value:
         load(**json.loads(CHILD.value))
         return
     with tempfile.TemporaryDirectory() as directory:
         total, largest = write(pathlib.Path(directory))
-        print(f"{total / MIB:.0f} MiB in one file, the largest tensor {largest / MIB:.0f} MiB")
-        print(
-            f"{'devices':>8}{'seconds':>9}{'held by devices':>17}{'peak beyond that':>18}{'of which mapped':>17}   MiB"
-        )
+        sizes = f"{total / MIB:.0f} MiB in one file", f"the largest tensor {largest / MIB:.0f} MiB"
+        print(tables.heading(*sizes))
+        columns = ("held by devices", "peak beyond the devices' arrays", "of which pages of the mapped file")
+        print(tables.head("devices", "seconds", *columns))
         for devices in (1, 8):
             flag = f"--xla_force_host_platform_device_count={devices}"
             child = json.dumps({"directory": directory, "devices": devices})
@@ -116,8 +119,8 @@ def main(argv):
             told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             found = json.loads(told.stdout.splitlines()[-1])
             beyond = found["anonymous"] + found["mapped"] - found["held"]
-            columns = [found["held"] / MIB, beyond / MIB, found["mapped"] / MIB]
-            print(f"{devices:>8}{found['seconds']:>9.1f}{columns[0]:>17.0f}{columns[1]:>18.0f}{columns[2]:>17.0f}")
+            memory = [f"{size / MIB:.0f} MiB" for size in (found["held"], beyond, found["mapped"])]
+            print(tables.row(devices, f"{found['seconds']:.1f}", *memory), flush=True)
 
 
 if __name__ == "__main__":

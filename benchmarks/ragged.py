@@ -22,6 +22,7 @@ import time
 import numpy as np
 from absl import app, flags
 
+from benchmarks import tables
 from benchmarks.sides import EXCHANGE, SIDE, Child, serve
 
 ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds in which every side takes the same steps.", lower_bound=1)
@@ -184,13 +185,12 @@ def main(argv):
         for child in children.values():
             child.close()
     rates = {name: tokens / float(np.median(child.took)) for name, child in children.items()}
-    print(f"{time.ctime()}, {tokens / STEPS.value / BATCH:.1f} tokens a sentence, loss {losses['pack']:.4f}")
-    print(
-        "| side | real tokens/s | of dynamic padding | of padding to the longest | compiled in |\n|---|---|---|---|---|"
-    )
+    print(tables.heading(f"{tokens / STEPS.value / BATCH:.1f} tokens a sentence", f"loss {losses['pack']:.4f}"))
+    columns = ("real tokens/s", "of dynamic padding", f"of padding to {LENGTH}", "compiled in")
+    print(tables.head("side", *columns))
     for name in SIDES:
-        ratios = " | ".join(f"{rates[name] / rates[other]:.2f}" for other in ("dynamic", "longest"))
-        print(f"| {name} | {rates[name]:.0f} | {ratios} | {children[name].last['compiling']:.0f} s |")
+        ratios = [f"{rates[name] / rates[other]:.2f}" for other in PEERS]
+        print(tables.row(name, f"{rates[name]:.0f}", *ratios, f"{children[name].last['compiling']:.0f} s"))
 
 
 if __name__ == "__main__":

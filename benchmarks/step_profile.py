@@ -20,7 +20,7 @@ import time
 import jax
 from absl import app, flags
 
-from benchmarks import runs
+from benchmarks import runs, tables
 from benchmarks.train_step import EXPERIMENTS, ONLY, OVERRIDES, full_size
 from cloze.parallel import cost
 
@@ -102,19 +102,19 @@ def lines_of(experiment):
             parts[next((part for part, pattern in PARTS if re.search(pattern, words)), "other")] += seconds[name]
     parts["matrix products"] = took - sum(parts.values())
     least = f"products at {rate / 1e9:.0f} GFLOP/s: {cost.count_flops(traced.jaxpr) / rate:.2f} s"
-    yield f"| {experiment} | a step | {plain:.2f} s | {least} |"
+    yield tables.row(experiment, "a step", f"{plain:.2f} s", least)
     for part, spent in parts.most_common():
-        yield f"| | {part} | {spent:.2f} s | {spent / took:.0%} |"
+        yield tables.row("", part, f"{spent:.2f} s", f"{spent / took:.0%}")
     for name, spent in sorted(seconds.items(), key=lambda item: -item[1])[: MOST.value]:
         if name in known:
-            yield f"    {spent:.3f} {known[name][1]}"
+            yield tables.row("", f"`{known[name][1]}`", f"{spent:.3f} s", "")
 
 
 def main(argv):
     """Profiles one experiment after the other."""
     del argv
-    print(runs.machine())
-    print("| config | part | time | share of the profiled step |\n|---|---|---|---|")
+    print(tables.heading())
+    print(tables.head("config", "part", "time", "share of the profiled step"))
     for experiment in ONLY.value or EXPERIMENTS:
         for line in lines_of(experiment):
             print(line, flush=True)

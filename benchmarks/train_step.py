@@ -11,6 +11,8 @@ better of the two PyTorch steps is the peer.
 
 Printed: the median step, tokens a second (of all streams, padding left out), the ratio of the rates, the share of the
 rate of a matrix product measured in the same process while the others wait, peak memory, and seconds to the first step.
+Behind the table: losses, operations, and what the compiled step of ours needs by itself, parameters and optimizer
+included.
 """
 
 import json
@@ -22,6 +24,7 @@ import time
 import numpy as np
 from absl import app, flags
 
+from benchmarks import tables
 from benchmarks.sides import EXCHANGE, SIDE, Child, serve
 
 ONLY = flags.DEFINE_list("only", [], "Experiments; empty: all.")
@@ -103,6 +106,7 @@ class Ours:
             traced = program.trace_train_step(self._rows)
             self._step = traced.lower().compile()
         self.flops = cost.count_flops(traced.jaxpr)
+        self.needs = cost.memory(self._step)["total"]
         self.loss = facts["loss"]
         self.run(1)
         self.first = time.perf_counter() - began
@@ -197,7 +201,7 @@ def side(experiment):
 
 
 def compare(experiment):
-    """Lines of the table."""
+    """(lines of the table, a sentence on what was compared)."""
     with tempfile.TemporaryDirectory() as exchange:
         arguments = [f"--only={experiment}", f"--set={','.join(OVERRIDES.value)}"]
         names = ("ours", *PEERS.value)
@@ -215,28 +219,35 @@ def compare(experiment):
     tokens, flops = children["ours"].facts["tokens"], children["ours"].facts["flops"]
     rate = statistics.median(children["ours"].rates)
     peer = min(steps[side] for side in PEERS.value)
+    lines = []
     for side, child in children.items():
         share = f"{flops / steps[side] / rate:.0%}" if side == "ours" else ""
         ratio = f"{peer / steps[side]:.2f}" if side == "ours" else ""
-        yield (
-            f"| {experiment} | {side} | {steps[side]:.2f} s | {tokens / steps[side]:.0f} | {ratio} | {share} "
-            f"| {child.last['peak'] / 2**30:.1f} GiB | {child.facts['first']:.0f} s |"
-        )
-    yield f"loss {losses['ours']:.4f}, {flops / 1e9:.0f} GFLOP a step of ours, {rate / 1e9:.0f} GFLOP/s"
+        peak, first = f"{child.last['peak'] / 2**30:.1f} GiB", f"{child.facts['first']:.0f} s"
+        speed = (f"{steps[side]:.2f} s", f"{tokens / steps[side]:.0f}")
+        lines.append(tables.row(experiment, side, *speed, ratio, share, peak, first))
+    needs = children["ours"].facts["needs"] / 2**30
+    return lines, (
+        f"{experiment}: loss {losses['ours']:.4f}, {flops / 1e9:.0f} GFLOP and {needs:.1f} GiB a step of ours, "
+        f"products at {rate / 1e9:.0f} GFLOP/s."
+    )
 
 
 def main(argv):
     """Compares one experiment after the other."""
     del argv
     if SIDE.value:
-        serve(side(ONLY.value[0]), ("loss", "first", "flops", "tokens"))
+        serve(side(ONLY.value[0]), ("loss", "first", "flops", "needs", "tokens"))
         return
-    print(time.ctime())
-    print("| config | side | step | tokens/s | rate over the peer's | of a product's rate | memory | first step |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(tables.heading())
+    columns = ("config", "side", "step", "tokens/s", "rate over the peer's", "of a product's rate", "memory")
+    print(tables.head(*columns, "first step"))
+    remarks = []
     for experiment in ONLY.value or EXPERIMENTS:
-        for line in compare(experiment):
-            print(line, flush=True)
+        lines, remark = compare(experiment)
+        print("\n".join(lines), flush=True)
+        remarks.append(remark)
+    print("\n" + "\n".join(remarks))
 
 
 if __name__ == "__main__":
