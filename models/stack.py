@@ -28,6 +28,8 @@ REMAT_POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
+_DRAWN = {}  # {(ModelConfig, whether layers cross): Flax's counts of numbers drawn in a layer, after its first draw}
+
 
 @struct.dataclass
 class Apart:
@@ -119,14 +121,18 @@ class Stack(nn.Module):
             context = context.replace(memory=x_BTD, memory_visibility=Visibility())
         rng = self.scope.rngs["params"]
 
+        def draw(key, counters):
+            scope = Scope({}, {"params": LazyRng(key, (*rng.suffix, "layers"))}, mutable=True)
+            scope.rng_counters = scope.rng_counters if counters is None else _copied(counters)
+            Layer(self.config, self.config.blocks[0], parent=scope)(x_BTD, context, True)
+            return scope
+
         def one(key):
-            counters = None
-            for _ in range(2):  # the second draw is kept, as nn.scan does: what a seed gives stays the same
-                scope = Scope({}, {"params": LazyRng(key, (*rng.suffix, "layers"))}, mutable=True)
-                scope.rng_counters = scope.rng_counters if counters is None else counters
-                Layer(self.config, self.config.blocks[0], parent=scope)(x_BTD, context, True)
-                counters = scope.rng_counters
-            return unfreeze(scope.mutable_variables()["params"])
+            # The second draw is kept, as nn.scan does: what a seed gives stays the same. Where it begins depends on
+            # which parameters there are, so the first one is made once for each model.
+            if (self.config, self.crosses) not in _DRAWN:
+                _DRAWN[self.config, self.crosses] = draw(key, None).rng_counters
+            return unfreeze(draw(key, _DRAWN[self.config, self.crosses]).mutable_variables()["params"])
 
         stacked = jax.vmap(one)(jax.random.split(rng.rng, 1 if self.config.shared_layers else self.layers))
         return meta.add_axis(stacked, 0, {nn.PARTITION_NAME: axes.LAYERS})
@@ -239,6 +245,11 @@ class Stack(nn.Module):
             carry, output = steps(carry, rest, range(first + looped, last), True)
             stacked.append(output)
         return carry, stacked
+
+
+def _copied(counters):
+    """A copy of nested dicts whose keys stay the same objects."""
+    return {key: _copied(value) if isinstance(value, dict) else value for key, value in counters.items()}
 
 
 def _is_apart(tree):
