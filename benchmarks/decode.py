@@ -36,7 +36,7 @@ NEVER = -1  # an id that ends no text
 
 
 class Ours:
-    """decoding.greedy, as generate.py calls it."""
+    """decoding.write, as generate.py calls it."""
 
     def __init__(self, exchange):
         import jax
@@ -56,11 +56,12 @@ class Ours:
 
     def write(self, prompts, count):
         """int [B, count]."""
-        tokens, _ = self._decoding.greedy(
+        written = self._decoding.write(
             self._model, self._params, {"tokens": prompts}, np.full(len(prompts), prompts.shape[1], np.int32),
-            np.ones(self._model.config.vocab_size, bool), max_tokens=count, end_ids=(NEVER,), pad_id=0,
+            np.ones(self._model.config.vocab_size, bool), options=self._decoding.DecodingOptions(max_tokens=count),
+            end_ids=(NEVER,), pad_id=0,
         )  # fmt: skip
-        return np.asarray(tokens)
+        return written.tokens
 
     def rate(self):
         """Bytes a second that a vector times a large matrix reads, now."""

@@ -95,6 +95,21 @@ class Cache:
         """The cache when it is a layer's turn: `index` is its number; `number`, too, where layers lie apart."""
         return self.replace(layer=index) if len(self.kept) == 1 else self.replace(part=number)
 
+    def take(self, rows_PN):
+        """The cache whose rows are others of the same prompt: a beam that goes on from another one has its past.
+
+        Args:
+            rows_PN: int32 [P, N]; row n of a prompt's N becomes its row rows_PN[:, n]. B is P * N. What is kept of the
+                encoder is the same in all rows of a prompt.
+        """
+
+        def chosen(array_B):
+            parted = array_B.reshape(*rows_PN.shape, *array_B.shape[1:])
+            return jax.vmap(lambda rows, which_N: rows[which_N])(parted, rows_PN).reshape(array_B.shape)
+
+        kept = tuple({**part, OWN: tuple(map(chosen, part[OWN]))} for part in self.kept)
+        return self.replace(kept=kept, index=chosen(self.index))
+
     def advance(self, count):
         """The cache after `count` tokens of every row."""
         return self.replace(index=self.index + count, started=True, part=0)

@@ -294,11 +294,11 @@ class LanguageModel:
         texts = []
         for rows, lengths in self._batches(prompts, self.room(max_tokens)):
             batch, prompt_lengths = self._first(rows, lengths)
-            tokens, sizes = decoding.greedy(
-                self.model, self._writing, batch, prompt_lengths, valid, max_tokens=max_tokens,
-                end_ids=(end, *self.tokenizer.ends), pad_id=self.pad, prefix=self.prefix,
+            tokens, sizes, _ = decoding.write(
+                self.model, self._writing, batch, prompt_lengths, valid,
+                options=decoding.DecodingOptions(max_tokens=max_tokens), end_ids=(end, *self.tokenizer.ends),
+                pad_id=self.pad, prefix=self.prefix,
             )  # fmt: skip
-            tokens, sizes = np.asarray(tokens), np.asarray(sizes)
             texts += [self.tokenizer.decode(row[:size]).strip() for row, size in zip(tokens, sizes, strict=True)]
         return texts[: len(prompts)]
 

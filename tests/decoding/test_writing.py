@@ -1,4 +1,4 @@
-"""Greedy decoding against a loop that runs the whole rows again for every token."""
+"""Writing the most probable tokens, against a loop that runs the whole rows again for every token."""
 
 import functools
 import re
@@ -30,13 +30,22 @@ def searched(name):
     return written
 
 
-def write(name, lengths=tiny.PROMPT_LENGTHS, end_ids=(PAD,), model=None, max_tokens=tiny.WRITTEN, valid=EVERY):
+def write(
+    name,
+    lengths=tiny.PROMPT_LENGTHS,
+    end_ids=(PAD,),
+    model=None,
+    max_tokens=tiny.WRITTEN,
+    valid=EVERY,
+    watch=None,
+    **options,
+):
     built, params = tiny.build(*CASES[name])
-    tokens, counts = decoding.greedy(
-        model or built, params, tiny.batch(built.config), lengths, valid, max_tokens=max_tokens, end_ids=end_ids,
-        pad_id=PAD,
+    written = decoding.write(
+        model or built, params, tiny.batch(built.config), lengths, valid,
+        options=decoding.DecodingOptions(max_tokens=max_tokens, **options), end_ids=end_ids, pad_id=PAD, watch=watch,
     )  # fmt: skip
-    return np.asarray(tokens), np.asarray(counts)
+    return written.tokens, written.lengths
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -54,9 +63,10 @@ def test_a_step_copies_no_parameters(ready):
     model, params = tiny.build(*CASES["gpt2"])
     writing = decoding.for_writing(params) if ready else params
     prompts = {"tokens": np.ones((tiny.ROWS, 5), np.int32)}  # whose states have another shape than kernels
-    program = decoding.greedy.lower(
-        model, writing, prompts, np.full(tiny.ROWS, 5, np.int32), EVERY, max_tokens=2, end_ids=(PAD,), pad_id=PAD
-    ).compile()
+    given = dict(options=decoding.DecodingOptions(max_tokens=2), end_ids=(PAD,), pad_id=PAD)
+    lengths = np.full(tiny.ROWS, 5, np.int32)
+    state = jax.eval_shape(functools.partial(decoding.begin, model, **given), writing, prompts, lengths, EVERY)
+    program = decoding.advance.lower(model, writing, state, EVERY, np.int32(2), **given).compile()
     width, ffn = model.config.width, model.config.ffn
     shapes = [(width, width), (width, ffn), (ffn, width), (64, width), (width, 64)]  # 61 pieces, padded to 64
     given = re.escape("f32[") + "(?:1,)*(?:" + "|".join(f"{a},{b}" for a, b in shapes) + ")" + re.escape("]")
@@ -133,11 +143,11 @@ def test_a_mesh_writes_the_same(name, sizes):
     mesh = meshes.make_mesh(dict(zip(meshes.MESH_AXES, sizes, strict=True)), jax.devices()[:8])
     batch, lengths = jax.device_put((tiny.batch(model.config), tiny.PROMPT_LENGTHS), meshes.row_sharding(mesh))
     with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
-        tokens, _ = decoding.greedy(
+        written = decoding.write(
             model, jax.device_put(params, meshes.replicated(mesh)), batch, lengths, EVERY,
-            max_tokens=tiny.WRITTEN, end_ids=(PAD,), pad_id=PAD,
+            options=decoding.DecodingOptions(max_tokens=tiny.WRITTEN), end_ids=(PAD,), pad_id=PAD,
         )  # fmt: skip
-    np.testing.assert_array_equal(tokens, searched(name))
+    np.testing.assert_array_equal(written.tokens, searched(name))
 
 
 def test_rows_stay_where_they_are():
