@@ -52,6 +52,28 @@ def define_process_flags():
     )
 
 
+def define_options(cls):
+    """Flags for all options of a class; one that is not given has no value, and `given` leaves it out."""
+    plain = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
+    several = {int: flags.DEFINE_multi_integer, str: flags.DEFINE_multi_string}
+    for name, field in options.declared(cls).items():
+        said, kind = field.metadata["option"], options.kind(cls, name)
+        comment = said.comment + ("" if field.default in (None, ()) else f"; default: {field.default}")
+        if said.choices:
+            flags.DEFINE_enum(name, None, said.choices, comment)
+        elif kind is tuple:
+            several[options.item_kind(cls, name)](name, None, f"{comment}; may be given several times")
+        else:
+            plain[kind](name, None, comment)
+
+
+def given(cls):
+    """{name: value} of the options of a class that the command line gives; `options.check` is the caller's."""
+    found = {name: FLAGS[name].value for name in options.declared(cls) if FLAGS[name].value is not None}
+    found = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return found
+
+
 def run(main, usage, required=()):
     """Parses the command line, runs `main()`, and ends the process with the right exit code.
 

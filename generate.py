@@ -1,38 +1,67 @@
 """Fills the blanks of a prompt, or goes on from it, as the run has learned.
 
     python generate.py --workdir=runs/bert_base-tiny --prompt="Return the [MASK] of the array."
-    python generate.py --workdir=runs/gpt2-tiny --prompt="Return the number of"
+    python generate.py --workdir=runs/gpt2-tiny --prompt="Return the number of" --temperature=0.8 --top_p=0.95
+    python generate.py --workdir=runs/t5 --prompts=questions.jsonl --output=answers.jsonl --beams=4
+    python generate.py --workdir=runs/llama --chat
 
-A masked language model fills blanks: each [MASK] is one piece of the vocabulary, and the most probable candidates are
-printed for each. A decoder or an encoder-decoder writes: always the most probable next token, up to --max_tokens.
+A masked language model fills blanks: each [MASK] is one piece of the vocabulary, or up to --pieces. The most probable
+candidates are printed for each, and where there are several the best ways to fill all of them. A decoder or an
+encoder-decoder writes, up to --max_tokens: the most probable token each time, or as the options say (docs/decoding.md);
+a converted model as its generation_config.json says. T5 fills spans, <extra_id_0> and so on. Exit codes: 0 done, 2 bad
+usage, 3 bad or missing data, 5 checkpoint corrupt.
 """
+
+import json
+import pathlib
+import sys
+import time
 
 from absl import flags
 
 from cloze import cli
+from cloze.decoding.options import DecodingOptions
 
-REQUIRED = ("workdir", "prompt")  # flags
+REQUIRED = ("workdir",)  # flags
 
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run of train.py.")
 PROMPT = flags.DEFINE_multi_string("prompt", [], "Text, with [MASK] to be filled; may be given several times.")
-MAX_TOKENS = flags.DEFINE_integer("max_tokens", 64, "Tokens that are written at most.", lower_bound=1)
+PROMPTS = flags.DEFINE_string("prompts", "", 'File of prompts, one a line, or .jsonl: objects with "prompt".')
+OUTPUT = flags.DEFINE_string("output", "", "File for the answers as JSON lines, which is not there yet.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Prompts that are run at once.", lower_bound=1)
+STREAM = flags.DEFINE_bool("stream", False, "Print what is written token by token.")
+CHAT = flags.DEFINE_bool("chat", False, "Talk with a model that was finetuned on turns, a line of input each.")
+SYSTEM = flags.DEFINE_string("system", "", "What the model is told before a --chat.")
 EMA = flags.DEFINE_bool("ema", False, "Take the moving averages of the parameters that trained (train.ema_decay).")
-CANDIDATES = flags.DEFINE_integer("candidates", 5, "Candidates printed for each blank.", lower_bound=1)
+CANDIDATES = flags.DEFINE_integer("candidates", None, "Candidates printed for each blank; default: 5.", lower_bound=1)
+PIECES = flags.DEFINE_integer("pieces", None, "Pieces that a blank may have; default: 1.", lower_bound=1, upper_bound=8)
+cli.define_options(DecodingOptions)
 
 
 def main():
-    """Loads the run, and fills the blanks of every prompt or goes on from it."""
+    """Loads the run, and fills the blanks of every prompt, goes on from it, or talks."""
+    from cloze.errors import ConfigError
+
+    given = cli.given(DecodingOptions)
+    check_flags(given)
     cli.start_jax()
 
-    from cloze.errors import ConfigError
-    from cloze.training import restore
+    from cloze.parallel import mesh as meshes
+    from cloze.training import generation, restore, runs
 
-    trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value)
+    asked = [{"prompt": prompt} for prompt in PROMPT.value]
+    asked += generation.read_prompts(PROMPTS.value) if PROMPTS.value else []
+    mesh = meshes.mesh_for_reading(runs.load_config(WORKDIR.value).mesh, print)
+    trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value, mesh=mesh)
     heads, architecture = trained.model.config.heads_out, trained.model.config.architecture
     if "mlm" in heads:
-        print_filled(trained)
+        refuse_flags(
+            [*given, *(f.name for f in (STREAM, CHAT, SYSTEM) if f.value)], "writing, and this model fills blanks"
+        )
+        fill(trained, asked)
     elif "lm" in heads and architecture in ("decoder", "encoder_decoder"):
-        print_written(trained)
+        refuse_flags([f.name for f in (CANDIDATES, PIECES) if f.present], "filling blanks, and this model writes")
+        write(trained, asked, given, mesh)
     else:
         raise ConfigError(
             f"--workdir={WORKDIR.value} holds a model trained with objective.name={trained.config.objective.name}, "
@@ -40,38 +69,134 @@ def main():
         )
 
 
-def print_written(trained):
-    """Prints every prompt and what the model writes behind it."""
+def check_flags(given):
+    """Refuses what does not go together, before anything is read."""
+    from cloze import options
     from cloze.errors import ConfigError
-    from cloze.training import evaluation
 
-    writer = evaluation.writer(trained, batch_size=1)
-    for prompt in PROMPT.value:
-        if not writer.begins(prompt):
-            raise ConfigError(f"--prompt={prompt!r}: the tokenizer leaves nothing of it; write text to go on from")
-    for prompt in PROMPT.value:
-        (text,) = writer.write([{"inputs": prompt, "targets": None}], MAX_TOKENS.value)
-        print(f"\n{prompt}\n  {text}")
+    options.check(DecodingOptions, options.defaults(DecodingOptions) | given | {"beams": given.get("beams", 2)}, "--")
+    if not (PROMPT.value or PROMPTS.value or CHAT.value):
+        raise ConfigError("--prompt, --prompts or --chat is required (see --help)")
+    if CHAT.value and (PROMPT.value or PROMPTS.value or OUTPUT.value):
+        raise ConfigError("--chat reads what you type: leave out --prompt, --prompts and --output")
+    if SYSTEM.value and not CHAT.value:
+        raise ConfigError("--system is said before a --chat: add that, or leave it out")
+    if (STREAM.value or CHAT.value) and given.get("beams", 1) > 1:
+        shown = "--stream" if STREAM.value else "--chat"
+        raise ConfigError(
+            f"{shown} shows tokens as they are chosen, and a search by --beams only knows them at its end"
+        )
+    if STREAM.value and OUTPUT.value:
+        raise ConfigError("--stream prints, --output writes a file: leave one of them out")
+    if (STREAM.value or CHAT.value) and given.get("num_samples", 1) > 1:
+        raise ConfigError(
+            "--stream and --chat show one text at a time: leave out --num_samples, or give another --seed"
+        )
+    if OUTPUT.value and pathlib.Path(OUTPUT.value).exists():
+        raise ConfigError(f"--output={OUTPUT.value} is there already: name another file, or remove it")
 
 
-def print_filled(trained):
-    """Prints the candidates for every blank, and the filled text."""
-    from cloze.decoding.blanks import fill
+def refuse_flags(names, what):
+    """Refuses flags that this model does not read."""
+    from cloze.errors import ConfigError
 
-    length = trained.config.data.sequence_length
-    is_text = ~trained.tokenizer.tables.special & trained.tokenizer.has_piece
-    for prompt in PROMPT.value:
-        ids, blanks = encode(trained, prompt)
-        answers = fill(
-            trained.model, trained.params, ids, blanks, is_text, length=length, count=CANDIDATES.value
-        )  # fmt: skip
-        print(f"\n{prompt}")
-        for number, candidates in enumerate(answers, 1):
-            shown = "  ".join(f"{trained.tokenizer.piece(i)} {100 * p:.1f}%" for i, p in candidates)
-            print(f"  blank {number}: {shown}")
+    if names:
+        raise ConfigError(f"{', '.join(f'--{name}' for name in names)}: of {what}; leave it out")
+
+
+def write(trained, asked, given, mesh):
+    """Prints every prompt and what the model writes behind it, or keeps it in --output."""
+    from cloze.training import evaluation, generation
+
+    size = 1 if STREAM.value or CHAT.value else min(BATCH_SIZE.value, len(asked))
+    writer = evaluation.writer(trained, batch_size=size, mesh=mesh)
+    said = generation.stated(writer)
+    options = generation.decoding_options(given, said, trained.model.config.vocab_size)
+    if shown := [f"{name}={value}" for name, value in said.items() if name not in given]:
+        print(f"As the model's generation_config.json says: {', '.join(shown)}")
+    if CHAT.value:
+        talk(generation.Dialogue(writer, options, SYSTEM.value, trained.config.objective.name == "responses"))
+        return
+    prompts, progress = generation.prompts_of(writer, [one["prompt"] for one in asked], options.max_tokens), Progress()
+    if STREAM.value:
+        for one, ids in zip(asked, prompts, strict=True):
+            print(f"\n{one['prompt']}\n  ", end="", flush=True)
+            list(writer.answers([ids], options, lambda piece: print(piece, end="", flush=True)))
+            print()
+        return
+    for one, answers in zip(asked, writer.answers(prompts, options), strict=True):
+        found = []
+        for answer in answers:
+            spans = generation.spans(writer, answer.ids) if generation.marks(writer) else {}
+            text = generation.with_spans(writer, one["prompt"], spans) if spans else answer.text
+            more = {"spans": [spans[n] for n in sorted(spans)]} if spans else {}
+            more |= {} if answer.score is None else {"score": answer.score}
+            found.append({"text": text, "tokens": len(answer.ids), "ended": answer.ended, **more})
+        progress.add(sum(answer["tokens"] for answer in found))
+        if OUTPUT.value:
+            keep([{**one, **({"sample": n} if len(found) > 1 else {}), **answer} for n, answer in enumerate(found)])
+            progress.say(len(asked))
+        else:
+            print("\n".join(["", one["prompt"], *(f"  {answer['text']}" for answer in found)]))
+    if PROMPTS.value or OUTPUT.value:
+        progress.say(len(asked), last=True)
+
+
+def talk(dialogue):
+    """Answers every line of standard input, until it ends."""
+    from cloze.errors import ConfigError
+
+    if sys.stdin.isatty():
+        print("An empty line ends the dialogue.")
+    while True:
+        print("> ", end="", flush=True)
+        line = sys.stdin.readline()
+        if not line.strip():
+            print()
+            return
+        try:
+            dialogue.ask(line.strip(), lambda piece: print(piece, end="", flush=True))
+        except ConfigError as error:
+            print(error, end="")
+        print()
+
+
+def fill(trained, asked):
+    """Prints the candidates for every blank and the filled text, or keeps them in --output."""
+    from cloze.decoding import blanks as decoding
+    from cloze.errors import ConfigError
+
+    length, tokenizer = trained.config.data.sequence_length, trained.tokenizer
+    is_text = ~tokenizer.tables.special & tokenizer.has_piece
+    given = dict(length=length, count=CANDIDATES.value or 5)
+    pieces = PIECES.value or 1
+    encoded = [encode(trained, one["prompt"]) for one in asked]
+    for one, (ids, blanks) in zip(asked, encoded, strict=True):
+        if pieces > 1 and pieces ** len(blanks) > decoding.MOST_SHAPES:
+            raise ConfigError(
+                f"--pieces={pieces} for {len(blanks)} blanks are {pieces ** len(blanks)} combinations, more than "
+                f"{decoding.MOST_SHAPES}: lower it, or ask for fewer blanks at once"
+            )
+        model = trained.model, trained.params, ids, blanks, is_text
+        answers = decoding.fill(*model, **given)
+        together = []
+        if len(blanks) > 1 or pieces > 1:
+            together = decoding.fill_together(*model, mask=tokenizer.tables.mask, most_pieces=pieces, **given)
         filled = ids.copy()
         filled[blanks] = [candidates[0][0] for candidates in answers]
-        print(f"  {trained.tokenizer.decode(filled)}")
+        best = tokenizer.decode(together[0].ids if together else filled)
+        named = [[(tokenizer.piece(i), p) for i, p in candidates] for candidates in answers]
+        ways = [{"text": tokenizer.decode(way.ids), "score": way.score} for way in together]
+        if OUTPUT.value:
+            keep([{**one, "text": best, "blanks": named, **({"together": ways} if ways else {})}])
+            continue
+        print(f"\n{one['prompt']}")
+        for number, candidates in enumerate(named, 1):
+            print(f"  blank {number}: " + "  ".join(f"{piece} {100 * p:.1f}%" for piece, p in candidates))
+        for way in ways:
+            print(f"  together: {way['score']:.2f}  {way['text']}")
+        if not ways:
+            print(f"  {best}")
 
 
 def encode(trained, prompt):
@@ -91,6 +216,31 @@ def encode(trained, prompt):
     if len(ids) > longest:
         raise ConfigError(f"--prompt has {len(ids)} pieces, more than the {longest} that the model was trained on")
     return ids, blanks
+
+
+def keep(lines):
+    """Appends objects to --output."""
+    with open(OUTPUT.value, "a", encoding="utf-8") as file:
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+class Progress:
+    """How many prompts are answered, and how fast."""
+
+    def __init__(self):
+        self._began = self._spoken = time.perf_counter()
+        self._prompts = self._tokens = 0
+
+    def add(self, tokens):
+        """Counts a prompt whose texts have so many tokens."""
+        self._prompts, self._tokens = self._prompts + 1, self._tokens + tokens
+
+    def say(self, of, last=False):
+        """Prints a line, every ten seconds or as the last."""
+        now = time.perf_counter()
+        if last or now - self._spoken > 10:
+            self._spoken, rate = now, self._tokens / (now - self._began)
+            print(f"{self._prompts:,}/{of:,} prompts  {self._tokens:,} tokens  {rate:,.0f} tokens/s", flush=True)
 
 
 if __name__ == "__main__":

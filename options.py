@@ -82,6 +82,11 @@ def kind(cls: type, name: str) -> type:
     return typing.get_origin(hint) or getattr(hint, "__supertype__", hint)
 
 
+def item_kind(cls: type, name: str) -> type:
+    """The type of the items of an option that is a tuple."""
+    return typing.get_args(_hints(cls)[name])[0]
+
+
 @functools.cache
 def _hints(cls):
     """{name: type} of the fields of a class."""
@@ -262,13 +267,13 @@ def check(cls: type, values: Any, where: str) -> None:
     Args:
         cls: the class that declares the options.
         values: a section or another mapping with all of them.
-        where: what the section is called; "": the options are at the top.
+        where: what the section is called; "": the options are at the top; "--": they are flags.
 
     Raises:
         ConfigError: names the option, its value, and what it may be.
     """
     for name, field in declared(cls).items():
-        _check_one(cls, name, field, values, f"{where}.{name}" if where else name)
+        _check_one(cls, name, field, values, f"{where}.{name}" if where.strip("-") else f"{where}{name}")
 
 
 def _check_one(cls, name, field, values, called):

@@ -52,6 +52,7 @@ setup(
         "grain>=0.2.18",
         "array_record>=0.8",
         "tensorflow-datasets>=4.9.10",
+        "jinja2>=3.1",  # chat templates
         "importlib_resources",  # tensorflow-datasets needs it to prepare anything, and does not say so
         "sentencepiece>=0.2.1",
         "tokenizers>=0.22",

@@ -6,7 +6,7 @@ A model has:
     pieces: the piece of every id, in the library's spelling; "" for an id without one.
     roles: ids of special tokens that the file states by role rather than by name.
     special: ids that the file declares to be no text.
-    starts_word(piece), encode_batch(texts), encode_with_offsets(texts), encode_around(text, token_id), decode(ids).
+    starts_word(piece), encode_batch(texts), encode_with_offsets(texts), encode_around(text, token_ids), decode(ids).
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 import sentencepiece
@@ -91,21 +91,31 @@ class HuggingFaceModel:
         encodings = self._encoder.encode_batch(texts, add_special_tokens=False)
         return [(encoding.ids, encoding.offsets) for encoding in encodings]
 
-    def encode_around(self, text: str, token_id: int) -> list[int]:
-        """Returns the ids of a text in which one special token stands where the text spells its piece."""
-        described, piece = json.loads(self._tokenizer.to_str()), self.pieces[token_id]
+    def encode_around(self, text: str, token_ids: Collection[int]) -> list[int]:
+        """Returns the ids of a text in which special tokens stand where the text spells their pieces."""
+        described, wanted = json.loads(self._tokenizer.to_str()), {i: self.pieces[i] for i in token_ids}
         plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         added = {token["id"]: token for token in described["added_tokens"]}
-        # The library looks for added tokens that are not special, too.
-        added[token_id] = added.get(token_id, {"id": token_id, "content": piece, **plain}) | {"special": False}
+        for i, piece in wanted.items():  # the library looks for added tokens that are not special, too
+            added[i] = added.get(i, {"id": i, "content": piece, **plain}) | {"special": False}
         described["added_tokens"] = [added[i] for i in sorted(added)]
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(described))
-        tokenizer = _without_specials(tokenizer, described, {self.pieces[i] for i in self.special} - {piece})
-        return tokenizer.encode(text, add_special_tokens=False).ids
+        specials = {self.pieces[i] for i in self.special} - {*wanted.values()}
+        return _without_specials(tokenizer, described, specials).encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""
         return self._tokenizer.decode(ids, skip_special_tokens=False) if ids else ""
+
+
+def around(text: str, ids: Mapping[str, int], encode_batch: Callable[[list[str]], list]) -> list[int]:
+    """The ids of a text: those of pieces {piece: id} where the text spells them, and of the texts between them."""
+    if not ids:
+        return list(encode_batch([text])[0])
+    pieces = "|".join(map(re.escape, sorted(ids, key=len, reverse=True)))
+    parts = re.split(f"({pieces})", text)
+    between = iter(encode_batch(parts[::2]))
+    return [i for n, part in enumerate(parts) for i in ([ids[part]] if n % 2 else next(between))]
 
 
 def parse_huggingface(content: bytes, path) -> tokenizers.Tokenizer:
@@ -215,10 +225,9 @@ class SentencePieceModel:
                 offsets[k, 1] = offsets[k + 1, 1]
         return offsets
 
-    def encode_around(self, text: str, token_id: int) -> list[int]:
-        """Returns the ids of a text in which one special token stands where the text spells its piece."""
-        first, *others = self.encode_batch(text.split(self.pieces[token_id]))
-        return [*first, *(i for ids in others for i in (token_id, *ids))]
+    def encode_around(self, text: str, token_ids: Collection[int]) -> list[int]:
+        """Returns the ids of a text in which special tokens stand where the text spells their pieces."""
+        return around(text, {self.pieces[i]: i for i in token_ids}, self.encode_batch)
 
     def decode(self, ids: list[int]) -> str:
         """Returns the text of ids that are no special tokens."""

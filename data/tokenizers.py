@@ -104,7 +104,8 @@ class Tokenizer:
         model: what encodes, one of the classes of `data.tokenizer_models`.
         has_piece: bool [vocab_size], whether an id has a piece; those without are no text.
         ends: ids that end what is written, where there are more than `tables.eos` (a turn's, a document's).
-        carried: {name: text} of small files that it came with and that go back with it; Cloze does not read them.
+        carried: {name: text} of small files that it came with and that go back with it. Of these Cloze reads the chat
+            template (data.chat) and how to write (training.generation).
     """
 
     def __init__(
@@ -161,7 +162,17 @@ class Tokenizer:
         """
         if self.tables.mask is None:
             raise ValueError("a tokenizer without a mask has no blanks")
-        return np.array(self.model.encode_around(text, self.tables.mask), np.int32)
+        return self.encode_around(text, [self.tables.mask])
+
+    def encode_around(self, text: str, ids: Iterable[int]) -> np.ndarray:
+        """Returns the ids of a text with special tokens, int32 [n]: those of `ids` stand where it spells their pieces.
+
+        As in `encode_blanks`, which is this for the mask alone.
+        """
+        ids, known = [*map(int, ids)], len(self.model.pieces)
+        own, beside = [i for i in ids if i < known], {self._pieces[i]: i for i in ids if i >= known}  # sentinels
+        encoded = tm.around(text, beside, lambda texts: [self.model.encode_around(part, own) for part in texts])
+        return np.array(encoded, np.int32)
 
     def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns the ids of each text, the same as from `encode_batch`, and where they come from.

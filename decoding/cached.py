@@ -23,13 +23,14 @@ def for_writing(params):
     """Parameters of a model that writes, as every token reads them: on a CPU, each layer of its decoder by itself.
 
     `prefill` and `step` run with these or with the ones given, and compute the same. The decoder's layers are copied:
-    for as long as both trees are kept, they take twice the memory. On other devices the parameters are as given; there
-    nothing has been measured.
+    for as long as both trees are kept, they take twice the memory. On other devices, and where they are cut over
+    several, the parameters are as given; there nothing has been measured.
 
     Args:
         params: nested tree of parameters of a decoder or an encoder-decoder.
     """
-    if jax.default_backend() != "cpu":
+    cut = any(len(leaf.sharding.device_set) > 1 for leaf in jax.tree.leaves(params) if isinstance(leaf, jax.Array))
+    if jax.default_backend() != "cpu" or cut:
         return params
     decoder = params["decoder"]
     return {**params, "decoder": {**decoder, "layers": jax.jit(apart)(decoder["layers"])}}

@@ -1,8 +1,10 @@
 """The mesh of devices, and the one table from logical axis names to mesh axes."""
 
+import contextlib
 import dataclasses
 import math
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -57,6 +59,25 @@ def make_mesh(sizes, devices=None):
     return jax.make_mesh(
         mesh_shape(sizes, len(devices)), MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES)
     )
+
+
+def mesh_for_reading(sizes, report):
+    """The mesh of a run where it is only read: its own sizes, or where they do not fit these devices, rows alone.
+
+    Args:
+        sizes: mapping of each of MESH_AXES to a size.
+        report: called with a message where they do not fit.
+
+    Returns:
+        The mesh; None where there is one device, which needs none.
+    """
+    if len(jax.devices()) == 1:
+        return None
+    try:
+        return make_mesh(sizes)
+    except ConfigError:
+        report(f"The run's mesh does not fit the {len(jax.devices())} devices here: rows alone are cut over them")
+        return make_mesh(dict.fromkeys(MESH_AXES, 1) | {"data": -1})
 
 
 def mesh_shape(sizes, count):
@@ -163,6 +184,13 @@ def placement(tree, axis_names, shapes, mesh):
         return NamedSharding(mesh, PartitionSpec(*spec))
 
     return jax.tree_util.tree_map_with_path(place, tree)
+
+
+@contextlib.contextmanager
+def context(mesh):
+    """In which programs run on a mesh."""
+    with jax.set_mesh(mesh), nn.logical_axis_rules(RULES):
+        yield
 
 
 def row_sharding(mesh):

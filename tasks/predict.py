@@ -1,16 +1,21 @@
 """What a model answers on the examples of a task, in the form that `tasks.metrics.score` reads."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import itertools
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from cloze import decoding
 from cloze.data import encoding
 from cloze.data.encoding import collector
+from cloze.decoding.streaming import Growing
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import answers, metrics, shots
 
@@ -65,6 +70,22 @@ def head_scores(outputs, kind):
     return outputs.heads[HEAD_OF[kind]]
 
 
+class Answer(NamedTuple):
+    """What was written.
+
+    Attributes:
+        text: without white space around it, and before a stop text.
+        ids: int32 [n], the tokens before the end.
+        ended: whether the model ended it, before there were too many tokens.
+        score: of a search by beams, log-probability in nats over the normalised length; else None.
+    """
+
+    text: str
+    ids: np.ndarray
+    ended: bool
+    score: float | None
+
+
 @dataclasses.dataclass(frozen=True)
 class LanguageModel:
     """A model that writes.
@@ -75,8 +96,10 @@ class LanguageModel:
         layout: data.encoding.Layout of kind text.
         pad: id that fills rows up.
         prefix: objective.prefix, of decoders.
-        batch_size: rows that are run at once.
+        batch_size: prompts that are run at once.
         report: called with messages.
+        place: puts arrays of rows onto devices.
+        context: makes the context in which programs run, of a mesh.
     """
 
     model: object
@@ -87,6 +110,8 @@ class LanguageModel:
     prefix: str
     batch_size: int
     report: object = print
+    place: Callable = lambda rows: rows
+    context: Callable = contextlib.nullcontext
 
     @functools.cached_property
     def _writing(self):
@@ -112,24 +137,34 @@ class LanguageModel:
         return room
 
     def prompts(self, examples, answer):
-        """[int32 array] of the tokens that each example is answered after.
+        """[int32 array] of the tokens that each example is answered after; what is cut of them is reported.
 
         Args:
             examples: of kind text.
             answer: tokens that there must be room for behind a prompt: of all, or a sequence with those of each.
         """
+        prompts, cut = self.encoded(examples, answer)
+        for line in encoding.describe({"cut": cut}, self.layout):
+            self.report(line)
+        return prompts
+
+    def encoded(self, examples, answer):
+        """(what `prompts` gives, int [n]: how many tokens of each found no room)."""
         rooms = self._rooms(examples, answer)
-        prompts, cut = [None] * len(examples), [np.zeros(0, np.int32)]
+        prompts, cut = [None] * len(examples), np.zeros(len(examples), np.int64)
         for room in sorted(set(rooms)):
             mine = [number for number, other in enumerate(rooms) if other == room]
             layout = dataclasses.replace(self.layout, length=room)
             arrays = encoding.encode([_unanswered(examples[i]) for i in mine], self.tokenizer, layout, ())
             for number, (a, b) in zip(mine, itertools.pairwise(arrays["offsets"]), strict=True):
                 prompts[number] = arrays["tokens"][a:b]
-            cut.append(arrays["cut"])
-        for line in encoding.describe({"cut": np.concatenate(cut)}, self.layout):
-            self.report(line)
-        return prompts
+            cut[mine] = arrays["cut"]
+        return prompts, cut
+
+    def around(self, text, ids):
+        """int32 [n], a text with special tokens where it spells their pieces, as the model reads a prompt."""
+        parts = self.layout.start, self.tokenizer.encode_around(text, ids), self.layout.end
+        return np.concatenate(parts).astype(np.int32)
 
     def _rooms(self, examples, answer):
         return [self.room(tokens) for tokens in np.broadcast_to(answer, len(examples)).tolist()]
@@ -287,20 +322,67 @@ class LanguageModel:
         return np.concatenate([np.array(self.layout.target_start, np.int32), ids[:most]])
 
     def _continue(self, prompts, max_tokens):
-        """[str]: what is written behind prompts, lists of ids."""
+        """[str]: what is written greedily behind prompts, lists of ids."""
+        options = decoding.DecodingOptions(max_tokens=max_tokens, temperature=0)
+        return [answer.text for (answer,) in self.answers(prompts, options)]
+
+    def answers(self, prompts, options, show=None):
+        """Yields [Answer] for each prompt: what is written behind it.
+
+        Args:
+            prompts: lists of ids, special ones included, as `prompts` and `blanks` give them.
+            options: decoding.DecodingOptions.
+            show: called with pieces of the text as they are certain; of one prompt and one sample.
+        """
+        for first in range(0, len(prompts), self.batch_size):
+            some = prompts[first : first + self.batch_size]
+            yield from self._answers(some, first, options, show)[: len(some)]
+
+    def _answers(self, prompts, first, options, show):
+        count, ends = options.num_samples, self.end_ids
+        rows, lengths = self._rows(prompts, self.room(options.max_tokens))
+        batch, prompt_lengths = self._first(rows, lengths)
+        growing = [Growing(self._decode, options.stop, show) for _ in range(len(prompts) * count)]
+
+        def grow(row, tokens, over):
+            size = int(np.append(np.isin(tokens, ends), True).argmax())  # tokens before the end
+            return growing[row].feed(tokens[:size], over or size < len(tokens))
+
+        def watch(tokens, number):
+            over = [grow(row, tokens[row, :number], number == options.max_tokens) for row in range(len(growing))]
+            return np.array(over + [True] * (len(tokens) - len(over)))
+
+        watched = bool(options.stop or show)
+        with self.context():
+            written = decoding.write(
+                self.model, self._writing, self.place(batch), self.place(prompt_lengths), self._valid,
+                options=options, end_ids=ends, pad_id=self.pad, prefix=self.prefix,
+                keys=self.place(_keys(options, first, len(rows))) if options.draws else None,
+                watch=watch if watched else None, every=1 if show else 8,
+            )  # fmt: skip
+        found = []
+        for row, grown in enumerate(growing):
+            size = int(written.lengths[row])
+            ids = written.tokens[row, :size]
+            text = grown.text if watched else self._decode(ids).strip()
+            score = None if written.scores is None else float(written.scores[row])
+            found.append(Answer(text, ids, size < options.max_tokens, score))
+        return [found[i : i + count] for i in range(0, len(found), count)]
+
+    @property
+    def end_ids(self):
+        """The ids of which each ends what is written."""
         *_, end = self.layout.end
+        return (end, *self.tokenizer.ends)
+
+    @property
+    def _valid(self):
         valid = np.zeros(self.model.config.vocab_size, bool)
         valid[: len(self.tokenizer.has_piece)] = self.tokenizer.has_piece
-        texts = []
-        for rows, lengths in self._batches(prompts, self.room(max_tokens)):
-            batch, prompt_lengths = self._first(rows, lengths)
-            tokens, sizes, _ = decoding.write(
-                self.model, self._writing, batch, prompt_lengths, valid,
-                options=decoding.DecodingOptions(max_tokens=max_tokens), end_ids=(end, *self.tokenizer.ends),
-                pad_id=self.pad, prefix=self.prefix,
-            )  # fmt: skip
-            texts += [self.tokenizer.decode(row[:size]).strip() for row, size in zip(tokens, sizes, strict=True)]
-        return texts[: len(prompts)]
+        return valid
+
+    def _decode(self, ids):
+        return self.tokenizer.decode(ids)
 
     def _windows(self, some):
         length = self.layout.length
@@ -315,17 +397,15 @@ class LanguageModel:
             batch["target_weights"][row, first:size] = 1
         return batch
 
-    def _batches(self, prompts, room):
-        """Yields prompts as (int32 [batch_size, T], lengths [batch_size]), T being one of a few."""
-        for first in range(0, len(prompts), self.batch_size):
-            some = prompts[first : first + self.batch_size]
-            longest = max(map(len, some))
-            size = next(size for size in (*(s for s in _LENGTHS if s < room), room) if size >= longest)
-            rows = np.full((self.batch_size, size), self.pad, np.int32)
-            lengths = np.zeros(self.batch_size, np.int32)
-            for row, prompt in enumerate(some):
-                rows[row, : len(prompt)], lengths[row] = prompt, len(prompt)
-            yield rows, lengths
+    def _rows(self, prompts, room):
+        """Prompts as (int32 [batch_size, T], lengths [batch_size]), T being one of a few."""
+        longest = max(map(len, prompts))
+        size = next(size for size in (*(s for s in _LENGTHS if s < room), room) if size >= longest)
+        rows = np.full((self.batch_size, size), self.pad, np.int32)
+        lengths = np.zeros(self.batch_size, np.int32)
+        for row, prompt in enumerate(prompts):
+            rows[row, : len(prompt)], lengths[row] = prompt, len(prompt)
+        return rows, lengths
 
     def _first(self, rows, lengths):
         """(what the model reads first, tokens of each prompt of the decoder)."""
@@ -338,6 +418,13 @@ class LanguageModel:
             "decoder_tokens": np.tile(start, (len(rows), 1)),
         }
         return batch, np.where(lengths > 0, len(start), 0).astype(np.int32)
+
+
+def _keys(options, first, size):
+    """Random keys [size * num_samples] of prompts from number `first` on: a text depends on seed, prompt and sample."""
+    fold = jax.vmap(jax.random.fold_in, (None, 0))
+    prompts = fold(jax.random.key(options.seed), first + np.arange(size))
+    return jax.vmap(fold, (0, None))(prompts, np.arange(options.num_samples)).reshape(-1)
 
 
 def _common(ids, others):

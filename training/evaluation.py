@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -222,14 +223,15 @@ def _order(learned, model, task, report):
     return columns
 
 
-def writer(trained, config=None, batch_size=1, report=print):
+def writer(trained, config=None, batch_size=1, report=print, mesh=None):
     """A model that writes, as tasks.predict.LanguageModel.
 
     Args:
         trained: training.restore.Trained, whose model has the head "lm".
         config: the run's configuration with a task in place of its own, changed in place; None: there is no task.
-        batch_size: rows that are run at once.
+        batch_size: rows that are run at once; on a mesh, a few more where they do not divide.
         report: called with messages.
+        mesh: a mesh that rows are cut over, as the parameters are; None: one device.
     """
     config = _config(trained.config, "", "") if config is None else config
     name = config.objective.name
@@ -245,8 +247,17 @@ def writer(trained, config=None, batch_size=1, report=print):
         layout = dataclasses.replace(layout, cut_left=True)
         if decoder:  # which has not learned that what ends texts stands before answers, too
             layout = dataclasses.replace(layout, separator=())
-    return predict.LanguageModel(
+    made = predict.LanguageModel(
         trained.model, trained.params, trained.tokenizer, layout, rows.pad, prefix, batch_size, report
+    )
+    if mesh is None:
+        return made
+    across = math.prod(mesh.shape[axis] for axis in meshes.ROW_AXES)
+    return dataclasses.replace(
+        made,
+        batch_size=math.ceil(batch_size / across) * across,
+        place=functools.partial(jax.device_put, device=meshes.row_sharding(mesh)),
+        context=functools.partial(meshes.context, mesh),
     )
 
 

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -87,7 +86,7 @@ class Run:
     @contextlib.contextmanager
     def context(self):
         """The mesh and the axis rules: everything that is traced runs within."""
-        with jax.set_mesh(self.mesh), nn.logical_axis_rules(meshes.RULES):
+        with meshes.context(self.mesh):
             yield
 
     def rows(self, data: pipeline.Data, step: int) -> dict[str, jax.Array]:

@@ -44,7 +44,10 @@ DRAWN = {
         dict(top_k=7, repetition_penalty=1.5, no_repeat_ngram_size=2),
         dict(top_k=7, repetition_penalty=1.5, no_repeat_ngram_size=2),
     ),
-    "min p": (dict(temperature=1.5, min_p=0.1, min_tokens=4), dict(temperature=1.5, min_p=0.1, min_new_tokens=4, top_k=0)),
+    "min p": (
+        dict(temperature=1.5, min_p=0.1, min_tokens=4),
+        dict(temperature=1.5, min_p=0.1, min_new_tokens=4, top_k=0),
+    ),
 }  # fmt: skip
 
 

@@ -129,7 +129,8 @@ def test_rows_of_prompts_leave_room_for_answers():
     long = {"inputs": " ".join(map(str, range(11, 31))), "targets": None}
     assert [len(made.prompts([long], answer)[0]) for answer in (1, 4)] == [11, 8]  # and a place for the end
     assert "1 of 1 prompts are cut" in said[0]
-    sizes = {rows.shape for rows, _ in made._batches(made.prompts([*PROMPTS, long], 4), made.room(4))}
+    prompts = made.prompts([*PROMPTS, long], 4)
+    sizes = {made._rows(some, made.room(4))[0].shape for some in (prompts[:3], prompts[3:])}
     assert sizes == {(3, 9)}  # one shape, and with 4 tokens behind it no longer than the model's positions
     with pytest.raises(ConfigError, match="rows of 13 tokens have no room for a prompt beside answers of 11"):
         made.room(11)
