@@ -118,7 +118,7 @@ def test_tokens_are_those_of_generate(case):
     """Prompts of different lengths, without an end and with one."""
     pair = pair_of(case)
     expected = theirs(pair, [NEVER])
-    assert len(set(expected.ravel().tolist())) > 3
+    assert len(set(expected.ravel().tolist())) > (1 if case == "MarianMTModel" else 3)  # its table ties both ends
     np.testing.assert_array_equal(ours(pair, (NEVER,)), expected)
     end = int(expected[0, -1])
     np.testing.assert_array_equal(ours(pair, (end,)), theirs(pair, [end]))
