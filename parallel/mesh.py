@@ -7,7 +7,8 @@ import math
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cloze.errors import ConfigError
 from cloze.models import axes
@@ -56,9 +57,25 @@ def make_mesh(sizes, devices=None):
         ConfigError: the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh(
-        mesh_shape(sizes, len(devices)), MESH_AXES, devices=devices, axis_types=(AxisType.Auto,) * len(MESH_AXES)
-    )
+    shape = mesh_shape(sizes, len(devices))
+    return Mesh(_arranged(shape, devices), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def _arranged(shape, devices):
+    """Devices as a mesh: neighbours along an axis are neighbours in the machine as far as that goes.
+
+    Of several slices, which the data-centre network joins, the first axis that they divide goes over them.
+    """
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    across = next((number for number, size in enumerate(shape) if size % slices == 0), None)
+    if across is None:
+        shown = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
+        raise ConfigError(f"no axis of the mesh goes over {slices} slices: {shown}; make mesh.data a multiple of {slices}")
+    within = [size // slices if number == across else size for number, size in enumerate(shape)]
+    between = [slices if number == across else 1 for number in range(len(shape))]
+    return mesh_utils.create_hybrid_device_mesh(within, between, devices, allow_split_physical_axes=True)
 
 
 def mesh_for_reading(sizes, report):
@@ -109,10 +126,13 @@ def check_sizes(config, model_config, shape):
     rows = size["data"] * size["fsdp"]
     batch, micro = config.train.batch_size, config.train.microbatches
     if batch < 1 or micro < 1 or batch % (rows * micro):
+        part = rows * micro
+        nearest = sorted({max(1, batch // part) * part, (batch // part + 1) * part})
+        fewer = [n for n in range(1, micro) if batch > 0 and batch % (rows * n) == 0]
         raise ConfigError(
             f"train.batch_size={batch} does not divide into train.microbatches={micro} times mesh.data*mesh.fsdp="
-            f"{rows}; the nearest sizes that do are {max(1, batch // (rows * micro)) * rows * micro} and "
-            f"{(batch // (rows * micro) + 1) * rows * micro}"
+            f"{rows}; the nearest sizes that do are {' and '.join(map(str, nearest))}"
+            + (f", or set train.microbatches={fewer[-1]}" if fewer else "")
         )
     length = config.data.sequence_length
     prompt = model_config.prompt_length

@@ -185,7 +185,7 @@ class Program:
         shardings = (_shardings(self.abstract_state), meshes.replicated(run.mesh))
         with run.context():
             return jax.jit(step, donate_argnums=0, out_shardings=shardings).trace(
-                self.abstract_state, abstract, run.keys
+                self.abstract_state, abstract, run.abstract_keys
             )
 
     @functools.cached_property

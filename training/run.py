@@ -71,6 +71,13 @@ class Run:
         keys = make_keys(self.config.seed, self.config.train.dropout_generator)
         return jax.device_put(keys, meshes.replicated(self.mesh))
 
+    @property
+    def abstract_keys(self) -> Keys:
+        """`keys` as jax.ShapeDtypeStruct with shardings."""
+        make = functools.partial(make_keys, self.config.seed, self.config.train.dropout_generator)
+        everywhere = meshes.replicated(self.mesh)
+        return jax.tree.map(lambda k: jax.ShapeDtypeStruct(k.shape, k.dtype, sharding=everywhere), jax.eval_shape(make))
+
     @functools.cached_property
     def donors(self) -> list:
         """The training.donor.Donor of each run that parameters come from; only a new state needs them.

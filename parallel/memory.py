@@ -1,0 +1,141 @@
+"""What a step needs on one device, estimated from its trace in a second, nothing compiled.
+
+Every value of the program lives from where it is made to its last use, but those that XLA computes where they are
+read: element by element, or as a view of others. See parallel/flow.py for how values are cut over devices.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from cloze.parallel.flow import ELEMENTWISE, VIEWS, Flow, gathered
+
+SAVES = 0.9  # a value that is smaller than what it is computed from, by more than this, is kept in its place
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Bytes on one device.
+
+    Attributes:
+        parameters: those that train and those that do not, and their average where one is kept.
+        optimizer: its state.
+        gradients: of what trains, in f32.
+        activations: all else that is there when most is.
+        rows: the batch as it is read.
+    """
+
+    parameters: float
+    optimizer: float
+    gradients: float
+    activations: float
+    rows: float = 0.0
+
+    @property
+    def peak(self) -> float:
+        """All of it."""
+        return self.parameters + self.optimizer + self.gradients + self.activations + self.rows
+
+    def parts(self) -> dict[str, float]:
+        """{part: bytes}, with the peak last."""
+        return dataclasses.asdict(self) | {"peak": self.peak}
+
+
+class Estimator:
+    """The estimate of one traced step, for any mesh with the same axes.
+
+    Args:
+        traced: jax.stages.Traced of a function of (state, rows, keys) that gives (state, metrics); state is a
+            training.step.TrainState of arrays with shardings.
+        state, rows: its abstract arguments.
+        copies: bytes of the compute type, if XLA keeps a copy of all kernels in it through the step; else 0.
+    """
+
+    def __init__(self, traced: Any, state: Any, rows: dict[str, Any], copies: int = 0):
+        self._flow, self._state, self._rows, self._copies = Flow(traced.jaxpr.jaxpr), state, rows, copies
+        leaves = jax.tree.leaves((state, rows))
+        held = jax.tree.leaves(state)
+        for value, leaf in zip(self._flow.inputs, leaves, strict=False):
+            value.free = True
+            value.cut = _cut(leaf)
+        for value in [*self._flow.inputs, *self._flow.constants]:
+            value.free = True
+        for value, leaf in zip(self._flow.outputs, held, strict=False):
+            if value is not None:
+                value.free = True
+                value.place(_cut(leaf))
+        self._flow.spread()
+
+    def __call__(self, mesh: dict[str, int]) -> Estimate:
+        """The estimate for a mesh {axis: size}."""
+        count = lambda tree: sum(_bytes(leaf, mesh) for leaf in jax.tree.leaves(tree))  # noqa: E731
+        state = self._state
+        gradients = count(state.trainable)
+        matrices = [leaf for leaf in jax.tree.leaves((state.trainable, state.frozen)) if leaf.ndim >= 2]
+        copies = sum(_bytes(leaf, mesh) / leaf.dtype.itemsize * self._copies for leaf in matrices)
+        temporaries = _peak(self._flow, mesh) + copies
+        return Estimate(
+            parameters=count((state.trainable, state.frozen, state.ema)),
+            optimizer=count(state.opt_state),
+            gradients=gradients,
+            activations=max(0.0, temporaries - gradients),
+            rows=count(self._rows),
+        )
+
+
+def _cut(leaf):
+    spec = tuple(leaf.sharding.spec) + (None,) * (leaf.ndim - len(leaf.sharding.spec))
+    return [() if part is None else (part,) if isinstance(part, str) else tuple(part) for part in spec]
+
+
+def _bytes(leaf, mesh):
+    parts = 1
+    for names in _cut(leaf):
+        for axis in names:
+            parts *= mesh[axis]
+    return leaf.size * (leaf.dtype.itemsize if hasattr(leaf.dtype, "itemsize") else 8) / parts
+
+
+def _peak(flow, mesh):
+    """Most bytes that the values of a list of operations take at one time, beside its inputs."""
+    held_by, last = _sources(flow, mesh), {}
+    for number, operation in enumerate(flow.operations):
+        for value in operation.inputs:
+            for source in held_by.get(value, (value,)):
+                last[source] = number
+    for value in flow.outputs:
+        for source in held_by.get(value, (value,)):
+            last[source] = len(flow.operations)
+    ends: dict[int, list] = {}
+    live = peak = 0.0
+    for number, operation in enumerate(flow.operations):
+        made = [value for value in operation.outputs if held_by.get(value) == (value,)]
+        beside = 0.0
+        if operation.name == "dot_general":
+            beside = gathered(operation, mesh)
+        elif operation.bodies:
+            beside = max(_peak(body, mesh) for body in operation.bodies)
+        for value in made:
+            live += value.bytes(mesh)
+            ends.setdefault(last.get(value, number), []).append(value)
+        peak = max(peak, live + beside)
+        for value in ends.pop(number, ()):
+            live -= value.bytes(mesh)
+    return peak
+
+
+def _sources(flow, mesh):
+    """{value: the values that are in memory for it}: itself, or those that it is computed from where it is read."""
+    sources = {value: () for value in (*flow.inputs, *flow.constants) if value is not None}
+    for operation in flow.operations:
+        fused = operation.name in ELEMENTWISE or operation.name in VIEWS
+        behind = tuple(dict.fromkeys(s for value in operation.inputs if value for s in sources.get(value, ())))
+        for value in operation.outputs:
+            if value.free:
+                sources[value] = ()
+            elif fused and value.bytes(mesh) >= SAVES * sum(source.bytes(mesh) for source in behind):
+                sources[value] = behind
+            else:
+                sources[value] = (value,)
+    return sources
