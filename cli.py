@@ -17,7 +17,7 @@ from cloze.options import suggest
 from cloze.parallel import supervisor
 
 FLAGS = flags.FLAGS
-VERBS = ("train", "eval", "generate", "prepare", "convert", "launch")
+VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch")
 CHOICES = r"--?(config\.(objective\.name|optimizer\.name|finetune\.method)|job\.backend)="
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
 NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)

@@ -21,6 +21,7 @@ MODULES = [
     "eval",
     "generate",
     "convert",
+    "plan",
     "launch",
 ]  # files at the top of the checkout
 
@@ -76,6 +77,7 @@ setup(
         "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18"],
         "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "tpu": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
+        "plan": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13", "matplotlib"],  # libtpu compiles for TPUs without one
         "viz": ["matplotlib", "tensorboard"],
     },
 )

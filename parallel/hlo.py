@@ -77,6 +77,7 @@ class Module:
 
     def __init__(self, text: str):
         self.computations: dict[str, dict[str, Instruction]] = {}
+        self._used: dict[str, dict[str, list[Instruction]]] = {}
         self.entry, current = "", None
         for line in text.splitlines():
             if current is None:
@@ -160,9 +161,51 @@ class Module:
         read = [_main(there[name].arrays) if name in there else 0.0 for name in instruction.operands]
         written = _main(instruction.arrays)
         if instruction.opcode == "fusion" and instruction.called:
-            inner = self.computations.get(instruction.called[0], {})
-            return _fused(inner, read, written)
+            name = instruction.called[0]
+            sliced = [self._sliced(name, place) for place in range(len(read))]
+            return sum(map(min, read, sliced)) + max(0.0, written - self._kept(name))
         return sum(read) + written
+
+    def _sliced(self, name, place):
+        """Bytes that a fused computation reads of its operand at `place`; inf: all."""
+        inner = self.computations.get(name, {})
+        parameters = (i for i in inner.values() if i.opcode == "parameter" and i.literal == str(place))
+        return sum((self._slices(name, parameter.name) for parameter in parameters), 0.0)
+
+    def _slices(self, name, value):
+        total = 0.0
+        for user in self._users(name).get(value, ()):
+            if user.opcode in ("dynamic-slice", "slice", "gather"):
+                total += sum(array.bytes for array in user.arrays)
+            elif user.opcode == "dynamic-update-slice" and user.operands[0] == value:
+                continue
+            elif user.opcode in ("bitcast", "reshape"):
+                total += self._slices(name, user.name)
+            elif user.opcode == "fusion" and user.called:
+                total += sum(self._sliced(user.called[0], k) for k, o in enumerate(user.operands) if o == value)
+            else:
+                return math.inf
+        return total
+
+    def _users(self, name):
+        """{value: instructions that read it} of a computation."""
+        if name not in self._used:
+            users = self._used[name] = {}
+            for instruction in self.computations.get(name, {}).values():
+                for operand in dict.fromkeys(instruction.operands):
+                    users.setdefault(operand, []).append(instruction)
+        return self._used[name]
+
+    def _kept(self, name):
+        """Bytes of a fused computation's result that it leaves as they were: all but the updated slices."""
+        total, inner = 0.0, self.computations.get(name, {})
+        for instruction in inner.values():
+            if instruction.opcode == "fusion" and instruction.called:
+                total += self._kept(instruction.called[0])
+            elif instruction.opcode == "dynamic-update-slice" and instruction.operands[1] in inner:
+                updated = sum(array.bytes for array in inner[instruction.operands[1]].arrays)
+                total += sum(array.bytes for array in instruction.arrays) - updated
+        return total
 
 
 def _parse(line):
@@ -198,38 +241,6 @@ def _closing(text, begin):
 
 def _main(arrays):
     return sum(array.bytes for array in arrays if not array.on_chip)
-
-
-def _fused(inner, read, written):
-    """Traffic of a fusion: an operand that is only sliced counts as its slices, one that is updated as the update."""
-    total, users = 0.0, {}
-    for instruction in inner.values():
-        for operand in instruction.operands:
-            users.setdefault(operand, []).append(instruction)
-    for instruction in inner.values():
-        if instruction.opcode == "parameter" and instruction.literal.isdigit():
-            place = int(instruction.literal)
-            total += min(read[place], _sliced(instruction, users, inner)) if place < len(read) else 0.0
-    updates = [i for i in inner.values() if i.opcode == "dynamic-update-slice" and len(i.operands) > 1]
-    for update in updates:
-        if update.operands[1] in inner:
-            written += sum(a.bytes for a in inner[update.operands[1]].arrays) - sum(a.bytes for a in update.arrays)
-    return total + max(written, 0.0)
-
-
-def _sliced(instruction, users, inner):
-    """Bytes of an array that its users read."""
-    total = 0.0
-    for user in users.get(instruction.name, ()):
-        if user.opcode in ("dynamic-slice", "slice", "gather"):
-            total += sum(array.bytes for array in user.arrays)
-        elif user.opcode == "dynamic-update-slice" and user.operands[0] == instruction.name:
-            continue
-        elif user.opcode in ("bitcast", "reshape"):
-            total += _sliced(user, users, inner)
-        else:
-            return math.inf
-    return total
 
 
 def _up(size, tile):

@@ -93,13 +93,20 @@ def parse(text: str) -> Topology:
     return Topology(text, chip, shape, slices)
 
 
-def prepare(topology: Topology) -> None:
+def prepare(topology: Topology, compiles: bool = True) -> None:
     """Sets what JAX reads when it opens its backend; to be called before anything asks for devices.
+
+    Args:
+        topology: what is planned for.
+        compiles: whether its devices are needed; else one CPU device is.
 
     Raises:
         ConfigError: libtpu is not installed, or there are too many fake devices.
     """
     os.environ["JAX_PLATFORMS"] = "cpu"
+    jax.config.update("jax_platforms", "cpu")
+    if not compiles:
+        return
     if topology.platform == "tpu":
         need_libtpu(topology)
         # No metadata server is asked, no other process that compiles is in the way, nothing is said of absent chips.

@@ -4,7 +4,6 @@ Text of no meaning stands in for the data: shapes alone decide what is compiled.
 is made, and the step is the one that train.py would run.
 """
 
-import contextlib
 import copy
 import dataclasses
 import functools
@@ -15,10 +14,9 @@ from typing import Any
 
 import jax
 
-from cloze.configs import base
+from cloze.parallel import cost, memory, topologies
 from cloze.parallel import mesh as meshes
-from cloze.parallel import topologies
-from cloze.training import resolve
+from cloze.training import methods, resolve
 from cloze.training.program import Program
 from cloze.training.run import build
 from cloze.value_types import DURATION
@@ -48,10 +46,64 @@ class Planned:
         with topologies.tracing_for(self.topology.platform):
             return self.program.trace_train_step(self.rows)
 
+    @functools.cached_property
+    def estimator(self) -> memory.Estimator:
+        """What the step needs on one device, for any mesh, without compiling."""
+        return estimator(self.program, self.traced, self.rows, self.topology.platform)
+
+    @functools.cached_property
+    def flops(self) -> float:
+        """Operations of all matrix products of a step, over all devices."""
+        return cost.count_flops(self.traced.jaxpr)
+
     def compile(self) -> jax.stages.Compiled:
         """The compiled step; minutes for large models."""
         with self.program.run.context(), topologies.tracing_for(self.topology.platform):
             return self.traced.lower().compile()
+
+
+def estimator(program: Program, traced: jax.stages.Traced, rows: dict[str, Any], platform: str) -> memory.Estimator:
+    """The Estimator of a traced step.
+
+    Args:
+        program, traced, rows: the program, its traced step, and arrays of the shapes that it is for.
+        platform: that it is compiled for: "tpu", "gpu" or "cpu".
+    """
+    rows = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in rows.items()}
+    # XLA for accelerators casts all kernels to the compute type once, before the loop over layers.
+    copied = platform != "cpu" and program.model.config.dtype == "bfloat16"
+    return memory.Estimator(traced, program.abstract_state, rows, copies=2 if copied else 0)
+
+
+def on_one_device(config: Any, topology: topologies.Topology) -> Planned:
+    """The step as `planned` gives it, traced on one CPU device: enough to estimate what any mesh needs.
+
+    Args:
+        config: a configuration; it stays as it is.
+        topology: where it is to run; names of mesh axes are those of its mesh, sizes are all 1.
+
+    Raises:
+        ConfigError, DataError: as of `training.run.build`.
+    """
+    config = copy.deepcopy(config)
+    config.mesh.update({axis: 1 for axis in meshes.MESH_AXES})
+    return planned(config, topology, jax.devices("cpu")[:1])
+
+
+def model_of(config: Any) -> Any:
+    """The ModelConfig of a configuration."""
+    return methods.model_config(config)
+
+
+def mesh_of(config: Any, topology: topologies.Topology) -> dict[str, int]:
+    """{axis: devices} of a configuration on a topology, checked.
+
+    Raises:
+        ConfigError: the devices, the batch or the model do not divide over it.
+    """
+    shape = meshes.mesh_shape(config.mesh, topology.devices)
+    meshes.check_sizes(config, model_of(config), shape)
+    return dict(zip(meshes.MESH_AXES, shape, strict=True))
 
 
 def planned(config: Any, topology: topologies.Topology, devices: list | None = None) -> Planned:

@@ -1,0 +1,171 @@
+"""Which settings a step fits with: meshes, microbatches and recomputation, estimated, the fastest or nearest first."""
+
+import copy
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cloze import models
+from cloze.errors import UserError
+from cloze.models.heads import TRANSFORMERS
+from cloze.parallel import mesh as meshes
+from cloze.parallel import roofline
+from cloze.parallel.memory import Estimate
+from cloze.training import planning, plans
+
+REMAT = ("none", "dots", "full")
+MOST_MICROBATCHES = 64
+MOST_TENSOR = 16  # beyond it, a device's share of a product is small and all devices wait for each other
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One way to run a step.
+
+    Attributes:
+        mesh: {axis: devices}.
+        microbatches, remat, dtype: options.
+        estimate: memory.Estimate.
+        seconds: predicted of a step, or None for devices without a data sheet.
+        changes: settings in which it differs from the configuration, as flags.
+    """
+
+    mesh: dict[str, int]
+    microbatches: int
+    remat: str
+    dtype: str
+    estimate: Estimate
+    seconds: float | None
+    changes: tuple[str, ...]
+
+    def line(self) -> str:
+        """The candidate for people."""
+        time = "" if self.seconds is None else f", {self.seconds:.3g} s a step"
+        return f"{self.estimate.peak / plans.GIB:.2f} GiB{time}: {' '.join(self.changes) or 'as the config has it'}"
+
+
+def meshes_for(config: Any, devices: int) -> Iterator[dict[str, int]]:
+    """All meshes of data, fsdp and tensor (sequence as the configuration has it) over which everything divides."""
+    model = planning.model_of(config)
+    sequence = max(1, config.mesh.sequence)
+    powers = [2**k for k in range(devices.bit_length()) if devices % 2**k == 0]
+    for tensor, fsdp in itertools.product((t for t in powers if t <= MOST_TENSOR), powers):
+        if devices % (tensor * fsdp * sequence):
+            continue
+        shape = (devices // (tensor * fsdp * sequence), fsdp, tensor, sequence)
+        try:
+            meshes.check_sizes(config, model, shape)
+        except UserError:
+            continue
+        yield dict(zip(meshes.MESH_AXES, shape, strict=True))
+
+
+def variants(config: Any, devices: int, dtypes: bool = False) -> Iterator[Any]:
+    """The configuration with other microbatches, recomputation and, if asked for, compute types."""
+    base = models.resolve(config.model)
+    transformer = base.architecture in TRANSFORMERS
+    kinds = ("float32", "bfloat16") if dtypes and base.dtype == "float32" else (base.dtype,)
+    counts = [2**k for k in range(MOST_MICROBATCHES.bit_length())]
+    counts = [n for n in dict.fromkeys([config.train.microbatches, *counts]) if config.train.batch_size % n == 0]
+    for dtype, remat in itertools.product(kinds, REMAT if transformer else ("none",)):
+        for count in counts:
+            one = copy.deepcopy(config)
+            one.model.update(remat=remat, dtype=dtype)
+            one.train.microbatches = count
+            if any(True for _ in meshes_for(one, devices)):
+                yield one
+
+
+def candidates(
+    config: Any, topology: Any, own_mesh: bool = False, dtypes: bool = False, report: Callable[[str], None] = print
+) -> list[Candidate]:
+    """All ways to run a step that can be estimated.
+
+    A trace takes about a second; there is one for each remat policy and number of microbatches, and one for all meshes.
+
+    Args:
+        config: a configuration; it stays as it is.
+        topology: topologies.Topology.
+        own_mesh: only the configuration's own mesh.
+        dtypes: bfloat16 too, where the configuration computes in float32.
+        report: called with what is tried.
+    """
+    found, ours = [], None
+    try:
+        ours = planning.mesh_of(config, topology)
+    except UserError:
+        own_mesh = False
+    for one in variants(config, topology.devices, dtypes):
+        try:
+            planned = planning.on_one_device(one, topology)
+            work = plans.work_of(planned)
+        except UserError:
+            continue  # an objective that compares the rows of a step takes no microbatches
+        report(f"  remat {one.model.remat}, {one.train.microbatches} microbatches, {one.model.dtype}")
+        for mesh in [ours] if own_mesh else meshes_for(one, topology.devices):
+            if own_mesh and config.train.batch_size % (mesh["data"] * mesh["fsdp"] * one.train.microbatches):
+                continue
+            estimate = planned.estimator(mesh)
+            time = roofline.of_estimate(work, topology, mesh, estimate) if topology.chip else None
+            found.append(
+                Candidate(
+                    mesh, one.train.microbatches, one.model.remat, one.model.dtype, estimate,
+                    time.seconds if time else None, _changes(config, ours, one, mesh),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _changes(config, ours, one, mesh):
+    changes = [f"--config.mesh.{axis}={size}" for axis, size in mesh.items() if ours is None or ours[axis] != size]
+    for section, name in (("train", "microbatches"), ("model", "remat"), ("model", "dtype")):
+        if config[section][name] != one[section][name]:
+            changes.append(f"--config.{section}.{name}={one[section][name]}")
+    return tuple(changes)
+
+
+def fastest(found: list[Candidate], available: float) -> list[Candidate]:
+    """Those that fit in `available` bytes, the fastest first."""
+    return sorted((c for c in found if c.estimate.peak <= available), key=lambda c: (c.seconds or 0.0, len(c.changes)))
+
+
+def nearest(found: list[Candidate], available: float) -> list[Candidate]:
+    """Those that fit, with the fewest changes first, then the fastest."""
+    return sorted(fastest(found, available), key=lambda c: (len(c.changes), c.seconds or 0.0))
+
+
+def advice(config: Any, topology: Any, available: float, found: list[Candidate] | None = None) -> list[str]:
+    """Lines on what to change so that a step fits, the smallest change first; or how many devices it would take.
+
+    Args:
+        config: a configuration.
+        topology: topologies.Topology.
+        available: bytes that a device has.
+        found: `candidates`, where they are known.
+    """
+    found = candidates(config, topology, dtypes=True, report=lambda line: None) if found is None else found
+    fitting = nearest(found, available)
+    if fitting:
+        return ["What would fit, by the estimate, the smallest change first:", *(f"  {c.line()}" for c in fitting[:4])]
+    if not found:
+        return ["No setting divides over these devices"]
+    least = min(found, key=lambda one: one.estimate.peak)
+    text = f"Nothing fits; the least is {least.line()}"
+    held = least.estimate.parameters + least.estimate.optimizer + least.estimate.gradients
+    if held > available / 2:
+        more = 2 ** math.ceil(math.log2(held / (available / 2)))
+        text += f". Take {more} times as many devices and cut parameters over them (mesh.fsdp)"
+    else:
+        text += ". Lower train.batch_size or data.sequence_length, or take more devices"
+    return [text]
+
+
+def apply(config: Any, candidate: Candidate) -> Any:
+    """The configuration with the candidate's settings."""
+    config = copy.deepcopy(config)
+    config.mesh.update(candidate.mesh)
+    config.train.microbatches = candidate.microbatches
+    config.model.update(remat=candidate.remat, dtype=candidate.dtype)
+    return config
