@@ -29,18 +29,21 @@ SEARCH = flags.DEFINE_bool("search", False, "Try meshes, microbatches and remat,
 BEST = flags.DEFINE_integer("best", 2, "How many of a search are compiled.", lower_bound=0)
 TOKENS = flags.DEFINE_float("tokens", None, "Tokens of the run, in place of train.steps.", lower_bound=1)
 PRICE = flags.DEFINE_float("price", None, "Of a chip for an hour, in any currency.", lower_bound=0)
-COMPUTE = flags.DEFINE_float("compute", None, "Instead of a config: a budget of operations, such as 1e21.", lower_bound=1)
+COMPUTE = flags.DEFINE_float(
+    "compute", None, "Instead of a config: a budget of operations, such as 1e21.", lower_bound=1
+)
 OPTIMAL = flags.DEFINE_bool("optimal", False, "With --compute: the sizes that the budget is best spent on.")
 MFU = flags.DEFINE_float("mfu", 0.4, "With --compute: share of the chips' rate that is reached.", 0.001, 1.0)
 WORKDIR = flags.DEFINE_string("workdir", "", "Instead of a config: a run, whose measured steps are held to its plan.")
 JSON = flags.DEFINE_string("json", "", "File for the plan as JSON; - is standard output.")
-PICTURE = flags.DEFINE_string("picture", "", "File for a picture of memory and time, such as plan.png.")
 HLO = flags.DEFINE_string("hlo", "", "File for the text of the compiled program.")
 
 
 def main():
     """Plans a run, searches for the best way to run it, or calculates with a budget."""
-    asked = [name for name, flag in (("--config", CONFIG), ("--compute", COMPUTE), ("--workdir", WORKDIR)) if flag.value]
+    asked = [
+        name for name, flag in (("--config", CONFIG), ("--compute", COMPUTE), ("--workdir", WORKDIR)) if flag.value
+    ]
     if len(asked) != 1:
         raise ConfigError(f"one of --config, --compute and --workdir is required, got {' and '.join(asked) or 'none'}")
     from cloze.parallel import topologies
@@ -86,7 +89,7 @@ def plan(config, topology):
     keep = pathlib.Path(HLO.value).write_text if HLO.value else None
     made = plans.make(config, topology, not ESTIMATE.value, TOKENS.value, PRICE.value, keep)
     print("\n".join(made.lines()), flush=True)
-    if made.spare < 0:
+    if made.spare < 0 or made.refused:
         print("Looking for settings that fit ...", flush=True)
         print("\n".join(plan_search.advice(config, topology, topology.chip.device_memory)), flush=True)
     return made
@@ -132,22 +135,26 @@ def calculate(topology):
 
 
 def compare(workdir):
-    """Prints a run's measured steps beside the prediction for the devices that it ran on."""
-    from cloze.training import plan_measured
+    """Prints a run's measured steps beside the prediction for the devices of --topology, on which it ran."""
+    from cloze.configs import base
+    from cloze.parallel import topologies
+    from cloze.training import plans
 
-    print("\n".join(plan_measured.lines(workdir, TOPOLOGY.value)))
+    topology = topologies.parse(TOPOLOGY.value) if TOPOLOGY.value else None
+    if topology is None or topology.chip is None:
+        raise ConfigError("--workdir needs --topology, the devices on which the run was made, such as v5e:4x4")
+    measured = plans.measured(workdir)
+    topologies.prepare(topology, compiles=not ESTIMATE.value)
+    made = plans.make(base.load(workdir / "config.json"), topology, compiles=not ESTIMATE.value)
+    print("\n".join([*made.lines(), *plans.compared(made, measured)]))
+    write([made])
 
 
 def write(made):
-    """Writes what --json and --picture ask for."""
+    """Writes the file that --json asks for."""
     if JSON.value:
         found = [one.to_dict() for one in made]
         _write_json(found if SEARCH.value else found[0])
-    if PICTURE.value and made:
-        from cloze.training import plan_picture
-
-        plan_picture.draw(made, PICTURE.value)
-        print(f"Picture: {PICTURE.value}")
 
 
 def _write_json(found):

@@ -40,7 +40,7 @@ def main():
 
     from cloze.configs import base
     from cloze.parallel.processes import decide
-    from cloze.training import describe, resolve
+    from cloze.training import describe, plan_search, resolve
     from cloze.training.checkpoint import Checkpoints
     from cloze.training.run import build
     from cloze.training.workdir import Workdir
@@ -67,6 +67,8 @@ def main():
         return
     try:
         train(run, directory, checkpoints, start, log, began)
+    except jax.errors.JaxRuntimeError as error:
+        raise plan_search.out_of_memory(error, run) or error from None
     finally:
         checkpoints.close()
         directory.close()

@@ -155,7 +155,11 @@ def route(topology: Any, devices: list | None, members: tuple[int, ...]) -> Rout
     """
     chip = topology.chip
     if not chip.is_tpu:
-        across = -(-len(members) // topology.domain) if members[-1] // topology.domain != members[0] // topology.domain else 1
+        across = (
+            -(-len(members) // topology.domain)
+            if members[-1] // topology.domain != members[0] // topology.domain
+            else 1
+        )
         within = max(1, sum(m // topology.domain == members[0] // topology.domain for m in members))
         return Route(within, max(across, -(-len(members) // within)), chip.link, chip.network)
     if devices is None:

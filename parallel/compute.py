@@ -99,7 +99,9 @@ FITS = (
 )
 
 
-def lines(flops: float, optimal: bool, rate: float | None = None, chips: int = 0, price: float | None = None) -> list[str]:
+def lines(
+    flops: float, optimal: bool, rate: float | None = None, chips: int = 0, price: float | None = None
+) -> list[str]:
     """A budget for people.
 
     Args:

@@ -7,17 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core as jax_core
 
-# Dense matrix-product rates of data sheets, FLOP/s per JAX device: {substring of device_kind: {dtype: rate}}.
-PEAKS = (
-    ("H200", {"bfloat16": 989e12, "float32": 494e12}),
-    ("H100", {"bfloat16": 989e12, "float32": 494e12}),
-    ("A100", {"bfloat16": 312e12, "float32": 156e12}),
-    ("TPU v4", {"bfloat16": 275e12, "float32": 275e12 / 2}),
-    ("TPU v5 lite", {"bfloat16": 197e12, "float32": 197e12 / 2}),
-    ("TPU v5e", {"bfloat16": 197e12, "float32": 197e12 / 2}),
-    ("TPU v5", {"bfloat16": 459e12, "float32": 459e12 / 2}),
-    ("TPU v6", {"bfloat16": 918e12, "float32": 918e12 / 2}),
-)
+from cloze.parallel import chips
 
 
 def count_flops(jaxpr):
@@ -75,10 +65,9 @@ def _inner(params):
 
 def peak_rate(dtype):
     """(FLOP/s of one device for matrix products in `dtype`, where the figure comes from)."""
-    kind = jax.devices()[0].device_kind
-    for name, rates in PEAKS:
-        if name.lower() in kind.lower():
-            return rates[dtype], f"the data sheet of {name}"
+    chip = chips.of_kind(jax.devices()[0].device_kind)
+    if chip is not None:
+        return chip.rate(dtype), f"the data sheet of {chip.name}"
     return measured_rate(dtype), "a matrix product timed at start"
 
 
@@ -125,7 +114,7 @@ def compiled_line(rows, compiled, flops, seconds):
 
 def human(number):
     """12345 -> "12.35k"."""
-    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(number) >= size:
             return f"{number / size:.4g}{unit}"
     return f"{number:.4g}"

@@ -59,7 +59,9 @@ class Instruction:
     @functools.cached_property
     def called(self) -> tuple[str, ...]:
         """Names of the computations that it runs."""
-        branches = [name.strip().lstrip("%") for group in _BRANCHES.findall(self.attributes) for name in group.split(",")]
+        branches = [
+            name.strip().lstrip("%") for group in _BRANCHES.findall(self.attributes) for name in group.split(",")
+        ]
         return (*_CALLED.findall(self.attributes), *branches)
 
     def attribute(self, name: str) -> str:
@@ -294,7 +296,7 @@ def _valid(image, kernel, result, window):
     for k in range(kernel):
         offset = k * window["rhs_dilate"] - window["pad"]
         if window["lhs_dilate"] == 1:  # all places from the first to the last that lie in the image
-            first = max(0, -(-(-offset) // window["stride"]))
+            first = max(0, math.ceil(-offset / window["stride"]))
             last = min(result - 1, (dilated - 1 - offset) // window["stride"])
             count += max(0, last - first + 1)
             continue

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from cloze.parallel import chips
 from cloze.parallel.flow import ELEMENTWISE, VIEWS, Flow, gathered
 
 SAVES = 0.9  # a value that is smaller than what it is computed from, by more than this, is kept in its place
@@ -37,9 +38,24 @@ class Estimate:
         """All of it."""
         return self.parameters + self.optimizer + self.gradients + self.activations + self.rows
 
+    def line(self, available: float | None) -> str:
+        """A line for the console; `available` are the bytes that a device has, None: not known."""
+        parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in self.parts().items() if name != "peak")
+        of = "" if available is None else f" of {available / 2**20:,.0f}"
+        warning = "" if available is None or self.peak <= available else ": it may not fit"
+        return f"Memory by estimate, MiB per device: {parts}; peak {self.peak / 2**20:,.0f}{of}{warning}"
+
     def parts(self) -> dict[str, float]:
         """{part: bytes}, with the peak last."""
         return dataclasses.asdict(self) | {"peak": self.peak}
+
+
+def device_memory() -> float | None:
+    """Bytes that a program has on a device of this machine; None: not known, as on a CPU."""
+    device = jax.local_devices()[0]
+    statistics = device.memory_stats() or {}
+    chip = chips.of_kind(device.device_kind)
+    return statistics.get("bytes_limit") or (chip.device_memory if chip else None)
 
 
 class Estimator:
@@ -50,10 +66,12 @@ class Estimator:
             training.step.TrainState of arrays with shardings.
         state, rows: its abstract arguments.
         copies: bytes of the compute type, if XLA keeps a copy of all kernels in it through the step; else 0.
+        fuses_products: whether what products read may be computed while they run, as on TPUs; on CPUs it is not.
     """
 
-    def __init__(self, traced: Any, state: Any, rows: dict[str, Any], copies: int = 0):
+    def __init__(self, traced: Any, state: Any, rows: dict[str, Any], copies: int = 0, fuses_products: bool = True):
         self._flow, self._state, self._rows, self._copies = Flow(traced.jaxpr.jaxpr), state, rows, copies
+        self._fuses_products = fuses_products
         leaves = jax.tree.leaves((state, rows))
         held = jax.tree.leaves(state)
         for value, leaf in zip(self._flow.inputs, leaves, strict=False):
@@ -74,7 +92,7 @@ class Estimator:
         gradients = count(state.trainable)
         matrices = [leaf for leaf in jax.tree.leaves((state.trainable, state.frozen)) if leaf.ndim >= 2]
         copies = sum(_bytes(leaf, mesh) / leaf.dtype.itemsize * self._copies for leaf in matrices)
-        temporaries = _peak(self._flow, mesh) + copies
+        temporaries = _peak(self._flow, mesh, self._fuses_products) + copies
         return Estimate(
             parameters=count((state.trainable, state.frozen, state.ema)),
             optimizer=count(state.opt_state),
@@ -97,9 +115,9 @@ def _bytes(leaf, mesh):
     return leaf.size * (leaf.dtype.itemsize if hasattr(leaf.dtype, "itemsize") else 8) / parts
 
 
-def _peak(flow, mesh):
+def _peak(flow, mesh, fuses_products):
     """Most bytes that the values of a list of operations take at one time, beside its inputs."""
-    held_by, last = _sources(flow, mesh), {}
+    held_by, last = _sources(flow, mesh, fuses_products), {}
     for number, operation in enumerate(flow.operations):
         for value in operation.inputs:
             for source in held_by.get(value, (value,)):
@@ -115,7 +133,7 @@ def _peak(flow, mesh):
         if operation.name == "dot_general":
             beside = gathered(operation, mesh)
         elif operation.bodies:
-            beside = max(_peak(body, mesh) for body in operation.bodies)
+            beside = max(_peak(body, mesh, fuses_products) for body in operation.bodies)
         for value in made:
             live += value.bytes(mesh)
             ends.setdefault(last.get(value, number), []).append(value)
@@ -125,15 +143,19 @@ def _peak(flow, mesh):
     return peak
 
 
-def _sources(flow, mesh):
+def _sources(flow, mesh, fuses_products):
     """{value: the values that are in memory for it}: itself, or those that it is computed from where it is read."""
     sources = {value: () for value in (*flow.inputs, *flow.constants) if value is not None}
+    products = (operation for operation in flow.operations if operation.name == "dot_general")
+    factors = set() if fuses_products else {value for operation in products for value in operation.inputs}
     for operation in flow.operations:
         fused = operation.name in ELEMENTWISE or operation.name in VIEWS
         behind = tuple(dict.fromkeys(s for value in operation.inputs if value for s in sources.get(value, ())))
         for value in operation.outputs:
             if value.free:
                 sources[value] = ()
+            elif operation.name in ELEMENTWISE and value in factors:
+                sources[value] = (value,)
             elif fused and value.bytes(mesh) >= SAVES * sum(source.bytes(mesh) for source in behind):
                 sources[value] = behind
             else:

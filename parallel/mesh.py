@@ -72,7 +72,9 @@ def _arranged(shape, devices):
     across = next((number for number, size in enumerate(shape) if size % slices == 0), None)
     if across is None:
         shown = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
-        raise ConfigError(f"no axis of the mesh goes over {slices} slices: {shown}; make mesh.data a multiple of {slices}")
+        raise ConfigError(
+            f"no axis of the mesh goes over {slices} slices: {shown}; make mesh.data a multiple of {slices}"
+        )
     within = [size // slices if number == across else size for number, size in enumerate(shape)]
     between = [slices if number == across else 1 for number in range(len(shape))]
     return mesh_utils.create_hybrid_device_mesh(within, between, devices, allow_split_physical_axes=True)

@@ -50,7 +50,7 @@ class Topology:
 
     @property
     def platform(self) -> str:
-        """"tpu", or "cpu": what the program is compiled for."""
+        """ "tpu", or "cpu": what the program is compiled for."""
         return "tpu" if self.chip and self.chip.is_tpu else "cpu"
 
     @property
@@ -82,7 +82,9 @@ def parse(text: str) -> Topology:
     chip = chips.get(match["chip"])
     if chip.is_tpu and len(shape) != chip.dimensions:
         example = "x".join(["4"] * chip.dimensions)
-        raise ConfigError(f"--topology={text!r}: a slice of {chip.name} has {chip.dimensions} axes, as {chip.name}:{example}")
+        raise ConfigError(
+            f"--topology={text!r}: a slice of {chip.name} has {chip.dimensions} axes, as {chip.name}:{example}"
+        )
     if not chip.is_tpu:
         shape = (math.prod(shape),)
     if chip.is_tpu and math.prod(shape) > chip.domain:
@@ -114,8 +116,8 @@ def prepare(topology: Topology, compiles: bool = True) -> None:
         return
     if topology.devices > MOST_FAKE:
         raise ConfigError(
-            f"--topology={topology.text}: at most {MOST_FAKE} devices that libtpu knows nothing of can be compiled for, "
-            "which is done for as many fake CPU devices; add --estimate, which compiles nothing"
+            f"--topology={topology.text}: at most {MOST_FAKE} devices other than TPUs can be compiled for, as that "
+            "many fake CPU devices; add --estimate, which compiles nothing"
         )
     fake_devices(topology.devices)
 

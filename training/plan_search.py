@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cloze import models
-from cloze.errors import UserError
+from cloze.errors import ConfigError, UserError
 from cloze.models.heads import TRANSFORMERS
+from cloze.parallel import chips, roofline, topologies
 from cloze.parallel import mesh as meshes
-from cloze.parallel import roofline
-from cloze.parallel.memory import Estimate
+from cloze.parallel.memory import Estimate, device_memory
 from cloze.training import planning, plans
 
 REMAT = ("none", "dots", "full")
@@ -160,6 +160,28 @@ def advice(config: Any, topology: Any, available: float, found: list[Candidate] 
     else:
         text += ". Lower train.batch_size or data.sequence_length, or take more devices"
     return [text]
+
+
+def out_of_memory(error: Exception, run: Any) -> ConfigError | None:
+    """What to change in a run whose devices have run out of memory; None: the error is another.
+
+    Args:
+        error: that JAX raised.
+        run: training.run.Run.
+    """
+    said = str(error)
+    if "RESOURCE_EXHAUSTED" not in said:
+        return None
+    config, device = run.config, run.mesh.devices.flat[0]
+    topology = topologies.Topology("here", chips.of_kind(device.device_kind), (run.mesh.size,))
+    found = candidates(config, topology, dtypes=True, report=lambda line: None)
+    ours = next((one.estimate.peak for one in found if not one.changes), math.inf)
+    available = min(device_memory() or math.inf, 0.95 * ours)
+    advised = "\n".join(advice(config, topology, available, found))
+    return ConfigError(
+        f"a device ran out of memory: {said.splitlines()[0][:300]}\nThe step needs about {ours / plans.GIB:.2f} GiB on "
+        f"each device.\n{advised}\nOr lower train.batch_size or data.sequence_length."
+    )
 
 
 def apply(config: Any, candidate: Candidate) -> Any:

@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 
-from cloze.parallel import cost, memory, topologies
+from cloze.parallel import cost, topologies
 from cloze.parallel import mesh as meshes
+from cloze.parallel.memory import Estimator
 from cloze.training import methods, resolve
 from cloze.training.program import Program
 from cloze.training.run import build
@@ -47,9 +48,9 @@ class Planned:
             return self.program.trace_train_step(self.rows)
 
     @functools.cached_property
-    def estimator(self) -> memory.Estimator:
+    def estimator(self) -> Estimator:
         """What the step needs on one device, for any mesh, without compiling."""
-        return estimator(self.program, self.traced, self.rows, self.topology.platform)
+        return self.program.estimator(self.traced, self.rows, self.topology.platform)
 
     @functools.cached_property
     def flops(self) -> float:
@@ -60,19 +61,6 @@ class Planned:
         """The compiled step; minutes for large models."""
         with self.program.run.context(), topologies.tracing_for(self.topology.platform):
             return self.traced.lower().compile()
-
-
-def estimator(program: Program, traced: jax.stages.Traced, rows: dict[str, Any], platform: str) -> memory.Estimator:
-    """The Estimator of a traced step.
-
-    Args:
-        program, traced, rows: the program, its traced step, and arrays of the shapes that it is for.
-        platform: that it is compiled for: "tpu", "gpu" or "cpu".
-    """
-    rows = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in rows.items()}
-    # XLA for accelerators casts all kernels to the compute type once, before the loop over layers.
-    copied = platform != "cpu" and program.model.config.dtype == "bfloat16"
-    return memory.Estimator(traced, program.abstract_state, rows, copies=2 if copied else 0)
 
 
 def on_one_device(config: Any, topology: topologies.Topology) -> Planned:

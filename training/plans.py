@@ -1,12 +1,16 @@
 """What a plan says: memory, products, transfers, time and price of a run on devices that are not there."""
 
 import dataclasses
+import json
 import math
+import statistics
 from typing import Any
 
+import jax
+
+from cloze.errors import ConfigError
 from cloze.parallel import collectives as transfers
 from cloze.parallel import hlo, roofline
-from cloze.parallel import mesh as meshes
 from cloze.parallel.cost import human
 from cloze.parallel.memory import Estimate
 from cloze.training import planning, trainable
@@ -33,6 +37,7 @@ class Plan:
         model_flops: operations of a step as published MFU counts them.
         steps: length of the run; None: it is given in epochs of data that are not known.
         price: of a chip for an hour, or None.
+        refused: what the compiler said where it found no way to fit the step into memory; else "".
     """
 
     name: str
@@ -47,6 +52,7 @@ class Plan:
     model_flops: float
     steps: int | None
     price: float | None = None
+    refused: str = ""
 
     @property
     def peak(self) -> float:
@@ -87,7 +93,7 @@ class Plan:
         }  # fmt: skip
         if self.topology.chip:
             found["memory"]["available"] = self.topology.chip.device_memory
-            found["fits"] = self.spare >= 0
+            found["fits"] = self.spare >= 0 and not self.refused
         if self.time:
             found |= {
                 "seconds": self.time.seconds, "bound": self.time.bound, "mfu": self.mfu,
@@ -114,7 +120,7 @@ class Plan:
             f"  {human(s['parameters'])} parameters; mesh: {shown}; {s['batch_size']:,} rows in {s['microbatches']} "
             f"microbatches, remat {s['remat']}, {s['dtype']}",
             *self._memory_lines(),
-            f"Operations of a step: {human(self.work.flops)} as executed, {human(self.model_flops)} by (6 N + 12 L d S) "
+            f"Operations of a step: {human(self.work.flops)} as executed, {human(self.model_flops)} by 6 N + 12 L d S "
             f"for each of {human(self.work.tokens)} tokens",
         ]
         if self.time and self.time.traffic and self.compiled:
@@ -130,11 +136,16 @@ class Plan:
         if compiled:
             lines.append(
                 f"  (compiled: arguments {compiled['arguments'] / GIB:.2f}, temporaries "
-                f"{compiled['temporaries'] / GIB:.2f}; the estimate is {100 * (parts['peak'] / compiled['peak'] - 1):+.0f}%)"
+                f"{compiled['temporaries'] / GIB:.2f}; the estimate is off by "
+                f"{100 * (parts['peak'] / compiled['peak'] - 1):+.0f}%)"
             )
         if self.topology.chip:
             available = self.topology.chip.device_memory / GIB
-            verdict = f"fits, {self.spare / GIB:.2f} to spare" if self.spare >= 0 else f"does NOT fit: {-self.spare / GIB:.2f} too much"
+            verdict = f"fits, {self.spare / GIB:.2f} to spare"
+            if self.spare < 0:
+                verdict = f"does NOT fit: {-self.spare / GIB:.2f} too much"
+            elif self.refused:
+                verdict = f"does NOT fit, says the compiler: {self.refused}"
             lines.append(f"  of {available:.2f} on a {self.topology.chip.name}: {verdict}")
         return lines
 
@@ -155,15 +166,17 @@ class Plan:
         if self.time is None:
             return ["No time is predicted for fake CPU devices: give a topology with a chip, such as v5p:4x4x4"]
         t = self.time
-        network = ", ".join(f"{axes} {seconds:.3g} s" for axes, seconds in t.network.items() if seconds > 1e-6) or "none"
+        network = (
+            ", ".join(f"{axes} {seconds:.3g} s" for axes, seconds in t.network.items() if seconds > 1e-6) or "none"
+        )
         lines = [
-            f"Step: {t.seconds:.3g} s predicted, bound by {t.bound}: products {t.products:.3g} s, memory {t.memory:.3g} s, "
-            f"waiting for the network {t.waiting:.3g} s (transfers: {network})",
+            f"Step: {t.seconds:.3g} s predicted, bound by {t.bound}: products {t.products:.3g} s, memory "
+            f"{t.memory:.3g} s, waiting for the network {t.waiting:.3g} s (transfers: {network})",
             f"MFU {100 * self.mfu:.1f}% as executed, {100 * self.published_mfu:.1f}% as published figures count; "
             f"{human(self.work.tokens / t.seconds)} tokens/s",
         ]
         if self.steps is None:
-            return [*lines, "The run's length is in epochs of data that are not looked at: give --tokens for days and price"]
+            return [*lines, "The run's length is in epochs of data that are not looked at: --tokens gives it"]
         run = self._run()
         cost = f", {run['cost']:,.0f} at {self.price:g} for a chip-hour" if "cost" in run else ""
         lines.append(
@@ -207,9 +220,14 @@ def make(config: Any, topology: Any, compiles: bool = True, tokens: float | None
     planned = planning.planned(config, topology) if compiles else planning.on_one_device(config, topology)
     estimate, work = planned.estimator(mesh), work_of(planned)
     time = roofline.of_estimate(work, topology, mesh, estimate) if topology.chip else None
-    compiled, collectives = None, []
-    if compiles:
-        program = planned.compile()
+    compiled, collectives, refused = None, [], ""
+    try:
+        program = planned.compile() if compiles else None
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        program, refused = None, str(error).splitlines()[0].partition(" :: ")[0]
+    if program is not None:
         analysis, text = program.memory_analysis(), program.as_text()
         if keep is not None:
             keep(text)
@@ -223,7 +241,8 @@ def make(config: Any, topology: Any, compiles: bool = True, tokens: float | None
             time = roofline.of_program(module, topology, run_mesh, work.dtype, work.flops / topology.devices)
     program, model = planned.program, planned.program.model.config
     counted = trainable.count(program.run.shapes, program.run.axis_names, model)
-    positions = sum(math.prod(s) for n, s in program.run.shapes.items() if "positions" in (program.run.axis_names[n] or ()))
+    shapes, axis_names = program.run.shapes, program.run.axis_names
+    positions = sum(math.prod(shape) for name, shape in shapes.items() if "positions" in axis_names[name])
     return Plan(
         name=config.name,
         topology=topology,
@@ -242,6 +261,7 @@ def make(config: Any, topology: Any, compiles: bool = True, tokens: float | None
         ),
         steps=_steps(config, program, tokens, work),
         price=price,
+        refused=refused,
     )  # fmt: skip
 
 
@@ -250,3 +270,32 @@ def _steps(config, program, tokens, work):
         return math.ceil(tokens / work.tokens)
     match = DURATION.fullmatch(str(config.train.steps))
     return None if match and (match[2] or "").startswith("epoch") else program.run.durations["steps"]
+
+
+def measured(workdir: Any) -> dict[str, float]:
+    """Medians of a run's own steps, {"seconds", "tokens_per_second", "mfu"}, the first line left out.
+
+    Raises:
+        ConfigError: there is no run, or it has logged too little.
+    """
+    file = workdir / "metrics.jsonl"
+    if not file.is_file():
+        raise ConfigError(f"there is no {file}: name the directory of a run in --workdir")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines = [line for line in lines if line["split"] == "train" and "seconds" in line][1:]
+    if not lines:
+        raise ConfigError(f"{file} has no more than one line of training: let the run log more steps")
+    return {name: statistics.median(line[name] for line in lines) for name in ("seconds", "tokens_per_second", "mfu")}
+
+
+def compared(plan: Plan, measured: dict[str, float]) -> list[str]:
+    """Lines that hold a plan to what was measured."""
+    predicted = {
+        "seconds": plan.time.seconds,
+        "tokens_per_second": plan.work.tokens / plan.time.seconds,
+        "mfu": plan.mfu,
+    }
+    return ["                    predicted  measured   error"] + [
+        f"  {name:<18}{value:>10.4g}{measured[name]:>10.4g}{100 * (value / measured[name] - 1):>+7.0f}%"
+        for name, value in predicted.items()
+    ]

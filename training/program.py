@@ -14,6 +14,7 @@ import numpy as np
 from cloze.models import names
 from cloze.parallel import cost
 from cloze.parallel import mesh as meshes
+from cloze.parallel.memory import Estimator, device_memory
 from cloze.tasks import predict
 from cloze.training import initial, methods, trainable, updates
 from cloze.training.gradients import Loss, make_gradient
@@ -188,6 +189,19 @@ class Program:
                 self.abstract_state, abstract, run.abstract_keys
             )
 
+    def estimator(self, traced: jax.stages.Traced, rows: dict, platform: str) -> Estimator:
+        """What a traced step needs on one device.
+
+        Args:
+            traced: of `trace_train_step`.
+            rows: arrays of the shapes that it is for.
+            platform: that it is compiled for: "tpu", "gpu" or "cpu".
+        """
+        rows = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in rows.items()}
+        # XLA for accelerators casts all kernels to the compute type once, before the loop over layers.
+        copied = platform != "cpu" and self.model.config.dtype == "bfloat16"
+        return Estimator(traced, self.abstract_state, rows, copies=2 if copied else 0, fuses_products=platform != "cpu")
+
     @functools.cached_property
     def compiled_steps(self) -> dict:
         """{shapes of rows: (compiled step, its operations over all devices)}."""
@@ -208,6 +222,9 @@ class Program:
             return *self.compiled_steps[key], 0.0
         began = time.perf_counter()
         traced = self.trace_train_step(rows)
+        if not self.compiled_steps:
+            estimate = self.estimator(traced, rows, jax.default_backend())(dict(self.run.mesh.shape))
+            report(estimate.line(device_memory()))
         with self.run.context():
             compiled = traced.lower().compile()
         self.compiled_steps[key] = (compiled, cost.count_flops(traced.jaxpr))
