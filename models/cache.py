@@ -59,7 +59,7 @@ class Cache:
             window=window,
             query_ranks=places_BT,
             key_ranks=jnp.arange(self.length)[None],
-            query_places=places_BT if window else None,
+            query_places=places_BT,
         )
 
     def write(self, name, k_BTKE, v_BTKE):

@@ -4,13 +4,18 @@ import jax
 import jax.numpy as jnp
 
 
+def kept_of(rate):
+    """Of 2 ** 16 units, how many are kept."""
+    return round((1.0 - rate) * 2**16)
+
+
 def dropout_mask(key, rate, x):
     """Zeroes each element of `x` with probability `rate` and scales the rest by 1 / (1 - rate).
 
     The probability is rounded to a multiple of 2 ** -16, and the scale matches the rounded one, so that the
     expectation is exact.
     """
-    kept = round((1.0 - rate) * 2**16)
+    kept = kept_of(rate)
     bits = jax.random.bits(key, x.shape, jnp.uint16)
     return jnp.where(bits < kept, x * jnp.asarray(2**16 / kept, x.dtype), jnp.zeros((), x.dtype))
 

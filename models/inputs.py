@@ -49,7 +49,7 @@ class Visibility:
         window: static; if positive, only keys fewer than this many places back (and forward) are seen.
         query_segments, key_segments: int32 [B, T] and [B, S], or both None.
         query_ranks, key_ranks: int32 [B, T] and [B, S], or both None.
-        query_places: int32 [B, T], where in the row of keys the queries stand, for windows; None: at its start.
+        query_places: int32 [B, T], where in the row of keys the queries of a cache stand; None: at its start.
     """
 
     causal: bool = struct.field(pytree_node=False, default=False)
@@ -72,6 +72,16 @@ class Visibility:
     def sees_all(self):
         """True when every query sees every key."""
         return not self.causal and self.query_ranks is None and self.query_segments is None and not self.window
+
+    @property
+    def is_causal_window(self):
+        """True when the rule is exactly "the last `window` keys up to the query", without segments."""
+        return bool(self.causal and self.window) and self.replace(window=0).is_causal and self.query_places is None
+
+    @property
+    def placed(self):
+        """True when queries do not stand at the start of the row of keys: they read a cache."""
+        return self.query_places is not None
 
     @property
     def may_see_nothing(self):
@@ -99,3 +109,14 @@ class Visibility:
         for part in parts[1:]:
             mask = mask & part
         return jnp.pad(mask, ((0, 0), (0, 0), (self.prefix, 0)), constant_values=True)
+
+    def zero_blind(self, out_BTHE, mask):
+        """The output of attention with zeros where no key is seen: softmax over nothing is the mean of all values.
+
+        Args:
+            out_BTHE: [B, T, H, E].
+            mask: as `mask` gives it.
+        """
+        if mask is None or not self.may_see_nothing:
+            return out_BTHE
+        return jnp.where(mask.any(axis=-1)[:, :, None, None], out_BTHE, 0)

@@ -25,6 +25,27 @@ def _mix(x):
     return x ^ (x >> 16)
 
 
+def is_counter(key: jax.Array) -> bool:
+    """Whether a key is of the generator `counter`."""
+    return jax.random.key_impl(key) == jax.random.key_impl(jax.random.wrap_key_data(np.zeros(2, np.uint32), impl=_COUNTER))
+
+
+def words(key):
+    """The two words, uint32 [2], with which `hashed` makes the bits of a counter's key."""
+    return _mix(jax.random.key_data(key) + np.uint32(1))  # so that seeds 0 and 1 differ in more than a bit
+
+
+def hashed(one, two, first, place):
+    """32 random bits for each place: uint32 like `first` and `place`.
+
+    Args:
+        one, two: of `words`.
+        first: uint32, index along an array's first axis.
+        place: uint32, index in the array of all its other axes, flattened.
+    """
+    return _mix(_mix(place + one) ^ (first * np.uint32(0x9E3779B9) + two))
+
+
 def _bits(key_data, bit_width, shape):
     """Unsigned integers of 8, 16 or 32 bits from the uint32 [2] of a key; the first axis and the rest count apart."""
     if bit_width not in (8, 16, 32):
@@ -34,8 +55,8 @@ def _bits(key_data, bit_width, shape):
         place += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride % 2**32)
         stride *= shape[axis]
     first = jax.lax.broadcasted_iota(jnp.uint32, shape, 0) if shape else place
-    one, two = _mix(key_data + np.uint32(1))  # so that seeds 0 and 1 differ in more than a bit
-    mixed = _mix(_mix(place + one) ^ (first * np.uint32(0x9E3779B9) + two))
+    one, two = _mix(key_data + np.uint32(1))
+    mixed = hashed(one, two, first, place)
     return (mixed >> (32 - bit_width)).astype(jnp.dtype(f"uint{bit_width}"))
 
 
