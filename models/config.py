@@ -10,6 +10,7 @@ from typing import Any
 from cloze import options
 from cloze.errors import ConfigError
 from cloze.models import families as family_files
+from cloze.models.backends.choice import BACKENDS, check
 from cloze.models.heads import RECURRENT, TRANSFORMERS, check_heads
 from cloze.models.positions import SCHEMES, Scheme
 from cloze.options import REQUIRED, Name, option, suggest
@@ -113,10 +114,7 @@ class Architecture:
         0.0, "divide them by the root of this instead (Gemma 2's query_pre_attn_scalar); 0: head_dim", least=0
     )
     attention_softcap: float = option(
-        0.0,
-        "bend attention scores towards this: cap * tanh(score / cap) (Gemma 2; einsum backend); 0: never",
-        least=0,
-        needs={"attention_backend": ("auto", "einsum")},
+        0.0, "bend attention scores towards this: cap * tanh(score / cap) (Gemma 2); 0: never", least=0
     )
 
     # Embeddings and heads.
@@ -209,8 +207,10 @@ class Execution:
     )
     attention_backend: str = option(
         "auto",
-        "einsum is the reference, xla and cudnn are jax.nn.dot_product_attention",
-        choices=("auto", "einsum", "xla", "cudnn"),
+        "auto takes the fastest that computes a layer: splash (TPU), cudnn (NVIDIA GPU), flash (both; dropout, biases and "
+        "any rule), local (windows, anywhere) or einsum, the reference; the log says which, and why no faster one. xla is "
+        "jax.nn.dot_product_attention without a kernel",
+        choices=("auto", *BACKENDS),
     )
     scan: bool | None = option(
         None,
@@ -325,11 +325,7 @@ class ModelConfig(Architecture, PositionOptions, Regularisation, Execution):
                 "letters out of qkvo (query, key, value, output)"
             )
         check_heads(self)
-        if self.attention_dropout and self.attention_backend in ("xla", "cudnn"):
-            raise ConfigError(
-                f"model.attention_backend={self.attention_backend} has no dropout on attention probabilities: set "
-                "model.attention_dropout=0 or model.attention_backend=einsum"
-            )
+        check(self)
 
     def _check_recurrent(self):
         if self.architecture in TRANSFORMERS:

@@ -27,7 +27,9 @@ def _mix(x):
 
 def is_counter(key: jax.Array) -> bool:
     """Whether a key is of the generator `counter`."""
-    return jax.random.key_impl(key) == jax.random.key_impl(jax.random.wrap_key_data(np.zeros(2, np.uint32), impl=_COUNTER))
+    return jax.random.key_impl(key) == jax.random.key_impl(
+        jax.random.wrap_key_data(np.zeros(2, np.uint32), impl=_COUNTER)
+    )
 
 
 def words(key):

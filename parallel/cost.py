@@ -32,8 +32,13 @@ def count_flops(jaxpr):
         if name.startswith(("dot_product_attention_fwd", "dot_product_attention_bwd")):
             total += _fused_attention(equation)
             continue
+        if name == "pallas_call":
+            total += _kernel(equation)
+            continue
         inner = [count_flops(j) for j in _inner(equation.params)]
-        if name == "scan":
+        if name == "shard_map":  # what each device does
+            total += equation.params["mesh"].size * sum(inner)
+        elif name == "scan":
             total += equation.params["length"] * sum(inner)
         elif name == "cond":
             total += max(inner, default=0)
@@ -54,6 +59,13 @@ def _fused_attention(equation):
     """cuDNN's attention is one opaque operation: two products forward, five backward (it makes the scores again)."""
     (B, T, H, E), (_, S, _, _) = (v.aval.shape for v in equation.invars[:2])
     return (4 if "fwd" in equation.primitive.name else 10) * B * T * S * H * E
+
+
+def _kernel(equation):
+    """A Pallas kernel's operations as it states them, else those of its body for each place of its grid."""
+    if equation.params.get("cost_estimate") is not None:
+        return equation.params["cost_estimate"].flops
+    return math.prod(equation.params["grid_mapping"].grid) * sum(count_flops(j) for j in _inner(equation.params))
 
 
 def _inner(params):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.models import names
+from cloze.models.backends import choice
 from cloze.parallel import cost
 from cloze.parallel import mesh as meshes
 from cloze.parallel.memory import Estimator, device_memory
@@ -221,7 +222,8 @@ class Program:
         if key in self.compiled_steps:
             return *self.compiled_steps[key], 0.0
         began = time.perf_counter()
-        traced = self.trace_train_step(rows)
+        with choice.recorded() as choices:
+            traced = self.trace_train_step(rows)
         if not self.compiled_steps:
             estimate = self.estimator(traced, rows, jax.default_backend())(dict(self.run.mesh.shape))
             report(estimate.line(device_memory()))
@@ -230,6 +232,8 @@ class Program:
         self.compiled_steps[key] = (compiled, cost.count_flops(traced.jaxpr))
         seconds = time.perf_counter() - began
         report(cost.compiled_line(rows, compiled, self.compiled_steps[key][1], seconds))
+        if choices and len(self.compiled_steps) == 1:
+            report(choice.line(choices))
         return *self.compiled_steps[key], seconds
 
     @functools.cached_property

@@ -84,6 +84,10 @@ class Backend:
     platforms = ("cpu", "gpu", "tpu")
     interpreted = False
 
+    def concerns(self, case: Case) -> bool:
+        """Whether it is made for such devices and layers."""
+        return case.platform in self.platforms
+
     def cannot(self, case: Case) -> str | None:
         """Why it does not compute this, in a few words; None: it does."""
 
@@ -125,7 +129,7 @@ def choose(case: Case) -> Choice:
     refused = []
     for name in PREFERENCE:
         backend = BACKENDS[name]()
-        if case.platform not in backend.platforms:
+        if not backend.concerns(case):
             continue
         reason = backend.cannot(case) or backend.slow(case)
         if reason is None:
@@ -135,12 +139,14 @@ def choose(case: Case) -> Choice:
 
 
 def asked(name: str, case: Case) -> Choice:
-    """The backend that a configuration names.
+    """The backend that a configuration names; of layers without a window, `local` says nothing.
 
     Raises:
         ConfigError: it does not compute this.
     """
     backend = BACKENDS[name]()
+    if name == "local" and not case.window:
+        return choose(case)
     if name != "xla" and (case.placed or case.queries == 1):
         return Choice(case, "einsum")
     here = case.platform in backend.platforms or (backend.interpreted and case.platform == "cpu")
@@ -148,10 +154,37 @@ def asked(name: str, case: Case) -> Choice:
     reason = None if here else f"needs {' or '.join(needs[p] for p in backend.platforms)}"
     reason = f"{reason}, here are devices of kind {case.platform}" if reason else backend.cannot(case)
     if reason:
-        raise ConfigError(
-            f"model.attention_backend={name} {reason}: set model.attention_backend=auto (here: {choose(case).backend})"
-        )
+        raise ConfigError(_refusal(name, reason))
     return Choice(case, name)
+
+
+def check(config: Any) -> None:
+    """Holds the backend that a ModelConfig names to what its layers need, as far as that is known without data.
+
+    Raises:
+        ConfigError: it does not compute them on any device.
+    """
+    if config.attention_backend == "auto" or not config.heads:
+        return
+    backend = BACKENDS[config.attention_backend]()
+    for block in config.blocks:
+        case = Case(
+            platform=backend.platforms[0],
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_dim=config.head_dim,
+            dtype=config.dtype,
+            causal=config.architecture == "decoder",
+            window=block.window,
+            softcap=bool(block.softcap),
+            dropout=bool(config.attention_dropout),
+        )
+        if (reason := backend.cannot(case)) and (block.window or config.attention_backend != "local"):
+            raise ConfigError(_refusal(config.attention_backend, reason))
+
+
+def _refusal(name, reason):
+    return f"model.attention_backend={name} {reason}: set model.attention_backend=auto, or change what it does not do"
 
 
 def case_of(q_BTHE: Any, k_BSKE: Any, visibility: Any, bias: Any, softcap: float, dropout: float, key: Any) -> Case:

@@ -22,7 +22,7 @@ class CuDNN(XLA):
         if case.capability and case.capability < (8, 0):
             return "needs compute capability 8.0"
         if case.dropout:
-            return "has no dropout whose bits follow from seed and step"
+            return "has no attention dropout whose bits follow from seed and step"
         if case.softcap:
             return "has no soft cap"
         if case.dtype not in ("bfloat16", "float16"):

@@ -1,16 +1,14 @@
 """A Pallas kernel of our own for what libraries' kernels refuse: dropout, biases with gradients, ranks, windows.
 
 The algorithm is FlashAttention's (Dao 2023, algorithms 1 and 2): scores exist one block at a time and are made again in
-the backward pass. Kernels are in `flash_kernels.py`; here is what is around them: filling, mesh, gradients.
+the backward pass. The kernels are in models/flash_kernels.py; here is what is around them.
 """
 
 import functools
 
-import jax
 import jax.numpy as jnp
 
 from cloze.models import random_bits
-from cloze.models.backends import flash_kernels as kernels
 from cloze.models.backends.choice import BACKENDS, BLOCK, Backend, devices, uneven
 from cloze.models.backends.sharded import arrays_of, on_each_device
 from cloze.models.dropout import kept_of
@@ -44,10 +42,10 @@ class Flash(Backend):
         """See Backend."""
         return f"needs {BLOCK} keys to fill a block, got {case.keys}" if case.keys < BLOCK else None
 
-    def compute(
-        self, q_BTHE, k_BSKE, v_BSKE, visibility, *, bias, scale, softcap, dropout, key, side=None
-    ):
+    def compute(self, q_BTHE, k_BSKE, v_BSKE, visibility, *, bias, scale, softcap, dropout, key, side=None):
         """See Backend. `side`: places of a block; None: the largest that fits."""
+        from cloze.models import flash_kernels as kernels  # Pallas takes 0.8 s to import: only where it runs
+
         arrays = {"q": q_BTHE * jnp.asarray(scale, q_BTHE.dtype), "k": k_BSKE, "v": v_BSKE}
         arrays |= arrays_of(visibility, q_BTHE.shape[0])
         arrays |= {} if bias is None else {"bias": bias.astype(jnp.float32)}
@@ -62,7 +60,7 @@ class Flash(Backend):
             keys=k_BSKE.shape[1],
             platform=devices()[0],
         )
-        return on_each_device(functools.partial(_run, rule=rule, side=side), arrays)
+        return on_each_device(functools.partial(_run, attend=kernels.attend, rule=rule, side=side), arrays)
 
 
 def _fast_memory(case):
@@ -73,7 +71,7 @@ def _fast_memory(case):
     return 4 * max(case.keys, case.queries) * width * size + bias
 
 
-def _run(arrays, first_row, first_head, rule, side):
+def _run(arrays, first_row, first_head, attend, rule, side):
     """Attention of one device's rows and heads: fills the last blocks, and calls the kernel.
 
     What fills a row needs no mask of its own: kernels leave out places beyond the rule's lengths.
@@ -97,7 +95,7 @@ def _run(arrays, first_row, first_head, rule, side):
     if "words" in arrays:
         first = jnp.stack([jnp.asarray(n, jnp.uint32) for n in (first_row, first_head)])
         inputs["scalars"] = jnp.concatenate([arrays["words"], first])[None]
-    out_BHTE = _attend(inputs, rule, (T_side, S_side))
+    out_BHTE = attend(inputs, rule, (T_side, S_side))
     return out_BHTE[:, :, :T, :E].swapaxes(1, 2)
 
 
@@ -105,24 +103,3 @@ def _side(length, sides):
     """The largest block that does not add to what the smallest one fills up."""
     filled = -(-length // sides[-1]) * sides[-1]
     return next(side for side in sides if filled % side == 0)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _attend(inputs, rule, sides):
-    return kernels.forward(inputs, rule, sides)[0]
-
-
-def _forward(inputs, rule, sides):
-    out_BHTE, lse_BHT = kernels.forward(inputs, rule, sides)
-    return out_BHTE, (inputs, out_BHTE, lse_BHT)
-
-
-def _backward(rule, sides, kept, d_out_BHTE):
-    inputs, out_BHTE, lse_BHT = kept
-    delta_BHT = jnp.sum(d_out_BHTE.astype(jnp.float32) * out_BHTE.astype(jnp.float32), -1)
-    inputs = {**inputs, "d_out": d_out_BHTE, "lse": lse_BHT[..., None], "delta": delta_BHT[..., None]}
-    gradients = kernels.backward(inputs, rule, sides)
-    return ({name: gradients.get(name) for name in kept[0]},)  # None for what is no float
-
-
-_attend.defvjp(_forward, _backward)

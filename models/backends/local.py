@@ -17,10 +17,12 @@ class Local(Backend):
     Dropout is drawn over these scores: as likely as the reference's, with other bits.
     """
 
+    def concerns(self, case):
+        """See Backend."""
+        return case.window > 0
+
     def cannot(self, case):
         """See Backend."""
-        if not case.window:
-            return "has windows only"
         if case.bias_rows:
             return "has no bias on scores"
         if case.prefix or case.queries != case.keys:

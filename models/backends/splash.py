@@ -4,7 +4,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.pallas.ops.tpu import splash_attention as library
 
 from cloze.models.backends.choice import BACKENDS, BLOCK, Backend, devices, uneven
 from cloze.models.backends.sharded import arrays_of, on_each_device
@@ -23,7 +22,7 @@ class Splash(Backend):
     def cannot(self, case):
         """See Backend."""
         if case.dropout:
-            return "has no dropout on attention probabilities"
+            return "has no attention dropout"
         if case.bias_rows:
             return "has no bias on scores"
         if case.ranks or case.strict:
@@ -49,6 +48,8 @@ class Splash(Backend):
 
 def _run(arrays, causal, window, softcap):
     """Splash attention of one device's rows and heads."""
+    from jax.experimental.pallas.ops.tpu import splash_attention as library  # takes 0.8 s: only where it runs
+
     (B, T, H, E), S = arrays["q"].shape, arrays["k"].shape[1]
     filled = {name: array for name, array in arrays.items() if name in ("q", "k", "v")}
     filled = {n: jnp.pad(x, ((0, 0), (0, -x.shape[1] % BLOCK), (0, 0), (0, 0))) for n, x in filled.items()}
@@ -60,8 +61,8 @@ def _run(arrays, causal, window, softcap):
         both = (jnp.pad(x, ((0, 0), (0, more)), constant_values=NO_SEGMENT) for x, more in both)
         segments = library.SegmentIds(*both)
     kernel = library.make_splash_mha(
-        library.MultiHeadMask([_mask((T_filled, S_filled), causal, window)] * H),
-        block_sizes=_blocks(T_filled, S_filled),
+        library.MultiHeadMask([_mask(library, (T_filled, S_filled), causal, window)] * H),
+        block_sizes=_blocks(library, T_filled, S_filled),
         head_shards=1,
         q_seq_shards=1,
         attn_logits_soft_cap=softcap or None,
@@ -71,14 +72,14 @@ def _run(arrays, causal, window, softcap):
     return out_BHTE.swapaxes(1, 2)[:, :T]
 
 
-def _mask(shape, causal, window):
+def _mask(library, shape, causal, window):
     """The library's mask for a rule over places."""
     if window:
         return library.LocalMask(shape, (window - 1, 0 if causal else window - 1), 0)
     return library.CausalMask(shape) if causal else library.FullMask(shape)
 
 
-def _blocks(queries, keys):
+def _blocks(library, queries, keys):
     """The largest blocks that divide the lengths. One kernel gives the gradients of keys and values, one of queries."""
     q, kv = (next(size for size in (LARGEST, 256, BLOCK) if n % size == 0) for n in (queries, keys))
     return library.BlockSizes(

@@ -14,7 +14,7 @@ class XLA(Backend):
     def cannot(self, case):
         """See Backend."""
         if case.dropout:
-            return "has no dropout on attention probabilities"
+            return "has no attention dropout"
         return "has no soft cap" if case.softcap else None
 
     def compute(self, q_BTHE, k_BSKE, v_BSKE, visibility, *, bias, scale, softcap, dropout, key):

@@ -40,19 +40,23 @@ class Rule:
     keys: int
     platform: str
 
-    def keys_of(self, first, last):
-        """(first, end) of the keys that queries `first` to `last` may see."""
-        begin = jnp.maximum(first - self.window + 1, 0) if self.window else 0
-        end = self.keys
-        if self.window:
-            end = jnp.minimum(last + self.window, end)
-        return begin, jnp.minimum(last + 1, end) if self.causal else end
+    def keys_of(self, first, last, numpy=jnp):
+        """(first, end) of the keys that queries `first` to `last` may see; `numpy` is np where these are numbers."""
+        begin = numpy.maximum(first - self.window + 1, 0) if self.window else 0
+        end = numpy.minimum(last + self.window, self.keys) if self.window else self.keys
+        return begin, numpy.minimum(last + 1, end) if self.causal else end
 
     def queries_of(self, first, last):
         """(first, end) of the queries that may see keys `first` to `last`."""
         begin = jnp.maximum(first - self.window + 1, 0) if self.window else 0
         end = jnp.minimum(last + self.window, self.queries) if self.window else self.queries
         return (first, end) if self.causal else (begin, end)
+
+    def pairs(self, sides):
+        """Pairs of blocks whose scores are computed for a head."""
+        (C, R), first = sides, np.arange(0, self.queries, sides[0])
+        begin, end = self.keys_of(first, first + C - 1, np)
+        return int(np.sum(np.broadcast_to(-(-end // R) - begin // R, first.shape)))
 
 
 def _product(a, b, over_a, over_b):
@@ -229,13 +233,14 @@ def _in_spec(name, inputs, sides, of_queries, order):
     return pl.BlockSpec((None, None, size, inputs[name].shape[3]), lambda *g: (g[B], g[H] // share, place(g), 0))
 
 
-def _call(kernel, inputs, rule, sides, of_queries, outputs, order="BHN"):
+def _call(kernel, inputs, rule, sides, of_queries, outputs, products, order="BHN"):
     """Runs a kernel over rows, heads and blocks.
 
     Args:
         kernel: of (names of inputs, rule, sides, references).
         inputs, rule, sides, of_queries: as above.
         outputs: [(shape, dtype, block, index map)].
+        products: how many of them the kernel computes for a pair of blocks.
         order: axes of the grid, the last one innermost: B rows, H query heads, N blocks.
     """
     B, H, T = inputs["q"].shape[:3]
@@ -246,6 +251,12 @@ def _call(kernel, inputs, rule, sides, of_queries, outputs, order="BHN"):
         params, words = triton.CompilerParams(num_warps=4, num_stages=2), pl.BlockSpec((1, 4), lambda *g: (0, 0))
     if rule.platform == "tpu":
         params = pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"))
+    pairs = B * H * rule.pairs(sides)
+    cost = pl.CostEstimate(  # read by XLA's scheduler and by parallel.cost
+        flops=2 * products * pairs * sides[0] * sides[1] * inputs["q"].shape[3],
+        transcendentals=pairs * sides[0] * sides[1],
+        bytes_accessed=sum(x.size * x.dtype.itemsize for x in inputs.values()),
+    )
     return pl.pallas_call(
         functools.partial(kernel, tuple(inputs), rule, sides),
         grid=tuple(sizes[axis] for axis in order),
@@ -254,6 +265,7 @@ def _call(kernel, inputs, rule, sides, of_queries, outputs, order="BHN"):
         out_shape=[jax.ShapeDtypeStruct(shape, dtype) for shape, dtype, _, _ in outputs],
         interpret=rule.platform == "cpu",
         compiler_params=params,
+        cost_estimate=cost,
         name="attention_of_" + ("queries" if of_queries else "keys"),
     )(*inputs.values())
 
@@ -273,7 +285,7 @@ def forward(inputs, rule, sides):
         (q.shape, q.dtype, (None, None, C, q.shape[3]), lambda b, h, i: (b, h, i, 0)),
         ((*q.shape[:3], 1), jnp.float32, (None, None, C, 1), lambda b, h, i: (b, h, i, 0)),
     ]
-    out_BHTE, lse_BHT1 = _call(_forward_kernel, inputs, rule, sides, True, outputs)
+    out_BHTE, lse_BHT1 = _call(_forward_kernel, inputs, rule, sides, True, outputs, 2)
     return out_BHTE, lse_BHT1[..., 0]
 
 
@@ -297,12 +309,34 @@ def backward(inputs, rule, sides):
         shape = (1 if adds_up else B, H, T, S)
         outputs.append((shape, jnp.float32, (None, None, C, S), lambda *g: (row(g), g[at_h], g[at_n], 0)))
     kernel = functools.partial(_query_kernel, order)
-    gradients = dict(zip(("q", "bias"), _call(kernel, inputs, rule, sides, True, outputs, order), strict=False))
+    gradients = dict(zip(("q", "bias"), _call(kernel, inputs, rule, sides, True, outputs, 3, order), strict=False))
     if "bias" in inputs and len(gradients["bias"]) > len(inputs["bias"]):
         gradients["bias"] = gradients["bias"].sum(0, keepdims=True)
     kind = k.dtype if H == K else jnp.float32  # what query heads of a key head give is added up
     output = (B, H, S, E), kind, (None, None, R, E), lambda b, h, i: (b, h, i, 0)
-    both = _call(_key_kernel, inputs, rule, sides, False, [output, output])
+    both = _call(_key_kernel, inputs, rule, sides, False, [output, output], 4)
     for name, x_BHSE in zip("kv", both, strict=True):
         gradients[name] = x_BHSE.reshape(B, K, -1, S, E).sum(2).astype(k.dtype)
     return gradients
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def attend(inputs, rule, sides):
+    """Output [B, H, T, E] with gradients; arguments are those of `forward`."""
+    return forward(inputs, rule, sides)[0]
+
+
+def _forward_rule(inputs, rule, sides):
+    out_BHTE, lse_BHT = forward(inputs, rule, sides)
+    return out_BHTE, (inputs, out_BHTE, lse_BHT)
+
+
+def _backward_rule(rule, sides, kept, d_out_BHTE):
+    inputs, out_BHTE, lse_BHT = kept
+    delta_BHT = jnp.sum(d_out_BHTE.astype(jnp.float32) * out_BHTE.astype(jnp.float32), -1)
+    more = {"d_out": d_out_BHTE, "lse": lse_BHT[..., None], "delta": delta_BHT[..., None]}
+    gradients = backward({**inputs, **more}, rule, sides)
+    return ({name: gradients.get(name) for name in inputs},)  # None for integers
+
+
+attend.defvjp(_forward_rule, _backward_rule)
