@@ -207,9 +207,9 @@ class Execution:
     )
     attention_backend: str = option(
         "auto",
-        "auto takes the fastest that computes a layer: splash (TPU), cudnn (NVIDIA GPU), flash (both; dropout, biases and "
-        "any rule), local (windows, anywhere) or einsum, the reference; the log says which, and why no faster one. xla is "
-        "jax.nn.dot_product_attention without a kernel",
+        "auto takes the first that computes a layer, of splash (TPU), cudnn (NVIDIA GPU), flash (both; dropout, biases, "
+        "any rule), local (windows, anywhere) and einsum, the reference, and the log says so. "
+        "xla is jax.nn.dot_product_attention without a kernel",
         choices=("auto", *BACKENDS),
     )
     scan: bool | None = option(

@@ -149,11 +149,8 @@ def asked(name: str, case: Case) -> Choice:
         return choose(case)
     if name != "xla" and (case.placed or case.queries == 1):
         return Choice(case, "einsum")
-    here = case.platform in backend.platforms or (backend.interpreted and case.platform == "cpu")
-    needs = {"gpu": "an NVIDIA GPU", "tpu": "a TPU"}
-    reason = None if here else f"needs {' or '.join(needs[p] for p in backend.platforms)}"
-    reason = f"{reason}, here are devices of kind {case.platform}" if reason else backend.cannot(case)
-    if reason:
+    check_platform(name, case.platform)
+    if reason := backend.cannot(case):
         raise ConfigError(_refusal(name, reason))
     return Choice(case, name)
 
@@ -181,6 +178,20 @@ def check(config: Any) -> None:
         )
         if (reason := backend.cannot(case)) and (block.window or config.attention_backend != "local"):
             raise ConfigError(_refusal(config.attention_backend, reason))
+
+
+def check_platform(name: str, platform: str) -> None:
+    """Holds a backend that is named to the devices there are; a CPU may interpret some, for tests.
+
+    Raises:
+        ConfigError: it does not run on them.
+    """
+    if name == "auto":
+        return
+    backend = BACKENDS[name]()
+    if platform not in backend.platforms and not (backend.interpreted and platform == "cpu"):
+        needs = " or ".join({"gpu": "an NVIDIA GPU", "tpu": "a TPU"}[p] for p in backend.platforms)
+        raise ConfigError(_refusal(name, f"needs {needs}, here are devices of kind {platform}"))
 
 
 def _refusal(name, reason):

@@ -50,14 +50,14 @@ def _run(arrays, causal, window, softcap):
     """Splash attention of one device's rows and heads."""
     from jax.experimental.pallas.ops.tpu import splash_attention as library  # takes 0.8 s: only where it runs
 
-    (B, T, H, E), S = arrays["q"].shape, arrays["k"].shape[1]
+    _, T, H, _ = arrays["q"].shape
     filled = {name: array for name, array in arrays.items() if name in ("q", "k", "v")}
     filled = {n: jnp.pad(x, ((0, 0), (0, -x.shape[1] % BLOCK), (0, 0), (0, 0))) for n, x in filled.items()}
     q_BHTE, k_BKSE, v_BKSE = (filled[name].swapaxes(1, 2) for name in ("q", "k", "v"))
     T_filled, S_filled = q_BHTE.shape[2], k_BKSE.shape[2]
     segments = None
     if "query_segments" in arrays:
-        both = (arrays["query_segments"], T_filled - T), (arrays["key_segments"], S_filled - S)
+        both = (arrays["query_segments"], T_filled - T), (arrays["key_segments"], S_filled - arrays["k"].shape[1])
         both = (jnp.pad(x, ((0, 0), (0, more)), constant_values=NO_SEGMENT) for x, more in both)
         segments = library.SegmentIds(*both)
     kernel = library.make_splash_mha(

@@ -160,7 +160,7 @@ def test_a_norm_that_is_not_there_does_not_count():
     (dict(pattern=({"width": 3},)), r"pattern\[0\]: blocks cannot differ in width.*window, .*rope_theta"),
     (dict(pattern=({}, {"window": -1})), r"pattern\[1\].window=-1 must be at least 0"),
     (dict(pattern=({"rotary_share": 0.4},)), "must be even, got 3"),
-    (dict(attention_softcap=1.0, attention_backend="xla"), "attention_softcap=1.0 needs model.attention_backend"),
+    (dict(attention_softcap=1.0, attention_backend="xla"), "attention_backend=xla has no soft cap"),
     (dict(first_attention_norm=False, norm_position="post"), "first_attention_norm=False needs model.norm_position"),
 ])  # fmt: skip
 def test_patterns_that_cannot_be_are_refused(changes, message):

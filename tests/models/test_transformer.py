@@ -243,7 +243,7 @@ def test_rotary_and_sinusoidal_positions_matter_and_rotary_is_relative():
         (dict(dropout=1.5), "dropout"),
         (dict(preset="bse"), "did you mean 'base'"),
         (dict(family="brt"), "did you mean 'bert'"),
-        (dict(attention_backend="xla", attention_dropout=0.1), "attention_dropout"),
+        (dict(attention_backend="xla", attention_dropout=0.1), "xla has no attention dropout"),
         (dict(architecture="encoder_decoder"), "decoder_layers"),
         (dict(heads_out=("mlm", "clas")), "unknown model.heads_out='clas'; did you mean 'class'"),
         (dict(attention_bias="qx"), "letters out of qkvo"),

@@ -75,7 +75,7 @@ CASES = {
     ),
     "backend of a GPU": (
         "gpt2",
-        dict(model__attention_backend="cudnn", model__attention_dropout=0.0),
+        dict(model__attention_backend="cudnn", model__attention_dropout=0.0, model__dtype="bfloat16"),
         ConfigError,
         "attention_backend=cudnn needs an NVIDIA GPU, here are devices of kind cpu",
     ),
@@ -84,7 +84,7 @@ CASES = {
         "gpt2",
         dict(model__attention_dropout=0.1, model__attention_backend="xla"),
         ConfigError,
-        "attention_dropout",
+        "attention_backend=xla has no attention dropout",
     ),
 }
 

@@ -35,7 +35,8 @@ def described(mesh, segments=False, ranks=False, bias=False, dtype=jnp.bfloat16)
         return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec(*axes)))
 
     wide = {
-        name: one((B, T, heads, E), dtype, meshes.ROW_AXES, None, "tensor") for name, heads in zip("qkv", (H, K, K))
+        name: one((B, T, heads, E), dtype, meshes.ROW_AXES, None, "tensor")
+        for name, heads in zip("qkv", (H, K, K), strict=True)
     }
     more = {"segments": segments, "ranks": ranks}
     more = {name: one((B, T), jnp.int32, meshes.ROW_AXES) for name, there in more.items() if there}

@@ -73,7 +73,7 @@ CASES = {
     "flash: ranks, two-sided window, bias of each row": (flash, dict(ranks=True, strict=True, window=9), {}, B),
     "splash: two-sided window, soft cap": (functools.partial(run, "splash"), dict(window=9), dict(softcap=2.0), 0),
     "local: two-sided window": (functools.partial(run, "local"), dict(window=9), {}, 0),
-    "local: causal window, soft cap": (functools.partial(run, "local"), dict(causal=True, window=6), dict(softcap=2.0), 0),
+    "local: causal, soft cap": (functools.partial(run, "local"), dict(causal=True, window=6), dict(softcap=2.0), 0),
     "local: ranks": (functools.partial(run, "local"), dict(ranks=True, window=7), {}, 0),
 }  # fmt: skip
 
