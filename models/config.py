@@ -207,8 +207,8 @@ class Execution:
     )
     attention_backend: str = option(
         "auto",
-        "auto takes the first that computes a layer, of splash (TPU), cudnn (NVIDIA GPU), flash (both; dropout, biases, "
-        "any rule), local (windows, anywhere) and einsum, the reference, and the log says so. "
+        "auto takes the first that computes a layer, of splash (TPU), cudnn (NVIDIA), flash (both; dropout, biases, "
+        "any rule), local (windows, anywhere), einsum, the reference, and the log says so. "
         "xla is jax.nn.dot_product_attention without a kernel",
         choices=("auto", *BACKENDS),
     )

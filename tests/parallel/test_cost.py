@@ -1,11 +1,15 @@
 """Counted operations against arithmetic by hand, and the start-up check."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
 from cloze.errors import ConfigError
+from cloze.models.attention import attention
+from cloze.models.inputs import Visibility
 from cloze.parallel import cost, self_check
+from cloze.parallel import mesh as meshes
 from tests.models import tiny
 
 
@@ -36,6 +40,24 @@ def test_a_transformer_counts_as_its_products():
         tokens, width, ffn, layers = 2 * 16, 32, 64, 3
         by_hand = layers * (8 * tokens * width * width + 4 * tokens * 16 * width + 4 * tokens * width * ffn)
         assert got == by_hand + 2 * tokens * width * 104
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("backend", ["flash", "splash"])
+def test_a_kernel_counts_as_its_products(backend, devices):
+    """Of all devices, and of the blocks that it computes."""
+    rows, length, heads, size = 8, 256, 4, 16
+    x = jnp.ones((rows, length, heads, size))
+
+    def cost_of(backend, **rule):
+        return flops(lambda x: attention(x, x, x, Visibility(**rule), scale=1.0, backend=backend), x)
+
+    whole = 4 * rows * heads * length * length * size
+    mesh = meshes.make_mesh(dict(data=devices, fsdp=1, tensor=1, sequence=1), jax.devices()[:devices])
+    with jax.set_mesh(mesh), nn.logical_axis_rules(meshes.RULES):
+        assert cost_of("einsum") == cost_of(backend) == whole
+        if backend == "flash":  # in blocks of 128 all but one of four are at or below the diagonal
+            assert cost_of(backend, causal=True) == whole * 3 / 4
 
 
 def test_frozen_layers_cost_no_backward():
