@@ -8,9 +8,8 @@ from cloze.models.backends.xla import XLA
 class CuDNN(XLA):
     """Whole rows: all keys, causal, causal with a window, with a bias that rows share. Limits are those of JAX 0.10.
 
-    cuDNN can drop probabilities out, but not here: its seed is a constant of the compiled program and its offset
-    counts executions, so bits would depend on neither seed nor step of a run, and a loop over layers would run
-    backward with other bits than forward. Segments of packed rows it takes only below JAX's public interface.
+    cuDNN can drop probabilities out, but not here: JAX makes its seed a constant of the compiled program, so bits could
+    not follow from the seed and step of a run. Segments of packed rows it takes only below JAX's public interface.
     """
 
     platforms = ("gpu",)
