@@ -1,4 +1,4 @@
-"""A known program, run at start: refuses a backend that computes wrongly.
+"""Known programs, run at start: a backend that computes wrongly is refused, a kernel that does is not used.
 
 jaxlib 0.10.2 fuses a jitted vmap of a product, square and sum wrongly on CPU (jax issue 39103).
 """
@@ -8,6 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from cloze.errors import ConfigError
+from cloze.models import attention, random_bits
+from cloze.models.backends import choice
+from cloze.models.inputs import Visibility
+
+OWN_KERNELS = ("flash",)  # of models.backends; those of libraries are tested by their makers
+TOLERANCE = 0.05  # of the largest number: bfloat16 has 3 digits, and a wrong mask or block is wrong by far more
 
 
 def _program(weights, rows):
@@ -33,3 +39,39 @@ def check_backend():
             f"{got[0]:.4f} where {expected[0]:.4f} is right. jaxlib 0.10.2 and 0.11.0 are known to; install "
             "'jax>=0.10.1,!=0.10.2,!=0.11.0,<0.13'"
         )
+    if jax.default_backend() != "cpu":
+        check_kernels()
+
+
+def check_kernels():
+    """Holds kernels of our own to the reference on these devices; `auto` leaves out those that differ or fail."""
+    for name in OWN_KERNELS:
+        try:
+            error = _kernel_error(name)
+        except ConfigError:  # it says itself that it does not run here
+            continue
+        except Exception as failure:  # of a compiler or a driver, of any kind
+            choice.UNFIT[name] = f"fails on these devices: {str(failure).splitlines()[0][:200]}"
+            continue
+        if not error <= TOLERANCE:
+            choice.UNFIT[name] = f"differs by {error:.2g} of the largest number from the reference on these devices"
+
+
+def _kernel_error(name):
+    """The largest error for packed, causal rows with dropout, of outputs and gradients, over the largest number."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    q, k, v, weight = (jax.random.normal(key, (2, 256, 2, 64), jnp.bfloat16) for key in keys)
+    segments = jnp.repeat(jnp.array([[1, 2, 0], [1, 1, 2]]), jnp.array([100, 120, 36]), axis=1)
+    visibility = Visibility(causal=True, query_segments=segments, key_segments=segments)
+    rule = dict(scale=0.125, dropout=0.1, key=random_bits.key(0, "counter"))
+
+    def run(backend, q, k, v):
+        out = attention.attention(q, k, v, visibility, **rule, backend=backend)
+        return jnp.sum(out.astype(jnp.float32) * weight), out
+
+    results = []
+    for backend in (name, "einsum"):
+        step = jax.jit(jax.value_and_grad(lambda *x, b=backend: run(b, *x), argnums=(0, 1, 2), has_aux=True))
+        (_, out), gradients = step(q, k, v)
+        results.append([np.asarray(x, np.float32) for x in (out, *gradients)])
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(*results, strict=True))

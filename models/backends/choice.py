@@ -17,6 +17,7 @@ from cloze.registry import Registry
 PREFERENCE = ("splash", "cudnn", "flash", "local", "einsum")  # the first that can, and that is not slow, is taken
 BLOCK = 128  # keys below which a kernel's blocks are mostly padding
 BACKENDS = Registry("model.attention_backend", __package__)
+UNFIT: dict[str, str] = {}  # {backend: why it must not be used on these devices}, see parallel.self_check
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ def choose(case: Case) -> Choice:
         backend = BACKENDS[name]()
         if not backend.concerns(case):
             continue
-        reason = backend.cannot(case) or backend.slow(case)
+        reason = UNFIT.get(name) or backend.cannot(case) or backend.slow(case)
         if reason is None:
             return Choice(case, name, tuple(refused))
         refused.append((name, reason))
@@ -150,7 +151,7 @@ def asked(name: str, case: Case) -> Choice:
     if name != "xla" and (case.placed or case.queries == 1):
         return Choice(case, "einsum")
     check_platform(name, case.platform)
-    if reason := backend.cannot(case):
+    if reason := UNFIT.get(name) or backend.cannot(case):
         raise ConfigError(_refusal(name, reason))
     return Choice(case, name)
 

@@ -1,14 +1,13 @@
-"""Counted operations against arithmetic by hand, and the start-up check."""
+"""Counted operations against arithmetic by hand."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
 
-from cloze.errors import ConfigError
 from cloze.models.attention import attention
 from cloze.models.inputs import Visibility
-from cloze.parallel import cost, self_check
+from cloze.parallel import cost
 from cloze.parallel import mesh as meshes
 from tests.models import tiny
 
@@ -76,14 +75,6 @@ def test_frozen_layers_cost_no_backward():
         tiny.parameters("bert"),
     )
     assert cost_of(3) < 1.6 * forward  # only the head goes backward
-
-
-def test_the_start_up_check_passes_here_and_refuses_a_wrong_backend(monkeypatch):
-    self_check.check_backend()
-    right = self_check._program
-    monkeypatch.setattr(self_check, "_program", lambda weights, rows: right(weights, rows) * 2)
-    with pytest.raises(ConfigError, match="computes wrongly"):
-        self_check.check_backend()
 
 
 def test_fused_attention_counts_as_the_products_inside_it():
