@@ -37,6 +37,11 @@ class _Given(tuple):
 
 GIVEN = _Given(["..."])
 
+# Whether an option of a run may have another value at a later start.
+NEVER = "never"  # it decides what is learned: --allow_changes=KEY says that it shall
+BY_HAND = "by hand"  # as NEVER; in config.json it may be edited: where things are now, and how other verbs compute
+FREELY = "freely"  # the run's length, how it reports and where it runs
+
 
 @dataclasses.dataclass(frozen=True)
 class Declared:
@@ -48,18 +53,22 @@ class Declared:
         limits: the range of a number, or of the numbers in a tuple.
         needs: {another option of the section: values of it, or `GIVEN`}: where this one is not at its default, that one
             must have one of these values, or any but an empty one. So what nothing reads is refused.
+        changes: NEVER, BY_HAND or FREELY: whether a run may go on with another value.
     """
 
     comment: str
     choices: tuple = ()
     limits: Limits = Limits()
     needs: dict[str, tuple] = dataclasses.field(default_factory=dict)
+    changes: str = NEVER
 
 
-def option(default: Any, comment: str, choices: tuple = (), needs: dict | None = None, **limits: float) -> Any:
+def option(
+    default: Any, comment: str, choices: tuple = (), needs: dict | None = None, changes: str = NEVER, **limits: float
+) -> Any:
     """A field of a dataclass that is an option: see `Declared`, and for `limits` value_types.Limits."""
     return dataclasses.field(
-        default=default, metadata={"option": Declared(comment, choices, Limits(**limits), needs or {})}
+        default=default, metadata={"option": Declared(comment, choices, Limits(**limits), needs or {}, changes)}
     )
 
 
@@ -319,7 +328,8 @@ def describe(cls: type, values: Any, where: str) -> list[str]:
         changed = "" if unchanged else f"  (default {field.default!r})"
         limits = ", ".join(map(str, said.choices)) if said.choices else str(said.limits)
         lines.append(f"{where}.{name} = {value!r}{changed}" if where else f"{name} = {value!r}{changed}")
-        lines.append(f"    {said.comment}" + (f" [{limits}]" if limits else ""))
+        told = "; ".join(filter(None, [limits, "may change between starts" if said.changes == FREELY else ""]))
+        lines.append(f"    {said.comment}" + (f" [{told}]" if told else ""))
     return lines
 
 

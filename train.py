@@ -4,9 +4,12 @@
     python train.py --config=configs/gpt2.py --config.train.batch_size=8 --config.data.sequence_length=128
     python train.py --config=configs/gpt2.py --describe
 
-The same command again resumes where the run stopped. In --workdir: config.json, metrics.jsonl, tensorboard/,
-checkpoints/, tokenizer/, log.txt. --describe prints every option with its value and what it means. Exit codes: 0 done,
-2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint corrupt, 74 cannot write, 75 stopped by a signal after saving.
+The same command again resumes where the run stopped. Options that decide what is learned must be the same then, unless
+--allow_changes=optimizer.learning_rate,data names them or their sections; --describe says which may change anyway.
+
+In --workdir: config.json, metrics.jsonl, tensorboard/, checkpoints/, tokenizer/, log.txt. --describe prints every
+option with its value and what it means. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint
+corrupt, 74 cannot write, 75 stopped by a signal after saving.
 """
 
 import contextlib
@@ -23,6 +26,9 @@ REQUIRED = ("config",)  # flags
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the run lives; default: runs/<config name>-<arguments>.")
 DESCRIBE = flags.DEFINE_bool("describe", False, "Print every option with its value and what it means, and end.")
+ALLOW_CHANGES = flags.DEFINE_list(
+    "allow_changes", [], "Options, or sections of them, that may have other values than the run in --workdir has had."
+)
 cli.define_process_flags()
 
 
@@ -47,12 +53,14 @@ def main():
 
     path = pathlib.Path(WORKDIR.value or default_workdir())
     config = resolve.resolve(CONFIG.value, kept=path / "config.json")
-    directory = Workdir(path, base.to_dict(config))
+    directory = Workdir(path, base.to_dict(config), ALLOW_CHANGES.value)
     decide(directory.open)
     log = cli.Log(directory.path / "log.txt", active=jax.process_index() == 0)
     devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device(s)"
     log(f"Run in {directory.path} on {devices}, jax {jax.__version__}")
     describe.differences_from_base(config, log)
+    for line in directory.changed:
+        log(f"Changed: {line}")
 
     run = build(config, directory.tokenizer if directory.has_learned else None, report=log)
     directory.keep_config()

@@ -89,6 +89,15 @@ def check(config):
         options.check(cls, section, name)
 
 
+def rules_of_change(config):
+    """{dotted key: options.NEVER, BY_HAND or FREELY} of every option, and of the keys that choose options."""
+    found = {f"{name}.{key}": options.NEVER for name, (key, _, _) in CHOICES.items()}
+    for section, cls, _ in (*declarations(config), ("model", ModelConfig, None)):
+        for name, field in options.declared(cls).items():
+            found[f"{section}.{name}" if section else name] = field.metadata["option"].changes
+    return found
+
+
 def describe(config):
     """Lines that say of every option its value, its default where it differs, its comment and what it may be.
 

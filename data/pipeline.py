@@ -13,7 +13,7 @@ from cloze import storage
 from cloze.data import corpus_files, sources, tokenizers
 from cloze.data.examples import Features
 from cloze.data.rows import PACKINGS
-from cloze.options import Name, Path, option
+from cloze.options import BY_HAND, FREELY, Name, Path, option
 
 TRAINING_FORMAT = 2  # counted up when the same text and settings come to give another tokenizer
 
@@ -23,17 +23,23 @@ class DataOptions:
     """Section `data`."""
 
     source: Path = option(
-        "pydocs", 'pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"'
+        "pydocs",
+        'pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"',
+        changes=BY_HAND,
     )
-    validation_source: Path = option("", "where validation text comes from; empty: a share of the documents, by hash")
+    validation_source: Path = option(
+        "", "where validation text comes from; empty: a share of the documents, by hash", changes=BY_HAND
+    )
     validation_share: float = option(
         0.02, "share of the documents held out when validation_source is empty", least=0, below=1
     )
     text_field: Name = option("text", "the field with the text (jsonl, tfds)")
     tfds_dir: Path = option(
-        "", "where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets"
+        "", "where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets", changes=FREELY
     )
-    cache_dir: Path = option("~/.cache/cloze", "prepared corpora and trained tokenizers, shared by all runs")
+    cache_dir: Path = option(
+        "~/.cache/cloze", "prepared corpora and trained tokenizers, shared by all runs", changes=FREELY
+    )
     sequence_length: int = option(
         512,
         "tokens per row that the (first) stack sees; of co-occurrences (glove), pairs of words in a row",
@@ -51,7 +57,7 @@ class DataOptions:
         "side",
         choices=tuple(PACKINGS),
     )
-    prefetch: int = option(2, "batches prepared ahead by the reading thread", least=1, most=10_000)
+    prefetch: int = option(2, "batches prepared ahead by the reading thread", changes=FREELY, least=1, most=10_000)
 
 
 @dataclasses.dataclass(frozen=True)

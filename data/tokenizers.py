@@ -20,7 +20,7 @@ import numpy as np
 from cloze import storage
 from cloze.data import tokenizer_models as tm
 from cloze.errors import ConfigError, DataError
-from cloze.options import Path, option
+from cloze.options import BY_HAND, Path, option
 from cloze.value_types import expected
 
 KINDS = ("wordpiece", "byte_bpe", "bpe", "word", "unigram", "sentencepiece_bpe")
@@ -52,7 +52,9 @@ class TokenizerOptions:
         most=tm.MOST_IDS,
     )
     path: Path = option(
-        "", "an existing tokenizer.json, or a sentencepiece .model; empty: train on the configuration's text"
+        "",
+        "an existing tokenizer.json, or a sentencepiece .model; empty: train on the configuration's text",
+        changes=BY_HAND,
     )
     lowercase: bool = option(True, "fold case and strip accents (wordpiece, bpe, word)")
     mask_token: bool = option(

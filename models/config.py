@@ -13,7 +13,7 @@ from cloze.models import families as family_files
 from cloze.models.backends.choice import BACKENDS, check
 from cloze.models.heads import RECURRENT, TRANSFORMERS, check_heads
 from cloze.models.positions import SCHEMES, Scheme
-from cloze.options import REQUIRED, Name, option, suggest
+from cloze.options import BY_HAND, FREELY, REQUIRED, Name, option, suggest
 
 # Far above every published model: what is larger is a mistake, on which a machine would be busy for hours.
 MOST_LAYERS, MOST_PLACES = 10_000, 2**31 - 1
@@ -204,6 +204,7 @@ class Execution:
         "float32",
         "compute type; parameters, norms, softmax and loss stay float32",
         choices=("float32", "bfloat16"),
+        changes=BY_HAND,
     )
     attention_backend: str = option(
         "auto",
@@ -211,17 +212,20 @@ class Execution:
         "any rule), local (windows, anywhere), einsum, the reference, and the log says so. "
         "xla is jax.nn.dot_product_attention without a kernel",
         choices=("auto", *BACKENDS),
+        changes=FREELY,
     )
     scan: bool | None = option(
         None,
         "run the layers as one scanned loop, which compiles fast, or unrolled; null: as a loop, but on a CPU stacks of "
         "at most 16 layers are unrolled, whose steps are 10 to 25% faster there",
+        changes=FREELY,
     )
     remat: str = option(
         "none",
         "recompute in the backward pass: dots keeps matrix products",
         choices=("none", "dots", "full"),
         needs={"architecture": TRANSFORMERS},
+        changes=FREELY,
     )
 
 

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cloze.errors import ConfigError
 from cloze.models import axes
-from cloze.options import option
+from cloze.options import FREELY, option
 
 MESH_AXES = ("data", "fsdp", "tensor", "sequence")
 ROW_AXES = ("data", "fsdp")  # a batch's rows are cut along these
@@ -22,10 +22,10 @@ ROW_AXES = ("data", "fsdp")  # a batch's rows are cut along these
 class MeshOptions:
     """Devices along each axis; -1 takes what is left."""
 
-    data: int = option(-1, "copies of the model, each with its own rows", least=-1)
-    fsdp: int = option(1, "parameters and rows are both cut along this axis", least=-1)
-    tensor: int = option(1, "heads, feed-forward and vocabulary are cut along this axis", least=-1)
-    sequence: int = option(1, "positions within a row are cut along this axis", least=-1)
+    data: int = option(-1, "copies of the model, each with its own rows", changes=FREELY, least=-1)
+    fsdp: int = option(1, "parameters and rows are both cut along this axis", changes=FREELY, least=-1)
+    tensor: int = option(1, "heads, feed-forward and vocabulary are cut along this axis", changes=FREELY, least=-1)
+    sequence: int = option(1, "positions within a row are cut along this axis", changes=FREELY, least=-1)
 
 
 RULES = (

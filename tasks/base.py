@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 
-from cloze.options import GIVEN, Name, Path, option
+from cloze.options import BY_HAND, GIVEN, Name, Path, option
 
 KINDS = ("class", "regression", "tag", "span", "choice", "text", "lm")
 SPLITS = ("train", "validation", "test")
@@ -19,7 +19,9 @@ class TaskOptions:
         "text to text can (responses); empty: none",
     )
     files: Path = option(
-        "", "folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets"
+        "",
+        "folder of the plain files in which a public benchmark is distributed; empty: tensorflow-datasets",
+        changes=BY_HAND,
     )
     kind: str = option(
         "",

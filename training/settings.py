@@ -3,7 +3,7 @@
 import dataclasses
 
 from cloze.models.random_bits import GENERATORS
-from cloze.options import GIVEN, Duration, Name, Path, Pattern, option
+from cloze.options import BY_HAND, FREELY, GIVEN, Duration, Name, Path, Pattern, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,9 @@ class RunOptions:
 
     name: Name = option("base", "the experiment's name; names the default workdir")
     seed: int = option(0, "decides initial parameters, order of the data, masks and dropout", least=0, most=2**32 - 1)
-    devices: int = option(1, "devices the experiment is meant for; only checked by tests and planning", least=1)
+    devices: int = option(
+        1, "devices the experiment is meant for; only checked by tests and planning", changes=FREELY, least=1
+    )
     trainable: tuple[tuple[Pattern, bool], ...] = option(
         ((r".*", True),), "ordered rules (pattern over parameter names, trains or not)"
     )
@@ -22,9 +24,14 @@ class RunOptions:
 class TrainOptions:
     """Section `train`."""
 
-    steps: Duration = option(100_000, "length of the run, a duration", least=1)
+    steps: Duration = option(100_000, "length of the run, a duration", changes=FREELY, least=1)
     batch_size: int = option(256, "rows per step, over all devices", least=1)
-    microbatches: int = option(1, "parts that a step's batch is cut into; gradients are summed", least=1)
+    microbatches: int = option(
+        1,
+        "parts that a step's batch is cut into; gradients are summed. Another number draws other dropout",
+        changes=FREELY,
+        least=1,
+    )
     ema_decay: float = option(
         0.0,
         "beside the parameters that train, an exponential moving average of them with this decay, which checkpoints "
@@ -32,15 +39,17 @@ class TrainOptions:
         least=0,
         below=1,
     )
-    log_every: Duration = option(50, "metrics to the log, a duration", least=1)
-    eval_every: Duration = option(1_000, "validation, a duration", least=1)
-    eval_batches: int = option(20, "validation batches at most", least=1)
+    log_every: Duration = option(50, "metrics to the log, a duration", changes=FREELY, least=1)
+    eval_every: Duration = option(1_000, "validation, a duration", changes=FREELY, least=1)
+    eval_batches: int = option(20, "validation batches at most", changes=FREELY, least=1)
     dropout_generator: str = option(
         "counter",
         "random bits for dropout: counter hashes the place of each unit and is fastest, the others are JAX's",
         choices=GENERATORS,
     )
-    compile_cache: Path = option("~/.cache/cloze/compiled", "compiled programs kept between runs; empty: nowhere")
+    compile_cache: Path = option(
+        "~/.cache/cloze/compiled", "compiled programs kept between runs; empty: nowhere", changes=FREELY
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,23 +57,28 @@ class InitOptions:
     """Section `init`: what a run begins with."""
 
     checkpoint: Path = option(
-        "", "workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: none"
+        "",
+        "workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: none",
+        changes=BY_HAND,
     )
     inherit: bool = option(
         False,
         "the tokenizer, and all options of `model` that are at their defaults, are those of init.checkpoint; False "
         "again once they are filled in",
         needs={"checkpoint": GIVEN},
+        changes=BY_HAND,
     )
     parameters: bool = option(
         True,
         "False: what is inherited is the shape alone, and all parameters are initialised",
         needs={"checkpoint": GIVEN},
+        changes=BY_HAND,
     )
     rules: tuple[tuple[Pattern, str | None], ...] = option(
         ((r"(.*)", r"\1"),),
         "ordered rules (pattern over this model's names, name in that run or None for 'not from there'); \\1 is the "
         "pattern's first group. What that run does not have is initialised",
+        changes=BY_HAND,
     )
 
 
@@ -72,5 +86,7 @@ class InitOptions:
 class CheckpointOptions:
     """Section `checkpoint`."""
 
-    every: Duration = option(1_000, "duration between checkpoints; the last step is always saved", least=1)
-    keep: int = option(2, "newest checkpoints kept", least=1)
+    every: Duration = option(
+        1_000, "duration between checkpoints; the last step is always saved", changes=FREELY, least=1
+    )
+    keep: int = option(2, "newest checkpoints kept", changes=FREELY, least=1)

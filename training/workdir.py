@@ -5,21 +5,13 @@ import json
 import pathlib
 import shutil
 
-from cloze import storage
+from cloze import options, storage
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.training.checkpoint import SEAL, Checkpoints
 
-# What may change between two starts of the same run: its length, how it reports, and where it runs.
-MAY_CHANGE = (
-    "train.steps", "train.log_every", "train.eval_every", "train.eval_batches", "train.compile_cache",
-    "optimizer.decay_steps", "optimizer.decay_share", "optimizer.decay_shape", "checkpoint.", "mesh.", "devices",
-    "data.prefetch", "data.cache_dir", "data.tfds_dir",
-)  # fmt: skip
-HOW_IT_RUNS = ("model.dtype", "model.scan", "model.remat", "model.attention_backend")
-# What may be edited in config.json by hand, besides: where things are now.
-PLACES = ("init.", "data.source", "data.validation_source", "tokenizer.path", "task.files")
-FREE = (*MAY_CHANGE, *HOW_IT_RUNS, *PLACES)
+MOST_SHOWN = 5  # options in a message
+ALLOWED = "allowed_changes.json"  # {"changes": {option: its value}} that --allow_changes has allowed
 
 
 class Workdir:
@@ -28,11 +20,17 @@ class Workdir:
     Args:
         path: the directory.
         config: JSON dict of the resolved configuration.
+        allow: options, or sections of them, that may have other values than the run has had.
+
+    Attributes:
+        changed: after `open`, a line for each option that has another value than at the last start.
     """
 
-    def __init__(self, path, config):
+    def __init__(self, path, config, allow=()):
         self.path = pathlib.Path(path)
-        self._config = config
+        self.changed = []
+        self._config, self._allow = config, tuple(allow)
+        self._allowed = {}
         self._lock = contextlib.ExitStack()
         self._locked = False
 
@@ -40,9 +38,11 @@ class Workdir:
         """Makes and locks the directory.
 
         Raises:
-            ConfigError: it is no directory, is in use, or belongs to another configuration.
+            ConfigError: it is no directory, is in use, or belongs to another configuration; or there is no such option
+                as one that is allowed to change.
             WriteError: it cannot be written to.
         """
+        _check_known(self._allow, self._config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.enter_context(storage.lock(self.path / "lock", self._refuse))
@@ -61,6 +61,8 @@ class Workdir:
         """Writes config.json: from now on the directory belongs to this configuration."""
         if not self._locked:
             return
+        if self._allowed:
+            storage.write_checked(self.path / ALLOWED, {"changes": {**_allowed(self.path), **self._allowed}})
         with storage.whole(self.path / "config.json") as partial:
             partial.write_text(json.dumps(self._config, indent=1, sort_keys=True) + "\n")
 
@@ -102,11 +104,17 @@ class Workdir:
         except ConfigError:  # it is written anew, if this is the run's configuration
             if old is None:
                 raise
-        if changed := _changed(old, config, self.has_trained, MAY_CHANGE):
+        differing = differences(base.to_dict(old), config)
+        self.changed = [f"{key}: {before!r} at the last start, {now!r} now" for key, before, now in differing]
+        free = _Free(old, self.has_trained, (options.FREELY,), _allowed(self.path))
+        changed = [one for one in differing if not free(*one)]
+        if refused := [one for one in changed if not _is_in(one[0], self._allow)]:
+            keys = ",".join(key for key, _, _ in refused[:MOST_SHOWN])
             raise ConfigError(
-                f"--workdir={self.path} holds a run of another configuration ({changed}): choose another --workdir, or "
-                "undo the change"
+                f"--workdir={self.path} holds a run of another configuration ({_in_words(refused)}): choose another "
+                f"--workdir, undo the change, or say --allow_changes={keys} to go on from its checkpoint all the same"
             )
+        self._allowed = {key: now for key, _, now in changed}
 
     def close(self):
         self._lock.close()
@@ -121,10 +129,14 @@ def read_config(file):
     """
     config = base.load(file)
     sealed, step = sealed_config(file.parent / "checkpoints")
-    if sealed is not None and (changed := _changed(sealed, base.to_dict(config), step, FREE)):
+    if sealed is None:
+        return config
+    free = _Free(sealed, bool(step), (options.FREELY, options.BY_HAND), _allowed(file.parent))
+    differing = differences(base.to_dict(sealed), base.to_dict(config))
+    if changed := [one for one in differing if not free(*one)]:
         raise ConfigError(
-            f"{file} is not the configuration of the checkpoint of step {step} ({changed}): undo the change; or "
-            f"{base.REMEDY}"
+            f"{file} is not the configuration of the checkpoint of step {step} ({_in_words(changed)}): undo the "
+            f"change; or {base.REMEDY}"
         )
     return config
 
@@ -139,19 +151,62 @@ def sealed_config(checkpoints):
     return None, None
 
 
-def _changed(old, new, trained, free):
-    """Which options differ that may not, in words; before training, only what parameters compute may not."""
-    changed = [
-        f"{key}: {before!r} there, {after!r} now"
-        for key, before, after in differences(base.to_dict(old), new)
-        if not key.startswith(free) and (trained or _is_computed(key))
-    ]
-    return "; ".join(changed[:5]) + (" and more" if len(changed) > 5 else "")
+class _Free:
+    """Tells of an option that differs whether it may: (key, value before, value now) -> bool.
+
+    Args:
+        config: the configuration before.
+        trained: whether it has been trained; until then, all but what parameters compute may differ.
+        rules: of options.FREELY and BY_HAND, those that are free.
+        allowed: {key: value now} that may be besides.
+    """
+
+    def __init__(self, config, trained, rules, allowed):
+        self._known, self._trained, self._rules, self._allowed = base.rules_of_change(config), trained, rules, allowed
+
+    def __call__(self, key, before, now):
+        rule = self._known.get(key, options.NEVER)
+        if rule in self._rules or (key in self._allowed and self._allowed[key] == now):
+            return True
+        return not self._trained and not (key.startswith("model.") and rule == options.NEVER and "dropout" not in key)
 
 
-def _is_computed(key):
-    """Whether an option decides what converted parameters compute; all else is free until they are trained."""
-    return key.startswith("model.") and key not in HOW_IT_RUNS and "dropout" not in key
+def _allowed(directory):
+    """{option: value} that --allow_changes has allowed in a run's directory.
+
+    Raises:
+        ConfigError: the file that says so is damaged.
+    """
+    file = directory / ALLOWED
+    if not file.exists():
+        return {}
+    try:
+        return dict(storage.read_checked(file)["changes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{file} is damaged ({error}): remove it, and give train.py --allow_changes=... once more"
+        ) from None
+
+
+def _is_in(key, allow):
+    """Whether an option is one of some, or of a section among them."""
+    return key in allow or any(key.startswith(f"{section}.") for section in allow)
+
+
+def _check_known(allow, config):
+    """Refuses what is neither an option of a configuration nor a section."""
+    if not allow:
+        return
+    known = base.rules_of_change(base.from_dict(config, "the configuration"))
+    for key in allow:
+        if not any(_is_in(option, [key]) for option in known):
+            hint = options.suggest(key, known) or "; --describe lists all options"
+            raise ConfigError(f"--allow_changes={key}: there is no such option or section{hint}")
+
+
+def _in_words(changed):
+    told = [f"{key}: {before!r} there, {now!r} now" for key, before, now in changed[:MOST_SHOWN]]
+    return "; ".join(told) + (" and more" if len(changed) > MOST_SHOWN else "")
 
 
 def differences(old, new, prefix=""):

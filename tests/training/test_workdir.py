@@ -85,3 +85,61 @@ def test_a_changed_seal_is_damage(tmp_path):
     assert checkpoints.problem(2) is None
     (path / "checkpoints" / "2").rename(path / "checkpoints" / "4")
     assert checkpoints.problem(4) == "its seal.json is of step 2"
+
+
+def start(path, config, *allow):
+    """The lines on what has changed, after a start that writes config.json."""
+    with contextlib.closing(Workdir(path, base.to_dict(config), allow)) as workdir:
+        workdir.open()
+        workdir.keep_config()
+        return workdir.changed
+
+
+def changed(config, **values):
+    made = base.from_dict(base.to_dict(config), "made")
+    for key, value in values.items():
+        *path, last = key.split("__")
+        (made[path[0]] if path else made)[last] = value
+    return made
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        dict(train__steps="3 epochs", train__log_every=7, train__eval_every=9, train__microbatches=2),
+        dict(mesh__fsdp=2, checkpoint__keep=5, devices=8, model__remat="full", optimizer__decay_steps=10),
+    ],
+)
+def test_a_resume_may_change_how_long_where_and_what_is_told(values, tmp_path):
+    config, path = run_of(tmp_path, 2)
+    lines = start(path, changed(config, **values))
+    assert len(lines) == len(values) and any("at the last start" in line for line in lines)
+    assert start(path, changed(config, **values)) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [dict(seed=1), dict(train__batch_size=8), dict(optimizer__learning_rate=1.0), dict(model__dtype="bfloat16")],
+)
+def test_any_other_change_is_refused_with_the_difference_unless_allowed(values, tmp_path):
+    """Once allowed, the same command goes on without saying it again, and other verbs read the run."""
+    config, path = run_of(tmp_path, 2)
+    (key, value), other = next(iter(values.items())), changed(config, **values)
+    key = key.replace("__", ".")
+    with pytest.raises(ConfigError, match=f"{key}: .* there, {value!r} now.*--allow_changes={key} to"):
+        start(path, other)
+    assert start(path, other, key) and start(path, other) == []
+    assert base.to_dict(runs.load_config(path)) == base.to_dict(other)
+    with pytest.raises(ConfigError, match=f"{key}: {value!r} there"):
+        start(path, config)
+
+
+def test_a_section_may_be_allowed_and_what_is_no_option_may_not(tmp_path):
+    config, path = run_of(tmp_path, 2)
+    other = changed(config, optimizer__name="lion", optimizer__learning_rate=1.0)
+    with pytest.raises(ConfigError, match="there is no such option or section; did you mean 'optimizer.learning_rate'"):
+        start(path, other, "optimizer.learning_rat")
+    assert len(start(path, other, "optimizer")) > 2
+    (path / "allowed_changes.json").write_text("{}")
+    with pytest.raises(ConfigError, match="allowed_changes.json is damaged"):
+        start(path, other)

@@ -17,7 +17,7 @@ import optax
 from cloze import options
 from cloze.errors import ConfigError
 from cloze.models import names
-from cloze.options import Name, Pattern, option
+from cloze.options import FREELY, Name, Pattern, option
 from cloze.registry import Registry
 from cloze.training.schedules import FALLING, SCHEDULES
 
@@ -42,6 +42,7 @@ class Optimizer:
         None,
         "duration over which the schedule falls, warm-up included; None: train.steps, as configs/finetune have it. Set "
         "it, and train.steps only says where a run stops: a shorter run is the beginning of the longer one",
+        changes=FREELY,
         least=1,
     )
     final_fraction: float = option(
@@ -55,6 +56,7 @@ class Optimizer:
         0.1,
         "share of the steps up to decay_steps in which wsd falls. From a checkpoint of the stable part, a run may be "
         "resumed with another train.steps, decay_steps or decay_share: it is the run that had them from its start",
+        changes=FREELY,
         above=0,
         most=1,
         needs={"schedule": ("wsd",)},
@@ -64,6 +66,7 @@ class Optimizer:
         "how wsd falls: in a line, or by the root of the share of the decay that is done",
         choices=("linear", "sqrt"),
         needs={"schedule": ("wsd",)},
+        changes=FREELY,
     )
     weight_decay: float = option(0.01, "decoupled, times the learning rate", least=0)
     decay_rules: tuple[tuple[Pattern, bool], ...] = option(
