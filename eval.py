@@ -36,6 +36,9 @@ NUM_SHOTS = flags.DEFINE_integer(
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Rows that are run at once.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores.")
+STEP = flags.DEFINE_string(
+    "step", "newest", "Which checkpoint: newest, best (by the run's checkpoint.best), or the number of a step."
+)
 EMA = flags.DEFINE_bool("ema", False, "Take the moving averages of the parameters that trained (train.ema_decay).")
 PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with every prediction.")
 
@@ -47,7 +50,7 @@ def main():
 
     cli.start_jax(runs.load_config(WORKDIR.value).train.compile_cache)
     names, found = tasks.expand(",".join(TASK.value)), {}
-    trained = restore.load(WORKDIR.value, ema=EMA.value)
+    trained = restore.load(WORKDIR.value, ema=EMA.value, which=STEP.value)
     for name in names:
         files = FILES.value
         if files and len(names) > 1:

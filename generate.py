@@ -32,6 +32,9 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Prompts that are run at once
 STREAM = flags.DEFINE_bool("stream", False, "Print what is written token by token.")
 CHAT = flags.DEFINE_bool("chat", False, "Talk with a model that was finetuned on turns, a line of input each.")
 SYSTEM = flags.DEFINE_string("system", "", "What the model is told before a --chat.")
+STEP = flags.DEFINE_string(
+    "step", "newest", "Which checkpoint: newest, best (by the run's checkpoint.best), or the number of a step."
+)
 EMA = flags.DEFINE_bool("ema", False, "Take the moving averages of the parameters that trained (train.ema_decay).")
 CANDIDATES = flags.DEFINE_integer("candidates", None, "Candidates printed for each blank; default: 5.", lower_bound=1)
 PIECES = flags.DEFINE_integer("pieces", None, "Pieces that a blank may have; default: 1.", lower_bound=1, upper_bound=8)
@@ -52,7 +55,7 @@ def main():
     asked = [{"prompt": prompt} for prompt in PROMPT.value]
     asked += generation.read_prompts(PROMPTS.value) if PROMPTS.value else []
     mesh = meshes.mesh_for_reading(runs.load_config(WORKDIR.value).mesh, print)
-    trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value, mesh=mesh)
+    trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value, which=STEP.value, mesh=mesh)
     heads, architecture = trained.model.config.heads_out, trained.model.config.architecture
     if "mlm" in heads:
         refuse_flags(

@@ -48,7 +48,8 @@ def main():
     from cloze.parallel.processes import decide
     from cloze.training import describe, plan_search, resolve
     from cloze.training.checkpoint import Checkpoints
-    from cloze.training.run import build
+    from cloze.training.goodput import Goodput, last_line
+    from cloze.training.run import build, retention_of
     from cloze.training.workdir import Workdir
 
     path = pathlib.Path(WORKDIR.value or default_workdir())
@@ -67,14 +68,14 @@ def main():
     directory.keep_tokenizer(run.tokenizer)
     describe.run_lines(run.program(), log)
 
-    checkpoints = Checkpoints(directory.checkpoints, config.checkpoint.keep)
+    checkpoints = Checkpoints(directory.checkpoints, retention_of(run))
     start = decide(lambda: find_start(checkpoints, log))
     last = run.durations["steps"]
     if start is not None and start >= last:
         log(f"The run is finished: {start} of {last} steps are done. Raise --config.train.steps to go on.")
         return
     try:
-        train(run, directory, checkpoints, start, log, began)
+        train(run, directory, checkpoints, start, log, Goodput(began, last_line(directory.path / "metrics.jsonl")))
     except jax.errors.JaxRuntimeError as error:
         raise plan_search.out_of_memory(error, run) or error from None
     finally:
@@ -93,18 +94,42 @@ def find_start(checkpoints, log):
     return start
 
 
-def train(run, directory, checkpoints, start, log, began):
-    """Trains to the end, from new parameters if `start` is None; the caller closes directory and checkpoints."""
+def train(run, directory, checkpoints, start, log, account):
+    """Trains to the end, going back where it must; the caller closes directory and checkpoints.
+
+    Args:
+        run: training.run.Run.
+        directory: training.workdir.Workdir.
+        checkpoints: training.checkpoint.Checkpoints.
+        start: updates made so far; None: begins with new parameters.
+        log: called with lines for the console and the log.
+        account: training.goodput.Goodput.
+    """
+    from cloze.training.divergence import Rewound
+
+    while True:
+        try:
+            train_from(run, directory, checkpoints, start, log, account)
+            break
+        except Rewound as rewound:
+            start = rewound.step
+        account.restart()
+    log(f"Done: {run.durations['steps']} steps. Curves: {directory.path / 'metrics.jsonl'} and "
+        f"tensorboard --logdir={directory.path / 'tensorboard'}")  # fmt: skip
+
+
+def train_from(run, directory, checkpoints, start, log, account):
+    """Restores or makes the state, and trains or solves to the end; arguments as of `train`."""
     from cloze.training import features, probe
 
-    if start is None:
-        program, facts, plateau = run.program(), run.facts(), None
+    seal = None if start is None else checkpoints.read_seal(start)
+    if seal is None:
+        program, facts = run.program(), run.facts()
         solved = probe.is_solved(program, log)
         state = program.new_state(log)
     else:
-        seal = checkpoints.read_seal(start)
         check_seal(run, seal, log)
-        program, facts, plateau = run.program(seal.get("stage", 0)), run.facts(seal), seal.get("plateau")
+        program, facts = run.program(seal.get("stage", 0)), run.facts(seal)
         solved = probe.is_solved(program, log)
         state = program.restore(checkpoints, start, log)
     program, state = features.with_features(program, state, start is None, log)
@@ -113,27 +138,36 @@ def train(run, directory, checkpoints, start, log, began):
         with contextlib.closing(writer_of(directory, start, log)) as writer:
             probe.solve(program, state, writer=writer, **told)
     else:
-        walk(program, state, directory, start, began, plateau=plateau, **told)
-    log(f"Done: {run.durations['steps']} steps. Curves: {directory.path / 'metrics.jsonl'} and "
-        f"tensorboard --logdir={directory.path / 'tensorboard'}")  # fmt: skip
+        walk(program, state, directory, start, account, seal=seal, **told)
 
 
-def walk(program, state, directory, start, began, *, report, **told):
+def walk(program, state, directory, start, account, *, report, **told):
     """Compiles the step and runs the loop to the end; `told` and `report` are arguments of training.loop.fit."""
     import jax
 
+    from cloze.errors import DivergedError, Preempted
     from cloze.parallel import cost
-    from cloze.training.loop import Progress, fit
+    from cloze.training import goodput
+    from cloze.training.divergence import Rewound
+    from cloze.training.loop import Progress, clock, fit
 
     run = program.run
     program.train_step(run.rows(run.data["train"], start or 0), report)
-    report(f"Ready {time.perf_counter() - began:.1f} s after the start")
+    report(f"Ready {account.since_start():.1f} s after the start")
     rate, origin = cost.peak_rate(program.model.config.dtype)
     report(f"mfu is against {cost.human(rate)}FLOP/s per device, from {origin}")
 
     progress = Progress(rate * jax.device_count(), run.durations["steps"])
     with contextlib.closing(writer_of(directory, start, report)) as writer:
-        fit(program, state, start=start or 0, writer=writer, progress=progress, report=report, **told)
+        try:
+            fit(program, state, start=start or 0, writer=writer, progress=progress, report=report, account=account,
+                **told)  # fmt: skip
+        except (Rewound, Preempted, DivergedError):
+            writer.write(account.step, goodput.SPLIT, account.values())
+            raise
+        finally:
+            report(account.summary(clock))
+        writer.write(account.step, goodput.SPLIT, account.values())
 
 
 def writer_of(directory, start, report):

@@ -12,6 +12,7 @@ from cloze.training import features, resolve
 from cloze.training.checkpoint import Checkpoints
 from cloze.training.loop import Progress, fit
 from cloze.training.metrics import NoWriter
+from cloze.training.retention import Retention
 from cloze.training.run import build
 
 
@@ -35,7 +36,7 @@ def train(config, workdir):
     facts, state = program.run.facts(), program.new_state(silent)
     program, state = features.with_features(program, state, True, silent)
     clock = Clock()
-    checkpoints = Checkpoints(workdir / "checkpoints", 1)
+    checkpoints = Checkpoints(workdir / "checkpoints", Retention(1))
     last = program.run.durations["steps"]
     program, state = fit(
         program, state, start=0, checkpoints=checkpoints, writer=clock, progress=Progress(1.0, last), facts=facts,

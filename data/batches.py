@@ -103,6 +103,10 @@ class Prefetcher:
     def _begin_next(self):
         self._results.append(self._thread.submit(self._function, next(self._steps)))
 
+    def ready(self) -> bool:
+        """Whether `next` need not wait."""
+        return bool(self._results) and self._results[0].done()
+
     def next(self) -> Any:
         """Returns the result for the next step; waits for it if need be.
 

@@ -32,6 +32,7 @@ def start_two(*arguments):
 
 def losses(workdir):
     lines = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["split"] != "goodput"]
     return [(line["step"], line["split"], line["loss"], line.get("grad_norm", 0.0)) for line in lines]
 
 

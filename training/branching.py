@@ -8,8 +8,9 @@ import jax
 
 from cloze.data import tokenizers
 from cloze.errors import ConfigError
-from cloze.training import new_run, runs
+from cloze.training import divergence, new_run, runs
 from cloze.training.checkpoint import Checkpoints
+from cloze.training.workdir import ALLOWED
 
 
 def branch(workdir: pathlib.Path, step: int, target: pathlib.Path, report: Callable[[str], None] = print) -> None:
@@ -31,7 +32,8 @@ def branch(workdir: pathlib.Path, step: int, target: pathlib.Path, report: Calla
     with new_run.appearing(target) as directory:
         shutil.copytree(workdir / "tokenizer", directory / "tokenizer")
         shutil.copytree(checkpoints.directory / str(step), directory / "checkpoints" / str(step))
-        for name in ("config.json", "metrics.jsonl"):  # of the metrics, train.py cuts off what comes after the step
+        # Of the metrics, train.py cuts off what comes after the step.
+        for name in ("config.json", ALLOWED, divergence.FILE, "metrics.jsonl"):
             if (workdir / name).exists():
                 shutil.copy(workdir / name, directory / name)
     report(f"{workdir}, step {step}: copied to {target}, where training goes on with the same --config")
@@ -76,8 +78,5 @@ def _checkpoints(workdir, steps):
     """The Checkpoints of a run, which has those of some steps."""
     checkpoints = Checkpoints(workdir / "checkpoints")
     for step in steps:
-        problem = checkpoints.problem(step) if step in checkpoints.steps() else "there is none"
-        if problem is not None:
-            there = ", ".join(map(str, checkpoints.steps())) or "none"
-            raise ConfigError(f"{workdir} has no whole checkpoint of step {step} ({problem}); its checkpoints: {there}")
+        checkpoints.check_whole(step)
     return checkpoints

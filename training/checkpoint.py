@@ -5,6 +5,7 @@ counts only while its seal holds. A step is written as `<step>.partial` and take
 are older ones deleted. So a killed run leaves whole steps, and a step that is not whole was damaged.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -16,11 +17,14 @@ from orbax.checkpoint import v1 as ocp
 
 from cloze import storage
 from cloze.errors import CheckpointError, ConfigError, WriteError
-from cloze.parallel.processes import lost
+from cloze.parallel.processes import decide, lost
+from cloze.training.fingerprint import by_path, fingerprints, path_of
+from cloze.training.retention import Saved
 
 SEAL = "seal.json"
 DAMAGED = "damaged"  # the folder of steps that were found damaged
-KEEP_DAMAGED = 2
+REWOUND = "rewound"  # and of those after a step that the run has gone back to
+KEEP_ASIDE = 2
 PARTIAL = ".partial"  # ends the name of a step that is being written or deleted
 ORBAX_PARTIAL = ".orbax-checkpoint-tmp"  # Orbax's own, while it writes
 
@@ -34,13 +38,14 @@ class Checkpoints:
 
     Args:
         directory: where they are.
-        keep: how many of the newest stay; None: all, and for a reader (the run may be going on).
+        retention: training.retention.Retention, which of them stay; None: all, and for a reader (the run may be going
+            on).
     """
 
-    def __init__(self, directory, keep=None):
+    def __init__(self, directory, retention=None):
         self.directory = pathlib.Path(directory).absolute()
         self._writer = jax.process_index() == 0
-        self._keep = keep
+        self._retention = retention
         self._thread = None
         self._failure = None
 
@@ -53,11 +58,13 @@ class Checkpoints:
     def save(self, step, params, optimizer_state, meta, ema=None):
         """Starts saving; returns as soon as the arrays are copied. A step that exists is left alone.
 
+        A save under way is waited for first, so that there is at most one copy of the state in the host's memory.
+
         Args:
             step: updates made so far.
             params: full parameter tree of jax arrays.
             optimizer_state: the optimizer's state; None for parameters that no optimizer has touched.
-            meta: JSON dict for the seal: config and tokenizer hash.
+            meta: JSON dict for the seal: config and tokenizer hash; "metrics", what training.retention goes by.
             ema: the average of the parameters that train; None: none is kept.
 
         Raises:
@@ -68,16 +75,20 @@ class Checkpoints:
             return
         parts = {"params": params, "optimizer": optimizer_state, "ema": ema}
         parts = {name: part for name, part in parts.items() if part is not None}
+        numbers = {name: fingerprints(jax.tree.leaves(part)) for name, part in parts.items()}
         try:
             response = ocp.save_checkpointables_async(self._partial(step), parts, overwrite=True)
         except Exception as error:
             raise self._not_written(step, error) from error
+
+        shapes = jax.eval_shape(lambda: parts) if self._writer else {}  # the thread shall not hold the arrays
 
         def finish():
             try:
                 response.result()
                 if self._writer:
                     told = {"step": step, "optimizer": "optimizer" in parts, "ema": "ema" in parts, **meta}
+                    told["values"] = {name: by_path(part, numbers[name]) for name, part in shapes.items()}
                     seal(self._partial(step), told)
                     os.replace(self._partial(step), self.directory / str(step))
                     self._delete_old()
@@ -86,6 +97,11 @@ class Checkpoints:
 
         self._thread = threading.Thread(target=finish, name=f"save-{step}")
         self._thread.start()
+
+    def check(self):
+        """Raises WriteError if a save has failed; does not wait for one."""
+        if self._thread is not None and not self._thread.is_alive():
+            self.wait()
 
     def wait(self):
         """Waits for a save under way; raises WriteError if it failed."""
@@ -116,9 +132,23 @@ class Checkpoints:
         return self.directory / f"{step}{PARTIAL}"
 
     def _delete_old(self):
-        for step in self.steps()[: -self._keep] if self._keep else ():
+        if self._retention is None:
+            return
+        saved = self.saved_steps(metrics=self._retention.best is not None)
+        for step in {one.step for one in saved} - self._retention.kept(saved):
             os.replace(self.directory / str(step), self._partial(step))
             shutil.rmtree(self._partial(step))
+
+    def saved_steps(self, metrics=True):
+        """The training.retention.Saved of each step, oldest first; `metrics`: with what they say of validation."""
+        found = []
+        for step in self.steps():
+            told = {}
+            if metrics:
+                with contextlib.suppress(OSError, ValueError, AttributeError):  # a damaged seal says nothing
+                    told = dict(self.read_seal(step).get("metrics", {}))
+            found.append(Saved(step, told))
+        return found
 
     def clear_partial(self):
         """Removes what a killed run has left half written or deleted. For the process that has the lock."""
@@ -160,6 +190,26 @@ class Checkpoints:
             return f"the file {error.filename} cannot be read ({error.strerror})"
         return f"the file {damaged[0]} is damaged" if damaged else None
 
+    def check_whole(self, step):
+        """Refuses a step that has no whole checkpoint.
+
+        Args:
+            step: a number, or what a user gave for one.
+
+        Raises:
+            ConfigError: says what is wrong with it, and which there are.
+        """
+
+        def check():
+            is_there = str(step).isdecimal() and int(step) in self.steps()
+            problem = self.problem(int(step)) if is_there else "there is none"
+            if problem is not None:
+                there = ", ".join(map(str, self.steps())) or "none"
+                run = self.directory.parent
+                raise ConfigError(f"{run} has no whole checkpoint of step {step} ({problem}); its checkpoints: {there}")
+
+        decide(check)
+
     def latest_whole(self, report=print):
         """The newest step whose seal holds; None if no step was ever saved.
 
@@ -180,21 +230,21 @@ class Checkpoints:
             "or move it away to start again from the first step"
         )
 
-    def set_aside_after(self, step, report=print):
-        """Moves the checkpoints after `step`, which are damaged, out of the way: their steps come again.
+    def set_aside_after(self, step, report=print, what=DAMAGED):
+        """Moves the checkpoints after `step` out of the way: their steps come again.
 
-        They go to `<directory>/damaged/<step>`, where the newest few stay. For the first process only.
+        They go to `<directory>/<what>/<step>`, where the newest few stay. For the first process only.
         """
-        aside = self.directory / DAMAGED
+        aside = self.directory / what
         for later in self.steps():
             if later > step:
                 aside.mkdir(exist_ok=True)
                 storage.remove(aside / str(later))
                 os.replace(self.directory / str(later), aside / str(later))
                 os.utime(aside / str(later))  # the time it was found
-                report(f"The damaged checkpoint of step {later} is now {aside / str(later)}")
+                report(f"The {what} checkpoint of step {later} is now {aside / str(later)}")
         if aside.is_dir():
-            for path in sorted(aside.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-KEEP_DAMAGED]:
+            for path in sorted(aside.iterdir(), key=lambda path: path.stat().st_mtime_ns)[:-KEEP_ASIDE]:
                 storage.remove(path)
 
     def restore(self, step, **abstract):
@@ -209,12 +259,13 @@ class Checkpoints:
 
         Raises:
             ConfigError: the checkpoint's arrays have other names or shapes than those asked for.
+            CheckpointError: the arrays have come to hold other values than were saved.
         """
         metadata = ocp.checkpointables_metadata(self.directory / str(step)).metadata
         for part, tree in abstract.items():
-            wanted = {_path(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+            wanted = {path_of(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
             stored = {
-                _path(path): tuple(leaf.shape)
+                path_of(path): tuple(leaf.shape)
                 for path, leaf in jax.tree_util.tree_leaves_with_path(
                     metadata[part], is_leaf=lambda leaf: hasattr(leaf, "shape")
                 )
@@ -223,7 +274,24 @@ class Checkpoints:
             if wanted != stored:
                 what = "optimizer" if part == "optimizer" else "model"
                 raise ConfigError(f"the checkpoint {self.directory / str(step)} {_difference(wanted, stored, what)}")
-        return ocp.load_checkpointables(self.directory / str(step), abstract)
+        return self._load(step, abstract)
+
+    def _load(self, step, abstract):
+        """Parts of a checkpoint, whose values are those that its seal tells; it may tell none."""
+        found = ocp.load_checkpointables(self.directory / str(step), abstract)
+        told = self.read_seal(step).get("values", {})
+        for part, tree in found.items():
+            if part not in told:
+                continue
+            read = by_path(tree, fingerprints(jax.tree.leaves(tree)))
+            if differing := [path for path, number in read.items() if told[part].get(path) != number]:
+                raise CheckpointError(
+                    f"{self.directory / str(step)} was read with other values than were saved, in {len(differing)} of "
+                    f"{len(read)} arrays of {part}, such as {differing[0]}, although its files are whole. The memory "
+                    "or the storage of a machine may be faulty: run again on another one, or move this folder away "
+                    "and an older checkpoint is used"
+                )
+        return found
 
     def saved(self, step, part="params"):
         """A part of a checkpoint, whatever it holds: a tree of arrays on the first device."""
@@ -234,11 +302,7 @@ class Checkpoints:
             metadata,
             is_leaf=lambda leaf: hasattr(leaf, "shape"),
         )
-        return ocp.load_checkpointables(self.directory / str(step), {part: abstract})[part]
-
-
-def _path(path):
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+        return self._load(step, {part: abstract})[part]
 
 
 def _difference(wanted, stored, what):

@@ -50,29 +50,30 @@ def donors(config, objective, tokenizer):
 
 
 def _wanted(config, objective):
-    """[(directory, rules)]."""
-    wanted = list(objective.initial())
+    """[(directory, rules, which checkpoint)]."""
+    wanted = [(workdir, rules, runs.NEWEST) for workdir, rules in objective.initial()]
     if config.init.checkpoint and config.init.parameters:
-        wanted.append((config.init.checkpoint, config.init.rules))
+        wanted.append((config.init.checkpoint, config.init.rules, config.init.step))
     return wanted
 
 
 def _open(wanted, config, tokenizer):
     vocab_size = models.resolve(config.model).vocab_size
-    return [open_donor(workdir, rules, tokenizer, vocab_size) for workdir, rules in wanted]
+    return [open_donor(workdir, rules, tokenizer, vocab_size, which) for workdir, rules, which in wanted]
 
 
-def open_donor(directory, rules, tokenizer, vocab_size=None):
+def open_donor(directory, rules, tokenizer, vocab_size=None, which=runs.NEWEST):
     """The training.donor.Donor of a run's or a Hugging Face directory.
 
     Args:
         directory, rules, vocab_size: see there.
         tokenizer: this run's.
+        which: see `open_origin`.
 
     Raises:
         ConfigError: there is no run, or it has another tokenizer.
     """
-    origin = open_origin(directory)
+    origin = open_origin(directory, which)
     if origin.tokenizer.hash != tokenizer.hash:
         path = pathlib.Path(directory) / "tokenizer"
         way_out = f"tokenizer.path={path}" if isinstance(origin, RunOrigin) else "init.inherit=True"
@@ -84,9 +85,15 @@ def open_donor(directory, rules, tokenizer, vocab_size=None):
 
 
 class RunOrigin:
-    """A run's directory that parameters are taken from; `offered` is {name: shape}, `heads_out` the heads there."""
+    """A run's directory that parameters are taken from; `offered` is {name: shape}, `heads_out` the heads there.
 
-    def __init__(self, workdir):
+    Args:
+        workdir: the directory.
+        which: of its checkpoints, see runs.checkpoint_of.
+    """
+
+    def __init__(self, workdir, which=runs.NEWEST):
+        self._which = which
         self.path = pathlib.Path(workdir).expanduser()
         self.config = runs.load_config(self.path)
         self.tokenizer = tokenizers.load(self.path / "tokenizer")
@@ -101,7 +108,8 @@ class RunOrigin:
 
     def read(self, mesh, report):
         """({name: array}, what was read in words)."""
-        params, step = load_parameters(self.path, self.config, self._model, self.tokenizer, report, mesh)
+        told = (self.path, self.config, self._model, self.tokenizer, report, mesh)
+        params, step = load_parameters(*told, which=self._which)
         if isinstance(self._model, Adapted):
             params = self._model.merge(params)
         return self._flat(params), f"{self.path}, step {step}"
@@ -112,7 +120,7 @@ class RunOrigin:
 
     def identity(self):
         """A hash (hex) of the parameters that `read` gives."""
-        checkpoints, step = runs.newest(self.path, lambda line: None)
+        checkpoints, step = runs.checkpoint_of(self.path, self._which, lambda line: None)
         seal = checkpoints.read_seal(step)
         known = [step, seal["hashes"], seal.get("base")]
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
@@ -149,17 +157,25 @@ class HuggingFaceOrigin:
         return found.hexdigest()[:32]
 
 
-def open_origin(directory):
+def open_origin(directory, which=runs.NEWEST):
     """The RunOrigin or HuggingFaceOrigin in a directory.
+
+    Args:
+        directory: of either.
+        which: of the checkpoints of a run, see runs.checkpoint_of.
 
     Raises:
         ConfigError, DataError: there is none.
     """
-    return HuggingFaceOrigin(directory) if is_hugging_face(directory) else RunOrigin(directory)
+    if not is_hugging_face(directory):
+        return RunOrigin(directory, which)
+    if which != runs.NEWEST:
+        raise ConfigError(f"init.step={which}: {directory} is of Hugging Face and has no steps; leave init.step out")
+    return HuggingFaceOrigin(directory)
 
 
-def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None, ema=False):
-    """The parameters in the newest whole checkpoint of a run, and the step they are from.
+def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None, ema=False, which=runs.NEWEST):
+    """The parameters in a whole checkpoint of a run, and the step they are from.
 
     A checkpoint may hold only what trained; the rest is made again as the run made it: initialised by its seed, then
     taken from where it came from.
@@ -172,12 +188,13 @@ def load_parameters(workdir, config, model, tokenizer, report=print, mesh=None, 
         report: called with messages.
         mesh: a mesh to cut the parameters over, where their sizes divide; None: the first device.
         ema: take the moving averages of those that trained.
+        which: see runs.checkpoint_of.
 
     Raises:
         ConfigError: nothing is saved yet, no averages are kept, or what the rest comes from has changed.
         CheckpointError: no checkpoint is whole.
     """
-    checkpoints, step = runs.newest(workdir, report)
+    checkpoints, step = runs.checkpoint_of(workdir, which, report)
     with contextlib.closing(checkpoints):
         parameters = models.parameters(model)
         shapes, axis_names = parameters.shapes, parameters.axis_names
@@ -276,11 +293,11 @@ def base_of(workdir, seal, config, objective, tokenizer):
     if len(told) != len(wanted):
         raise ConfigError(f"{held}, but {file} names {len(wanted)} such origins: put init.checkpoint there right")
     places = []
-    for (directory, _), (place, rules) in zip(told, wanted, strict=True):
+    for (directory, _), (place, rules, which) in zip(told, wanted, strict=True):
         there = [path for path in (place, directory) if pathlib.Path(path).expanduser().is_dir()]
         if not there:
             raise ConfigError(f"{held}, and {place} is missing: bring it back, or name its new place in {file}")
-        places.append((there[0], rules))
+        places.append((there[0], rules, which))
     donors = _open(places, config, tokenizer)
     for (directory, identity), donor in zip(told, donors, strict=True):
         if donor.identity() != identity:

@@ -1,6 +1,5 @@
 """The loop: step, log, validate, save, stop in time."""
 
-import functools
 import math
 import signal
 import threading
@@ -10,9 +9,12 @@ import jax
 from jax.experimental import multihost_utils
 
 from cloze.data.batches import Prefetcher
-from cloze.errors import DivergedError, Preempted
+from cloze.errors import Preempted
 from cloze.parallel.cost import human
-from cloze.training import methods
+from cloze.parallel.processes import decide
+from cloze.training import divergence, goodput, methods, retention
+from cloze.training.checkpoint import REWOUND
+from cloze.training.goodput import Goodput
 from cloze.training.validation import Validator
 
 
@@ -122,48 +124,54 @@ class Plateau:
         return False
 
 
-def fit(program, state, *, start, checkpoints, writer, progress, facts, report, plateau=None):
+def fit(program, state, *, start, checkpoints, writer, progress, facts, report, seal=None, account=None):
     """Trains from step `start` to the end of the run, stage by stage.
 
     Metrics of a step are read when the next step is under way. A checkpoint is taken only of a state whose last
-    loss and gradient were finite.
+    loss and gradient were finite, or were skipped.
 
     Args:
         program: training.program.Program of the stage of `state`.
         state: TrainState after `start` updates; donated.
         start: updates made so far.
-        checkpoints: training.checkpoint.Checkpoints.
+        checkpoints: training.checkpoint.Checkpoints, in the run's directory.
         writer: training.metrics.MetricWriter.
         progress: Progress.
         facts: JSON dict that goes into each checkpoint's seal, see training.run.Run.facts.
         report: called with lines for the console and the log.
-        plateau: `Plateau.state` in the checkpoint that it goes on from, or None.
+        seal: that of the checkpoint that it goes on from, or None.
+        account: training.goodput.Goodput, or None.
 
     Returns:
         (the program of the last stage, the last state).
 
     Raises:
-        DivergedError: a loss or gradient that is not finite.
+        DivergedError: a loss or gradient that is not finite, as often as train.on_divergence bears it.
+        Rewound: the run is to go on from an earlier step.
         Preempted: the process was asked to stop; the state is saved.
+        WriteError: a checkpoint could not be written.
     """
     run = program.run
-    loop = _Loop(program, state, start, checkpoints, writer, progress, facts, report)
-    method = methods.of(run.config)
-    loop.plateau = Plateau(method.patience, method.least_improvement, plateau)
-    read = functools.partial(run.rows, run.data["train"])
+    account = Goodput() if account is None else account
+    loop = _Loop(program, state, start, checkpoints, writer, progress, facts, report, seal or {}, account)
+
+    def read(step):
+        return run.rows(run.data["train"], loop.rewinds.data_step(step))
+
     prefetcher = Prefetcher(read, start, run.config.data.prefetch)
     with prefetcher as batches, StopSignal() as stop, run.context():
         for step in range(start + 1, loop.last + 1):
-            began = time.perf_counter()
-            rows = batches.next()
-            progress.wait(time.perf_counter() - began)
-            train_step, flops, seconds = loop.program.train_step(rows, report)
+            account.at(step)
+            rows = loop.next_rows(batches)
+            with account.spent("starting"):  # if it compiles
+                train_step, flops, seconds = loop.program.train_step(rows, report)
             progress.pause(seconds)
             loop.state, metrics = train_step(loop.state, rows, run.keys)
             loop.settle()
             loop.pending = (step, metrics, flops)
             loop.after(step, stop.at(step))
-    checkpoints.wait()
+        with account.spent("saving"):
+            checkpoints.wait()
     return loop.program, loop.state
 
 
@@ -174,30 +182,88 @@ class _Loop:
         program, state: where the run is.
         last: the step at which it ends.
         plateau: Plateau.
+        watch: training.divergence.Watch.
+        rewinds: training.divergence.Rewinds.
         pending: (step, metrics on the devices, operations) of the step that was dispatched last, or None.
     """
 
-    def __init__(self, program, state, start, checkpoints, writer, progress, facts, report):
-        self.program, self.state, self.last = program, state, program.run.durations["steps"]
-        self.plateau = self.pending = None
-        self._validate = Validator(program.run)
+    def __init__(self, program, state, start, checkpoints, writer, progress, facts, report, seal, account):
+        run, method = program.run, methods.of(program.run.config)
+        self.program, self.state, self.last = program, state, run.durations["steps"]
+        self.plateau = Plateau(method.patience, method.least_improvement, seal.get("plateau"))
+        self.watch = divergence.Watch(run.config.train.spike_deviations, seal.get("watch"))
+        self.rewinds = divergence.Rewinds(checkpoints.directory.parent)
+        self.pending = None
+        self._norms = []  # [(step, norms of gradients)] of the last two steps
+        self._validate = Validator(run)
         self._start, self._checkpoints, self._writer, self._progress = start, checkpoints, writer, progress
-        self._facts, self._report = facts, report
+        self._facts, self._report, self._account = facts, report, account
+
+    def next_rows(self, batches):
+        """The rows of the next step. While they are waited for, the last step is settled: that wait is its own."""
+        if batches.ready():
+            return batches.next()
+        self.settle()
+        began = time.perf_counter()
+        with self._account.spent("waiting"):
+            rows = batches.next()
+        self._progress.wait(time.perf_counter() - began)
+        return rows
 
     def settle(self):
         """Reads the metrics of the step that was dispatched last, and logs them if it is their turn."""
+        self._checkpoints.check()
         if self.pending is None:
             return
         (step, values, flops), self.pending = self.pending, None
-        values = {name: float(value) for name, value in jax.device_get(values).items()}
-        if not all(math.isfinite(values[name]) for name in ("loss", "grad_norm", "param_norm")):
-            raise _diverged(step, values, self._checkpoints)
+        values = dict(jax.device_get(values))
+        self._norms = [*self._norms[-1:], (step, values.pop("gradient_norms"))]
+        values = {name: float(value) for name, value in values.items()}
+        spike = self.watch.spike(values)
+        if divergence.is_good(values):
+            self.watch.skipped = 0
+        else:
+            spike = {name: values[name] for name in divergence.WATCHED} | (spike or {})
+            spike |= {"skipped": self._met_a_bad_step(step, values)}
+        if spike is not None:
+            self._writer.write(step, "spike", spike)
         self._progress.count(values.pop("tokens"), flops)
         if self._due("log_every", step) or step == self._start + 1:
             rates = self._progress.report(step)
             eta = rates.pop("eta_seconds")
             self._writer.write(step, "train", {**values, **rates})
+            self._writer.write(step, goodput.SPLIT, self._account.values())
             self._report(progress_line(step, self.last, values, rates, eta))
+
+    def _met_a_bad_step(self, step, values):
+        """The number of updates that were skipped in a row, with this one; or an end of `fit`."""
+        told = divergence.in_words(step, values, self._norms, self.program.gradient_names)
+        if "skipped" not in values:
+            self._end_at(step, values, told)
+        self.watch.skipped += 1
+        most = self.program.run.config.train.most_divergences
+        if self.watch.skipped >= most:
+            raise divergence.diverged(step, told, self._checkpoints, f", after {most} skipped updates in a row")
+        self._report(f"step {step}/{self.last}  no update, {self.watch.skipped} of at most {most} in a row: {told}")
+        return self.watch.skipped
+
+    def _end_at(self, step, values, told):
+        """Raises what a bad step ends `fit` with: Rewound, or DivergedError."""
+        train, tried = self.program.run.config.train, ""
+        if train.on_divergence == "rewind":
+            every = self.program.run.durations["checkpoint_every"]
+            to = divergence.regular_checkpoint(self._checkpoints, every)
+            count = self.rewinds.count(to or 0)
+            tried = f", after {count} rewinds to step {to or 0}"
+            if count < train.most_divergences:
+                decide(lambda: self._checkpoints.set_aside_after(to or 0, self._report, REWOUND))
+                found = {name: values[name] for name in values if math.isfinite(values[name])}
+                self.rewinds.add(to or 0, step, {"told": told, "metrics": found})
+                self._report(f"Diverged: {told}. Back to step {to or 0}; the data of the {step - (to or 0)} steps from "
+                             "there are left out")  # fmt: skip
+                self.state = None  # its memory is needed before the exception is gone
+                raise divergence.Rewound(to)
+        raise divergence.diverged(step, told, self._checkpoints, tried)
 
     def after(self, step, stopping):
         """Validates, enters the next stage and saves, where it is time; ends the run if it is to stop."""
@@ -206,40 +272,56 @@ class _Loop:
         if not (evaluates or saves or stopping or stage != self.program.stage):
             return
         self.settle()
-        began = time.perf_counter()
+        began, values = time.perf_counter(), None
         if evaluates:
-            stage = max(stage, self._evaluate(step))
+            with self._account.spent("evaluating"):
+                values = self._evaluate(step)
+            stage = max(stage, self._stage_by_loss(step, values["loss"]))
         if stage != self.program.stage:  # after the last step as well: a longer run goes on from there
-            self.program, self.state = self.program.enter(stage, self.state)
+            with self._account.spent("starting"):
+                self.program, self.state = self.program.enter(stage, self.state)
+            self._norms = []
             self._report(stage_line(self.program, step))
         if saves or stopping:
-            self._save(step)
+            with self._account.spent("saving"):
+                self._save(step, values)
         self._progress.pause(time.perf_counter() - began)
         if stopping and step < self.last:
-            self._checkpoints.wait()
+            with self._account.spent("saving"):
+                self._checkpoints.wait()
             raise Preempted(f"stopped at step {step} of {self.last}, saved; run the same command again to go on")
 
     def _due(self, what, step):
         return step % self.program.run.durations[what] == 0 or step == self.last
 
     def _evaluate(self, step):
-        """Validates; returns the number of the stage that comes now, as far as the loss decides it."""
+        """{metric: value} of the validation split, which are written."""
         run = self.program.run
         values = self._validate(self.program, self.state)
+        if run.config.checkpoint.best:  # those of tasks are not known before
+            retention.check_best(run.config.checkpoint.best, values)
         if run.privacy is not None:
             values["epsilon"] = run.privacy.epsilon(step)
         if not math.isfinite(values["loss"]):
-            raise _diverged(step, values, self._checkpoints)
+            self._end_at(step, values, f"the validation loss of step {step} is {values['loss']}")
         self._writer.write(step, "validation", values)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         self._report(f"step {step}/{self.last}  validation  {shown}")
+        return values
+
+    def _stage_by_loss(self, step, loss):
+        """The number of the stage that comes now, as far as the validation loss decides it."""
         # What a shorter run validates at its end is not in the longer one that goes on from it.
-        regular = step % run.durations["eval_every"] == 0
-        thaws = regular and waits_for_plateau(self.program) and self.plateau.reached(values["loss"])
+        regular = step % self.program.run.durations["eval_every"] == 0
+        thaws = regular and waits_for_plateau(self.program) and self.plateau.reached(loss)
         return self.program.stage + thaws
 
-    def _save(self, step):
-        facts = {**self._facts, "stage": self.program.stage, "plateau": self.plateau.state}
+    def _save(self, step, validated):
+        validated = {name: value for name, value in (validated or {}).items() if math.isfinite(value)}
+        facts = {
+            **self._facts, "stage": self.program.stage, "plateau": self.plateau.state, "watch": self.watch.state,
+            "metrics": {f"{retention.PREFIX}{name}": value for name, value in validated.items()},
+        }  # fmt: skip
         saved = self.program.saved_parameters(self.state)
         self._checkpoints.save(step, saved, self.state.opt_state, facts, self.state.ema)
 
@@ -262,21 +344,6 @@ def stage_line(program, step):
     return (
         f"step {step}: stage {program.stage + 1} of {len(program.run.stages)} begins, {training:,} of {total:,} "
         "parameters train"
-    )
-
-
-def _diverged(step, values, checkpoints):
-    checkpoints.wait()
-    steps = [s for s in checkpoints.steps() if checkpoints.problem(s) is None]
-    kept = (
-        f"the last good checkpoint is {checkpoints.directory / str(steps[-1])}"
-        if steps
-        else "no checkpoint was made yet"
-    )
-    shown = ", ".join(f"{name} {values[name]}" for name in ("loss", "grad_norm", "param_norm") if name in values)
-    return DivergedError(
-        f"training diverged at step {step}: {shown}; {kept}. Lower "
-        "optimizer.learning_rate, lengthen optimizer.warmup_steps or lower optimizer.clip_norm, in a new --workdir"
     )
 
 

@@ -7,6 +7,7 @@ import socket
 import time
 
 from cloze import storage
+from cloze.training import goodput
 
 FLUSH_SECONDS = 120  # between the times that events reach the disk, as tensorboardX has it
 SHOWN = 200  # bytes of a line that cannot be read
@@ -17,7 +18,8 @@ class MetricWriter:
 
     Args:
         workdir: the run's directory.
-        resume_step: lines after this step are cut off: they belong to work that is done again.
+        resume_step: lines after this step are cut off: they belong to work that is done again. Of the account of
+            seconds (training/goodput.py) the last line stays, as one of this step.
         report: called with a message about lines that cannot be read; these go as well.
     """
 
@@ -32,7 +34,7 @@ class MetricWriter:
 
         Args:
             step: updates made.
-            split: "train" or "validation".
+            split: "train", "validation", "spike" (a step that stands out) or "goodput".
             values: {metric: number}; a number that is not finite is written as null.
         """
         clean = {k: (v if isinstance(v, int) or math.isfinite(v) else None) for k, v in values.items()}
@@ -95,13 +97,17 @@ def _truncate(path, last_step, report):
     """Keeps the lines of steps up to `last_step`, and says which lines are of no known step."""
     if not path.exists():
         return
-    kept, unreadable = [], []
+    kept, unreadable, account = [], [], None
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         step = _step_of(line)
         if step is None:
             unreadable.append(f"{number}: {line[:SHOWN].decode(errors='backslashreplace').strip()}")
+        elif (found := goodput.parse(line)) is not None:
+            account = found | {"step": min(step, last_step)}
         elif step <= last_step:
             kept.append(line.rstrip(b"\r\n") + b"\n")
+    if account is not None:
+        kept.append(json.dumps(account).encode() + b"\n")
     if unreadable:
         more = f", and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
         report(

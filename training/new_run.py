@@ -55,7 +55,7 @@ def write(directory, config, tokenizer, params, *, step=0, seal=None):
     (directory / "config.py").write_text(CONFIG_PY)
     settings = base.to_dict(config)
     (directory / "config.json").write_text(json.dumps(settings, indent=1, sort_keys=True) + "\n")
-    checkpoints = Checkpoints(directory / "checkpoints", config.checkpoint.keep)
+    checkpoints = Checkpoints(directory / "checkpoints")
     meta = {"config": settings, "tokenizer": None if tokenizer is None else tokenizer.hash, "data": None}
     checkpoints.save(step, params, None, meta | (seal or {}))
     checkpoints.close()

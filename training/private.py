@@ -61,6 +61,11 @@ def privacy(config, batches, report):
             f"finetune.dp_clip_norm={f.dp_clip_norm}: private training is for labelled examples; set objective.name="
             f"supervised, not {config.objective.name}, or finetune.dp_clip_norm=0"
         )
+    if config.train.on_divergence != "stop":
+        raise ConfigError(
+            f"train.on_divergence={config.train.on_divergence}: epsilon does not cover what is left out because of the "
+            "examples in it; set it to stop, or finetune.dp_clip_norm=0"
+        )
     report(f"Note: the noise follows from seed={config.seed}: epsilon holds for who does not know it")
     if config.task.kind == "span":
         report("Note: the guarantee is for each window of a long context, not for each example (task.kind=span)")

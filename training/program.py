@@ -166,6 +166,17 @@ class Program:
         everything = trainable.count(shapes, axis_names, self.model.config)
         return everything, trainable.count(self.split.trainable_shapes(), axis_names, self.model.config)
 
+    @functools.cached_property
+    def gradient_names(self) -> list[str]:
+        """Names of the parameters that train, each layer's by itself, as metrics "gradient_norms" has them."""
+        found = []
+        for name, mask in sorted(self.split.mask.items()):
+            if names.is_stacked(name):
+                found += [one for one, trains in zip(names.layer_names(name, len(mask)), mask, strict=True) if trains]
+            elif mask.any():
+                found.append(name)
+        return found
+
     def trace_train_step(self, rows: dict | None = None) -> jax.stages.Traced:
         """The traced training step: `.jaxpr` to count, `.lower().compile()` to run as (state, rows, keys).
 
@@ -183,6 +194,7 @@ class Program:
             optimizer=self.optimizer,
             schedule=run.schedule,
             ema_decay=run.config.train.ema_decay,
+            skips=run.config.train.on_divergence == "skip",
         )
         shardings = (_shardings(self.abstract_state), meshes.replicated(run.mesh))
         with run.context():

@@ -29,8 +29,8 @@ class Trained:
     step: int
 
 
-def load(workdir, report=print, fills=False, mesh=None, ema=False):
-    """Reads the newest whole checkpoint of a run, parameters only.
+def load(workdir, report=print, fills=False, mesh=None, ema=False, which=runs.NEWEST):
+    """Reads a whole checkpoint of a run, parameters only.
 
     What a run with LoRA or the like has learned is put into the parameters that it began with, so that the model is
     an ordinary one.
@@ -41,6 +41,7 @@ def load(workdir, report=print, fills=False, mesh=None, ema=False):
         fills: of a composite, take the part that reads [MASK] and not the main one.
         mesh: a mesh to cut the parameters over; None: the first device.
         ema: take the moving averages of the parameters that trained.
+        which: of its checkpoints, the newest, the best or the number of a step; see runs.checkpoint_of.
 
     Returns:
         Trained.
@@ -52,7 +53,7 @@ def load(workdir, report=print, fills=False, mesh=None, ema=False):
     config = runs.load_config(workdir)
     tokenizer = tokenizers.load(pathlib.Path(workdir) / "tokenizer")
     model = runs.make_model(workdir, config, tokenizer.tables)
-    params, step = initial.load_parameters(workdir, config, model, tokenizer, report, mesh, ema)
+    params, step = initial.load_parameters(workdir, config, model, tokenizer, report, mesh, ema, which)
     if isinstance(model, Adapted):
         model, params = model.model, model.merge(params)
     if isinstance(model, Composite):

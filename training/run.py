@@ -17,12 +17,13 @@ from cloze.models.backends import choice
 from cloze.models.composite import Composite
 from cloze.parallel import mesh as meshes
 from cloze.tasks import embedded
-from cloze.training import initial, methods, private, resolve, runs
+from cloze.training import initial, methods, private, resolve, retention, runs
 from cloze.training.durations import to_steps
 from cloze.training.program import Program, make_program
 from cloze.training.runs import heads_out
 from cloze.training.schedules import FALLING, make_schedule
 from cloze.training.step import Keys, make_keys
+from cloze.training.validation import Validator
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Run:
         model_config: ModelConfig, with the heads that the objective scores.
         shapes, axis_names: {name: shape} and {name: logical axes} of all parameters.
         stages: the training.methods.Stage of the run.
-        durations: {"steps", "log_every", "eval_every", "checkpoint_every"} in steps.
+        durations: {"steps", "log_every", "eval_every", "checkpoint_every", "keep_every"} in steps; None: never.
         schedule: step -> learning rate.
         privacy: training.private.Privacy; None: training is not private.
     """
@@ -156,7 +157,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     parameters = models.parameters(model)
     steps = functools.partial(_steps, config, data["train"])
     stages = methods.stages(config, parameters.shapes, steps)
-    durations = _durations(steps, stages)
+    durations = _durations(config, steps, stages)
     run = Run(
         config=config,
         mesh=mesh,
@@ -273,7 +274,7 @@ def _steps(config, data, option):
     )
 
 
-def _durations(steps, stages):
+def _durations(config, steps, stages):
     """Durations of the run in steps: what comes before a stage that begins anew is added to train.steps."""
     before = sum(stage.start for stage in stages if stage.fresh)
     durations = {
@@ -282,7 +283,37 @@ def _durations(steps, stages):
         "eval_every": steps("train.eval_every"),
         "checkpoint_every": steps("checkpoint.every"),
     }
+    if config.checkpoint.keep_every is not None:
+        durations["keep_every"] = steps("checkpoint.keep_every")
     for name, value in durations.items():
         if value < 1:
             raise ConfigError(f"{name} comes to {value} steps; it must be at least 1")
-    return durations
+    if durations.get("keep_every", 0) % durations["checkpoint_every"]:
+        raise ConfigError(
+            f"checkpoint.keep_every comes to {durations['keep_every']} steps and checkpoint.every to "
+            f"{durations['checkpoint_every']}: make the first a multiple of the second"
+        )
+    return {"keep_every": None, **durations}
+
+
+def retention_of(run: Run) -> retention.Retention:
+    """Which checkpoints of a run stay.
+
+    Raises:
+        ConfigError: checkpoint.best is no metric of validation, or checkpoints are not validated.
+    """
+    options, durations = run.config.checkpoint, run.durations
+    if options.best and not options.best.startswith(retention.PREFIX):
+        raise ConfigError(
+            f"checkpoint.best={options.best} is not a metric of validation: write {retention.PREFIX}loss, or another"
+        )
+    every, validated = durations["checkpoint_every"], durations["eval_every"]
+    if options.best and every % validated and validated % every:
+        raise ConfigError(
+            f"checkpoint.best={options.best}: checkpoints come every {every} steps and validation every {validated}, "
+            "so that most checkpoints are not validated; make one of checkpoint.every and train.eval_every a "
+            "multiple of the other"
+        )
+    if options.best not in ("", f"{retention.PREFIX}loss") and Validator(run).labelled is None:
+        retention.check_best(options.best, Validator(run).loss_terms(run.program()))
+    return retention.Retention(options.keep, every, durations["keep_every"], retention.best_of(options))

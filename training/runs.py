@@ -12,7 +12,7 @@ from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.parallel import mesh as meshes
 from cloze.parallel.processes import decide
-from cloze.training import methods
+from cloze.training import methods, retention
 from cloze.training.checkpoint import Checkpoints
 from cloze.training.workdir import read_config
 
@@ -53,18 +53,36 @@ def make_model(workdir, config, tables):
     return methods.make_model(config, objective, model_config)
 
 
-def newest(workdir, report=print):
-    """(Checkpoints of a run, the step of the newest whole one).
+NEWEST, BEST = "newest", "best"  # which checkpoint of a run is meant, beside the number of its step
+
+
+def checkpoint_of(workdir, which=NEWEST, report=print):
+    """(Checkpoints of a run, the step of one of them, which is whole).
+
+    Args:
+        workdir: the run's directory.
+        which: NEWEST, BEST (by the run's checkpoint.best), or the number of a step.
+        report: called with messages on checkpoints that are passed over.
 
     Raises:
-        ConfigError: nothing is saved yet.
+        ConfigError: nothing is saved yet, there is no such checkpoint, or it is damaged.
         CheckpointError: no checkpoint is whole.
     """
     checkpoints = Checkpoints(pathlib.Path(workdir) / "checkpoints")
-    step = decide(lambda: checkpoints.latest_whole(report))
-    if step is None:
-        raise ConfigError(f"{workdir} has no checkpoint yet: let train.py reach its first one")
-    return checkpoints, step
+    if which == NEWEST:
+        step = decide(lambda: checkpoints.latest_whole(report))
+        if step is None:
+            raise ConfigError(f"{workdir} has no checkpoint yet: let train.py reach its first one")
+        return checkpoints, step
+    if which == BEST:
+        best = retention.best_of(load_config(workdir).checkpoint)
+        if best is None:
+            raise ConfigError(f"{workdir} keeps no best checkpoint: train with checkpoint.best=validation/loss, say")
+        which = decide(lambda: best.of(checkpoints.saved_steps()))
+        if which is None:
+            raise ConfigError(f"{workdir} has no checkpoint with {best.metric} yet: let train.py validate")
+    checkpoints.check_whole(which)
+    return checkpoints, int(which)
 
 
 def abstract(shapes, axis_names, mesh=None):

@@ -42,6 +42,27 @@ class TrainOptions:
     log_every: Duration = option(50, "metrics to the log, a duration", changes=FREELY, least=1)
     eval_every: Duration = option(1_000, "validation, a duration", changes=FREELY, least=1)
     eval_batches: int = option(20, "validation batches at most", changes=FREELY, least=1)
+    on_divergence: str = option(
+        "stop",
+        "what a step does whose loss or gradient is not finite: stop ends the run; skip makes no update; rewind goes "
+        "back to the newest checkpoint and leaves out the data from there to this step",
+        choices=("stop", "skip", "rewind"),
+        changes=FREELY,
+    )
+    most_divergences: int = option(
+        10,
+        "so many in a row end the run all the same: steps skipped without an update between them, or rewinds to one "
+        "checkpoint",
+        changes=FREELY,
+        least=1,
+    )
+    spike_deviations: float = option(
+        10.0,
+        "a step is marked in the metrics where its loss or gradient norm is over the median of the 128 steps before it "
+        "by more than so many of their median deviations; 0: none is",
+        changes=FREELY,
+        least=0,
+    )
     dropout_generator: str = option(
         "counter",
         "random bits for dropout: counter hashes the place of each unit and is fastest, the others are JAX's",
@@ -59,6 +80,12 @@ class InitOptions:
     checkpoint: Path = option(
         "",
         "workdir of a run, or a Hugging Face directory, whose parameters this one starts from; empty: none",
+        changes=BY_HAND,
+    )
+    step: Name = option(
+        "newest",
+        "which checkpoint of that run: newest, best (checkpoint.best there), or the number of a step",
+        needs={"checkpoint": GIVEN},
         changes=BY_HAND,
     )
     inherit: bool = option(
@@ -90,3 +117,22 @@ class CheckpointOptions:
         1_000, "duration between checkpoints; the last step is always saved", changes=FREELY, least=1
     )
     keep: int = option(2, "newest checkpoints kept", changes=FREELY, least=1)
+    keep_every: Duration | None = option(
+        None,
+        "checkpoints at multiples of this duration are kept for good, so that it is a multiple of `every`; None: none",
+        changes=FREELY,
+        least=1,
+    )
+    best: Name = option(
+        "",
+        "the best checkpoint by this metric is kept as well, for example validation/loss; eval.py and generate.py read "
+        "it with --step=best, other runs begin with it by init.step=best; empty: none",
+        changes=FREELY,
+    )
+    best_is: str = option(
+        "lowest",
+        "which value of that metric is the best one: of losses the lowest, of accuracies the highest",
+        choices=("lowest", "highest"),
+        needs={"best": GIVEN},
+        changes=FREELY,
+    )

@@ -9,8 +9,9 @@ from flax import struct
 
 from cloze.models import random_bits
 from cloze.tasks.predict import head_scores
+from cloze.training.divergence import FINITE
 from cloze.training.gradients import means, place_rows, total
-from cloze.training.updates import global_norm
+from cloze.training.updates import global_norm, norms_by_parameter
 
 
 @struct.dataclass
@@ -59,7 +60,7 @@ def make_keys(seed: int, dropout_generator: str) -> Keys:
     return Keys(corrupt, dropout, noise)
 
 
-def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule, ema_decay=0.0):
+def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule, ema_decay=0.0, skips=False):
     """Corrupts the rows, takes the gradient of the trainable half, and updates it.
 
     Args:
@@ -71,9 +72,10 @@ def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule, e
         optimizer: optax transformation.
         schedule: step -> learning rate.
         ema_decay: of the average in the state, where it has one.
+        skips: make no update where a loss, gradient or parameter would not be finite; the step counts all the same.
 
     Returns:
-        (new state, {metric: f32 scalar}).
+        (new state, {metric: f32 scalar}, and among them "gradient_norms" f32 [n], see updates.norms_by_parameter).
     """
     keys = keys.at(state.step)
     batch = place_rows(objective.corrupt(keys.corrupt, rows))
@@ -87,10 +89,30 @@ def train_step(state, rows, keys, *, gradient, objective, optimizer, schedule, e
         "param_norm": global_norm(trainable),
         "learning_rate": schedule(state.step),
         "tokens": _count_tokens(batch),
+        "gradient_norms": norms_by_parameter(grads),
         **besides,
     }
     ema = state.ema if state.ema is None else optax.incremental_update(trainable, state.ema, 1 - ema_decay)
-    return state.replace(step=state.step + 1, trainable=trainable, opt_state=opt_state, ema=ema), metrics
+    new = state.replace(step=state.step + 1, trainable=trainable, opt_state=opt_state, ema=ema)
+    if not skips:
+        return new, metrics
+    good = jnp.all(jnp.isfinite(jnp.stack([metrics[name] for name in FINITE])))
+    return _unless(good, state, new), metrics | {"skipped": 1.0 - good}
+
+
+def _unless(good, old, new):
+    """The new state, with all that the update has changed as it was, if it is not good.
+
+    The last part of the optimizer's state counts the run's steps, by which the rate goes.
+    """
+
+    def choose(old, new):
+        return jax.tree.map(lambda a, b: jnp.where(good, b, a), old, new)
+
+    opt_state = (*choose(old.opt_state[:-1], new.opt_state[:-1]), new.opt_state[-1])
+    return new.replace(
+        trainable=choose(old.trainable, new.trainable), opt_state=opt_state, ema=choose(old.ema, new.ema)
+    )
 
 
 def eval_step(state, rows, key, *, model, objective, split, kind=None):

@@ -67,12 +67,25 @@ def global_norm(tree: Any) -> jax.Array:
     return jnp.sqrt(sum(_sum_of_squares(leaf) for leaf in jax.tree.leaves(tree)))
 
 
+def norms_by_parameter(tree: Any) -> jax.Array:
+    """f32 [n]: the Euclidean norm of each parameter of a tree, or each of its layers, in the order of their names."""
+    found = []
+    for name, leaf in names.flatten(tree).items():
+        parts = _partial_sums(leaf)
+        found.append(jnp.sum(parts, axis=tuple(range(int(names.is_stacked(name)), parts.ndim))).reshape(-1))
+    return jnp.sqrt(jnp.concatenate(found))
+
+
 def _sum_of_squares(leaf):
+    return jnp.sum(_partial_sums(leaf))
+
+
+def _partial_sums(leaf):
+    """Squares, of which all but the first dimensions may be summed already."""
     if leaf.ndim < 2 or jax.default_backend() != "cpu":
-        return jnp.sum(jnp.square(leaf))
+        return jnp.square(leaf)
     # XLA's CPU backend writes the squares down and adds them up alone; it multiplies matrices in all cores at once.
-    rows = jnp.square(leaf) @ jnp.ones((leaf.shape[-1], 1), leaf.dtype)
-    return jnp.sum(rows)
+    return jnp.square(leaf) @ jnp.ones((leaf.shape[-1], 1), leaf.dtype)
 
 
 def grouped(direction, shapes, decay, groups):

@@ -38,6 +38,13 @@ class Validator:
         """Batch i is corrupted with fold_in(key, i)."""
         return jax.random.fold_in(jax.random.key(self.run.config.seed, impl="threefry2x32"), 3)
 
+    def loss_terms(self, program: Program) -> list[str]:
+        """The names of what `__call__` gives, but for the metrics of a task."""
+        rows = self.run.rows(self.run.data["validation"], 0)
+        with self.run.context():
+            terms, _ = jax.eval_shape(program.eval_step, program.abstract_state, rows, self.key)
+        return ["loss", *terms]
+
     def __call__(self, program: Program, state: TrainState) -> dict[str, float]:
         """{metric: value} over at most `train.eval_batches` batches.
 

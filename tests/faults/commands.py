@@ -88,6 +88,7 @@ def _become(argv, streams, limits):
 def metrics(workdir):
     """What metrics.jsonl says of each step, without its times."""
     lines = [json.loads(line) for line in (pathlib.Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["split"] != "goodput"]
     return [[line["step"], line["split"], line["loss"], line.get("grad_norm")] for line in lines]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cloze.training.checkpoint import Checkpoints
+from cloze.training.retention import Retention
 from tests.faults import commands
 from tests.test_processes import start_two
 
@@ -35,7 +36,7 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_equal(whole, length, tmp_
 
 def _save_on_and_on(directory):
     """Saves checkpoints whose arrays say their step, each as soon as the last one is whole."""
-    checkpoints = Checkpoints(directory, keep=1)
+    checkpoints = Checkpoints(directory, Retention(1))
     checkpoints.clear_partial()
     step = checkpoints.latest_whole() or 0
     while True:

@@ -14,6 +14,7 @@ from cloze.training import branching, restore
 from cloze.training.checkpoint import Checkpoints
 from cloze.training.loop import Progress, fit
 from cloze.training.metrics import NoWriter
+from cloze.training.retention import Retention
 from tests.training import finetuned, tiny_run, tiny_task
 
 DECAY, STEPS = 0.8, 4
@@ -30,7 +31,7 @@ def assert_same(tree, other):
 
 def train(program, workdir, start=0):
     """Runs the loop, which saves every step."""
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=10)
+    checkpoints = Checkpoints(workdir / "checkpoints", Retention(10))
     state = program.restore(checkpoints, start, quiet) if start else program.new_state(quiet)
     _, state = fit(
         program, state, start=start, checkpoints=checkpoints, writer=NoWriter(), progress=Progress(1e12, STEPS),
@@ -131,7 +132,7 @@ def test_means_of_small_checkpoints_are_of_what_trains(root, tmp_path):
     origin = finetuned.pretrained(root, tmp_path / "base")
     program, state, workdir = finetuned.finetuned(root, origin, tmp_path / "lora", "lora")
     other = state.replace(trainable=jax.tree.map(lambda leaf: leaf + 2.0, state.trainable), step=jnp.int32(4))
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=5)
+    checkpoints = Checkpoints(workdir / "checkpoints", Retention(5))
     checkpoints.save(4, other.trainable, None, {**program.run.facts(), "data": None, "stage": 0})
     checkpoints.close()
     branching.average(workdir, [3, 4], tmp_path / "mean", quiet)

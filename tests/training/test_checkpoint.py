@@ -11,6 +11,7 @@ import pytest
 from cloze import storage
 from cloze.errors import CheckpointError, ConfigError, WriteError
 from cloze.training.checkpoint import SEAL, Checkpoints
+from cloze.training.retention import Retention
 
 PARAMS = {"encoder": {"kernel": jnp.arange(4096.0).reshape(64, 64)}, "head": {"bias": jnp.ones(3)}}
 
@@ -22,7 +23,7 @@ def abstract(tree):
 @pytest.fixture
 def saved(tmp_path):
     """Three checkpoints, of which two are kept."""
-    checkpoints = Checkpoints(tmp_path, keep=2)
+    checkpoints = Checkpoints(tmp_path, Retention(2))
     for step in (1, 2, 3):
         params = jax.tree.map(lambda x, step=step: x + step, PARAMS)
         checkpoints.save(step, params, {"count": jnp.int32(step)}, {"tokenizer": "abc"})
@@ -65,7 +66,7 @@ def test_damage_falls_back_to_the_older_one(saved, damage):
 def test_a_damaged_step_can_be_saved_again(saved):
     file = biggest_file(saved / "3")
     file.write_bytes(file.read_bytes()[:-1])
-    checkpoints = Checkpoints(saved, keep=2)
+    checkpoints = Checkpoints(saved, Retention(2))
     checkpoints.set_aside_after(checkpoints.latest_whole(lambda line: None))
     assert checkpoints.steps() == [2]
     assert (saved / "damaged" / "3").is_dir()  # nothing is lost
@@ -77,7 +78,7 @@ def test_a_damaged_step_can_be_saved_again(saved):
 def test_of_damaged_steps_the_newest_two_stay_in_one_place(saved):
     messages = []
     for step in (3, 4, 5, 3):
-        checkpoints = Checkpoints(saved, keep=2)
+        checkpoints = Checkpoints(saved, Retention(2))
         if step > 3:
             checkpoints.save(step, PARAMS, None, {})
             checkpoints.close()
@@ -94,7 +95,7 @@ def full(path, value):
 
 
 def test_an_older_one_goes_only_when_the_new_one_is_sealed(tmp_path, monkeypatch):
-    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints = Checkpoints(tmp_path, Retention(1))
     checkpoints.save(1, PARAMS, None, {})
     checkpoints.close()
     with monkeypatch.context() as patch:

@@ -14,6 +14,7 @@ from cloze.training.features import with_features
 from cloze.training.loop import Plateau, Progress, fit
 from cloze.training.metrics import MetricWriter
 from cloze.training.program import Program
+from cloze.training.retention import Retention
 from cloze.training.validation import Validator
 from tests.training import tiny_run, tiny_task
 
@@ -34,7 +35,7 @@ def build(root, method, steps, **changes):
 def train(program, workdir, start=0):
     """Runs the loop as train.py does, from its checkpoint after `start` steps; (program, state, lines told)."""
     workdir.mkdir(exist_ok=True)
-    checkpoints, plateau, lines = Checkpoints(workdir / "checkpoints", keep=20), None, []
+    checkpoints, plateau, lines = Checkpoints(workdir / "checkpoints", Retention(20)), None, []
     if start:
         seal = checkpoints.read_seal(start)
         program, plateau = program.run.program(seal["stage"]), seal["plateau"]
@@ -69,7 +70,7 @@ def assert_same(state, other):
 
 def restored(program, workdir, step):
     """(the program in the stage after a step, the state)."""
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=20)
+    checkpoints = Checkpoints(workdir / "checkpoints", Retention(20))
     program = program.run.program(checkpoints.read_seal(step)["stage"])
     state = program.restore(checkpoints, step, lambda line: None)
     checkpoints.close()
@@ -138,7 +139,7 @@ def test_at_each_stage_exactly_the_named_layers_move(gradual):
 
 def test_what_trained_keeps_its_moments_and_what_thaws_begins_clean(gradual):
     program, workdir, _, _ = gradual
-    checkpoints = Checkpoints(workdir / "checkpoints", keep=20)
+    checkpoints = Checkpoints(workdir / "checkpoints", Retention(20))
     assert [checkpoints.read_seal(step)["stage"] for step in range(1, 8)] == [0, 1, 1, 2, 2, 3, 3]
     earlier, state = restored(program, workdir, 3)  # in the second stage, a step before the third
     rows = earlier.run.rows(earlier.run.data["train"], 3)
@@ -178,7 +179,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(length, gradual, losses,
     program, workdir, whole, _ = gradual
     short, _, _ = train(build(task_root, "gradual", length), tmp_path)
     assert short.run.durations["steps"] == length
-    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=20)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", Retention(20))
     assert checkpoints.latest_whole() == length
     checkpoints.close()
     assert_same(restored(program, tmp_path, length)[1], restored(program, workdir, length)[1])
@@ -199,7 +200,7 @@ def test_the_next_layer_thaws_when_the_validation_loss_stops_improving(task_root
     losses.update(FALLING)
     program = build(task_root, "gradual", 8, **PLATEAU)
     _, whole, _ = train(program, tmp_path / "whole")
-    checkpoints = Checkpoints(tmp_path / "whole" / "checkpoints", keep=20)
+    checkpoints = Checkpoints(tmp_path / "whole" / "checkpoints", Retention(20))
     seals = [checkpoints.read_seal(step) for step in range(1, 9)]
     assert [seal["stage"] for seal in seals] == [0, 0, 1, 1, 1, 1, 2, 2]
     assert [seal["plateau"] for seal in seals] == [

@@ -209,5 +209,5 @@ def test_one_step_is_pinned(family, root):
         step = program.trace_train_step().lower().compile()
         rows = jax.device_put(rows, meshes.row_sharding(program.run.mesh))
         _, metrics = step(state, rows, program.run.keys)
-    got = {k: float(v) for k, v in metrics.items()}
+    got = {k: float(v) for k, v in metrics.items() if k != "gradient_norms"}
     assert got == pytest.approx(PINNED[family], rel=1e-4)

@@ -83,7 +83,7 @@ def run(program, steps, state=None, start=0):
         history = []
         for step in range(start, start + steps):
             state, metrics = step_function(state, program.run.rows(program.run.data["train"], step), program.run.keys)
-            history.append({k: float(v) for k, v in jax.device_get(metrics).items()})
+            history.append({k: float(v) for k, v in jax.device_get(metrics).items() if k != "gradient_norms"})
     return state, history
 
 
