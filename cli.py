@@ -15,10 +15,12 @@ from cloze import options, storage
 from cloze.errors import ConfigError, ProcessLost, UserError, WriteError
 from cloze.options import suggest
 from cloze.parallel import supervisor
+from cloze.value_types import MOUNT
 
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch")
 CHOICES = r"--?(config\.(objective\.name|optimizer\.name|finetune\.method)|job\.backend)="
+PLACES = ("workdir", "source", "target", "base", "files", "prompts", "output")  # flags that name files or folders
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
 NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")  # of Linux
@@ -161,6 +163,9 @@ def _parse(required):
     for name in required:
         if not FLAGS[name].value:
             raise ConfigError(f"--{name} is required (see --help)")
+    for name in PLACES:
+        if name in FLAGS and "://" in FLAGS[name].value:
+            raise ConfigError(f"--{name}={FLAGS[name].value} must be a path; {MOUNT}")
     if "config" in FLAGS and FLAGS.config is not None:
         _check_config_file(FLAGS["config"].config_filename.partition(":")[0])
 
@@ -237,7 +242,7 @@ def start_jax(compile_cache=""):
     """Joins a multi-process run if there is one, checks that the backend computes rightly, sets the compile cache.
 
     Args:
-        compile_cache: directory for compiled programs, or "".
+        compile_cache: directory for compiled programs, or an address that JAX reads (gs://), or "".
     """
     import jax
 

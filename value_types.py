@@ -1,7 +1,7 @@
 """Values from outside, of configurations and of JSON files, held to the types that annotations state.
 
-Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `ShortPattern`, `Path` and `Duration`.
-A new form is a NewType of `str` with a line in `_FORMS`.
+Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `ShortPattern`, `Path`, `Place` and
+`Duration`. A new form is a NewType of `str` with a line in `_FORMS`.
 """
 
 import dataclasses
@@ -17,16 +17,23 @@ from typing import Any
 Name = typing.NewType("Name", str)  # a text of one line, or an empty one
 Pattern = typing.NewType("Pattern", str)  # a regular expression
 ShortPattern = typing.NewType("ShortPattern", str)  # one of a stranger, which must not search for ever
-Path = typing.NewType("Path", str)  # of a file or a folder, or a pattern of paths
+Path = typing.NewType("Path", str)  # of a file or a folder, or a pattern of paths, of a mounted file system
+Place = typing.NewType("Place", str)  # the path of a folder, or an address such as gs://bucket/folder
 _Length = typing.NewType("_Length", str)
 Duration = float | _Length  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
 
+# What an address is answered with: renaming a folder and locking a file, which whole checkpoints rest on, need a mount.
+MOUNT = "an address such as gs://bucket/folder is none: mount the bucket (gcsfuse, mountpoint-s3) and name that folder"
 MOST = 10_000_000  # of what is counted: more is a mistake, on which a machine would be busy for hours
 DURATION = re.compile(r"\s*([0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*(steps?|epochs?|tokens|examples)?\s*")
 
 
 def _is_text(value):
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_path(value):
+    return _is_text(value) and "\0" not in value
 
 
 def _is_pattern(value):
@@ -51,7 +58,8 @@ _FORMS: dict[Any, tuple[str, Callable[[Any], bool]]] = {  # type: (what a value 
     Name: ("a text of one line", lambda value: _is_text(value) and (value == "" or value.isprintable())),
     Pattern: ("a regular expression", _is_pattern),
     ShortPattern: ("a regular expression of at most three repeats and no repeated group", _is_short_pattern),
-    Path: ("a path without the character 0", lambda value: _is_text(value) and "\0" not in value),
+    Path: (f"a path without the character 0; {MOUNT}", lambda value: _is_path(value) and "://" not in value),
+    Place: ("a path or an address without the character 0", _is_path),
     _Length: (
         'a duration, steps (1000) or "2 epochs", "1e9 tokens", "5000 examples"',
         lambda value: isinstance(value, str) and DURATION.fullmatch(value) is not None,

@@ -13,7 +13,7 @@ from cloze import storage
 from cloze.data import corpus_files, sources, tokenizers
 from cloze.data.examples import Features
 from cloze.data.rows import PACKINGS
-from cloze.options import BY_HAND, FREELY, Name, Path, option
+from cloze.options import BY_HAND, FREELY, Name, Path, Place, option
 
 TRAINING_FORMAT = 2  # counted up when the same text and settings come to give another tokenizer
 
@@ -34,7 +34,7 @@ class DataOptions:
         0.02, "share of the documents held out when validation_source is empty", least=0, below=1
     )
     text_field: Name = option("text", "the field with the text (jsonl, tfds)")
-    tfds_dir: Path = option(
+    tfds_dir: Place = option(
         "", "where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets", changes=FREELY
     )
     cache_dir: Path = option(

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 import pathlib
 import platform
 
@@ -21,7 +22,7 @@ def keep(directory):
     Args:
         directory: str or path, made when the first program is kept; `~` is the home directory.
     """
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(directory).expanduser() / machine()))
+    jax.config.update("jax_compilation_cache_dir", os.path.join(os.path.expanduser(directory), machine()))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
 
 

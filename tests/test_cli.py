@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from cloze import cli
+from tests import verbs
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,15 @@ def test_a_verb_begins_anew_where_that_gives_it_huge_pages(mode, tunables, expec
     program = sys.executable
     command = [program, "-W", "ignore", "train.py", "--config=x"]
     assert begun == ([] if expected is None else [(program, command, expected)])
+
+
+@pytest.mark.parametrize(
+    "verb, flag",
+    [("train", "workdir"), ("eval", "workdir"), ("convert", "target"), ("train", "config.init.checkpoint")],
+)
+def test_a_bucket_is_refused_with_a_way_out(verb, flag):
+    named = {"train": ["--config=configs/gpt2.py:tiny"], "eval": ["--task=sst2"], "convert": ["to_hf"]}[verb]
+    arguments = [*named[:1], f"--{flag}=gs://bucket/run"]
+    done = verbs.run(verb, *arguments)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "gs://bucket/run" in done.stderr and "mount the bucket" in done.stderr

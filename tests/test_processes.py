@@ -8,11 +8,13 @@ import socket
 import numpy as np
 import pytest
 
+from cloze import storage
 from cloze.models import names
 from cloze.parallel import processes
 from cloze.training import restore
 from cloze.training.checkpoint import Checkpoints
 from tests import verbs
+from tests.faults import CHAOS
 from tests.training import tiny_run
 
 
@@ -23,11 +25,13 @@ def free_port():
 
 
 def start_two(*arguments):
+    return start_several(2, *arguments)
+
+
+def start_several(count, *arguments):
     port = free_port()
-    return [
-        verbs.start("train", *arguments, f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={i}")
-        for i in range(2)
-    ]
+    joined = [f"--coordinator=localhost:{port}", f"--num_processes={count}"]
+    return [verbs.start("train", *arguments, *joined, f"--process_id={i}") for i in range(count)]
 
 
 def losses(workdir):
@@ -59,9 +63,14 @@ def test_two_processes_equal_one_and_resume_as_one(root):
     for a, b in zip(one, two, strict=True):
         assert b[2:] == pytest.approx(a[2:], rel=1e-5)
 
-    # What two processes saved, one process goes on with.
-    resumed = verbs.run("train", *verbs.small(root), f"--workdir={together}", train__steps=5)
-    assert resumed.returncode == 0 and "Resuming after step 4" in resumed.stdout, resumed.stderr
+    # What two processes saved, one process goes on with, as the one that was alone does.
+    for workdir in (alone, together):
+        resumed = verbs.run("train", *verbs.small(root), f"--workdir={workdir}", train__steps=5)
+        assert resumed.returncode == 0 and "Resuming after step 4" in resumed.stdout, resumed.stderr
+    one, two = losses(alone), losses(together)
+    assert [line[:2] for line in two] == [line[:2] for line in one] and one[-1][0] == 5
+    for a, b in zip(one, two, strict=True):
+        assert b[2:] == pytest.approx(a[2:], rel=1e-5)
 
 
 def test_two_processes_begin_from_another_run(root):
@@ -78,10 +87,22 @@ def test_two_processes_begin_from_another_run(root):
     results = [process.communicate(timeout=240) for process in started]
     for process, (_, errors) in zip(started, results, strict=True):
         assert process.returncode == 0, errors
-    assert f"From {source}, step 4" in results[0][0]
+    assert f"From {source}, step 5" in results[0][0]
     theirs, ours = (names.flatten(restore.load(path).params) for path in (source, workdir))
     for name, array in theirs.items():
         np.testing.assert_array_equal(ours[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("count", [2, 4] if CHAOS else [2])
+def test_a_directory_in_use_is_refused_by_all_processes_and_free_afterwards(count, root):
+    workdir = root / "alone"  # made above, and finished
+    with storage.lock(workdir / "lock", lambda: None):
+        started = start_several(count, *verbs.small(root), f"--workdir={workdir}")
+        for process in started:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 2 and "in use by another process" in errors, errors
+    done = verbs.run("train", *verbs.small(root), f"--workdir={workdir}")
+    assert done.returncode == 0 and "The run is finished" in done.stdout, done.stderr
 
 
 def test_what_only_the_first_process_sees_ends_both(root):
@@ -92,13 +113,15 @@ def test_what_only_the_first_process_sees_ends_both(root):
         assert process.returncode == 2 and "batch_size" in errors, errors
 
 
-def test_a_signal_to_one_process_stops_both_after_saving(root):
-    workdir = root / "stopped"
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT] if CHAOS else [signal.SIGINT])
+def test_a_signal_to_one_process_stops_both_after_saving(number, root):
+    """JAX's notice of preemption is SIGTERM, to which Ctrl-C is handed on."""
+    workdir = root / f"stopped-{number}"
     started = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.steps=100000")
     for line in started[0].stdout:
         if line.startswith("step 3/"):
             break
-    started[1].send_signal(signal.SIGTERM)
+    started[1].send_signal(number)
     results = [process.communicate(timeout=120) for process in started]
     for process, (_, errors) in zip(started, results, strict=True):
         assert process.returncode == 75, errors

@@ -1,6 +1,7 @@
 """The loop: step, log, validate, save, stop in time."""
 
 import math
+import os
 import signal
 import threading
 import time
@@ -19,9 +20,10 @@ from cloze.training.validation import Validator
 
 
 class StopSignal:
-    """Notes SIGTERM and SIGINT while active, so that the loop can save before it ends.
+    """Notes SIGTERM and SIGINT while active, so that the loop can save before it ends; a second one ends it at once.
 
-    In a multi-process run JAX's own handler agrees between the processes on a step at which all of them stop.
+    In a multi-process run JAX's own handler of SIGTERM agrees between the processes on a step at which all of them
+    stop; SIGINT is handed on to it, so that Ctrl-C in one terminal saves as well.
     """
 
     def __init__(self):
@@ -29,8 +31,8 @@ class StopSignal:
         self._old = {}
 
     def __enter__(self):
-        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM)[: 2 if jax.process_count() == 1 else 1]:
                 self._old[number] = signal.signal(number, self._note)
         return self
 
@@ -39,9 +41,12 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number, frame):
-        if self._received:  # a second signal means it
-            raise KeyboardInterrupt
+        if self._received:  # it is meant: nothing is waited for, and what is half written is cleared by the next start
+            os.write(2, b"stopped at once, without saving\n")
+            os._exit(128 + number)
         self._received = True
+        if jax.process_count() > 1:
+            signal.raise_signal(signal.SIGTERM)
 
     def at(self, step):
         """Whether the run is to stop after this step; the same answer in every process."""

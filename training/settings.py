@@ -3,7 +3,7 @@
 import dataclasses
 
 from cloze.models.random_bits import GENERATORS
-from cloze.options import BY_HAND, FREELY, GIVEN, Duration, Name, Path, Pattern, option
+from cloze.options import BY_HAND, FREELY, GIVEN, Duration, Name, Path, Pattern, Place, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class TrainOptions:
         "random bits for dropout: counter hashes the place of each unit and is fastest, the others are JAX's",
         choices=GENERATORS,
     )
-    compile_cache: Path = option(
+    compile_cache: Place = option(
         "~/.cache/cloze/compiled", "compiled programs kept between runs; empty: nowhere", changes=FREELY
     )
 

@@ -10,7 +10,7 @@ from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.launchers import LAUNCHERS
 from cloze.models.config import ModelConfig
-from cloze.value_types import Duration, Limits, Name, Path, Pattern, ShortPattern, expected, limits_of
+from cloze.value_types import Duration, Limits, Name, Path, Pattern, Place, ShortPattern, expected, limits_of
 
 CLASSES = {
     "": base.RunOptions,
@@ -56,6 +56,15 @@ def test_every_option_is_bounded(where):
         ("(a|a)*b", ShortPattern, "a regular expression of at most three repeats"),
         (".*.*.*.*x", ShortPattern, "a regular expression of at most three repeats"),
         ("a\0b", Path, "a path"),
+        ("runs/a:b//c", Path, ""),
+        (
+            "gs://bucket/run",
+            Path,
+            "a path without the character 0; an address such as gs://bucket/folder is none: mount",
+        ),
+        ("text:s3://bucket/*.txt", Path, "a path"),
+        ("gs://bucket/compiled", Place, ""),
+        ("a\0b", Place, "a path or an address"),
         ("two\nlines", Name, "a text of one line"),
         ("2 epochs", Duration, ""),
         (1e3, Duration, ""),

@@ -16,7 +16,7 @@ from cloze import options
 from cloze.configs import base
 from cloze.errors import ConfigError, DataError
 from cloze.models.config import ModelConfig
-from cloze.value_types import Duration, Name, Path, Pattern, limits_of
+from cloze.value_types import Duration, Name, Path, Pattern, Place, limits_of
 from tests.faults import CHAOS
 from tests.training import tiny_run
 
@@ -54,7 +54,7 @@ def values(hint, said):
         return [-1, 0, 1, 2, 3, 8, 10**30, *(int(end) - 1 for end in ends[:1]), *(int(end) + 1 for end in ends[1:])]
     if float in kinds:
         return [*ends, -1.0, 0.0, 0.1, 0.5, 1.0, 7.0, float("nan"), float("inf"), 1e-9]
-    return TEXTS if kinds & {str, Name, Path, Pattern} else TUPLES
+    return TEXTS if kinds & {str, Name, Path, Pattern, Place} else TUPLES
 
 
 def known(config):

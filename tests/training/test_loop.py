@@ -1,6 +1,7 @@
 """The loop: resume to the bit, divergence, signals, and what it writes."""
 
 import json
+import multiprocessing
 import os
 import signal
 
@@ -11,7 +12,7 @@ import pytest
 from cloze.errors import DivergedError, Preempted
 from cloze.parallel.cost import human
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.loop import Progress, clock, fit
+from cloze.training.loop import Progress, StopSignal, clock, fit
 from cloze.training.metrics import MetricWriter
 from cloze.training.retention import Retention
 from tests.training import tiny_run
@@ -21,14 +22,15 @@ def train(program, workdir, start=0, state=None, every_line=lambda line: None):
     """Runs the loop as train.py does; returns the last state."""
     workdir.mkdir(exist_ok=True)
     checkpoints = Checkpoints(workdir / "checkpoints", Retention(2))
+    seal = None
     if start:
-        state = program.restore(checkpoints, start)
+        state, seal = program.restore(checkpoints, start), checkpoints.read_seal(start)
     state = program.new_state() if state is None else state
     writer = MetricWriter(workdir, start)
     try:
         return fit(
             program, state, start=start, checkpoints=checkpoints, writer=writer,
-            progress=Progress(1e12, program.run.durations["steps"]), facts={}, report=every_line,
+            progress=Progress(1e12, program.run.durations["steps"]), facts={}, report=every_line, seal=seal,
         )[1]  # fmt: skip
     finally:
         writer.close()
@@ -103,6 +105,39 @@ def test_a_killed_run_resumes_bit_equal_and_repeats_no_step(root, whole, tmp_pat
     assert saved == 4
     state = train(program, tmp_path, start=saved)
     check_equal(program, state, whole, tmp_path)
+
+
+def test_resumes_in_a_row_are_bit_equal(root, whole, tmp_path):
+    """Three times, each from where the last one stopped."""
+    program, start, state = tiny_run.build(settings(root, checkpoint__keep=3)), 0, None
+
+    def stop(line):
+        if line.startswith(f"step {start + 1}/"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for _ in range(3):
+        with pytest.raises(Preempted):
+            train(program, tmp_path, start=start, every_line=stop)
+        start = Checkpoints(tmp_path / "checkpoints").latest_whole()
+    state = train(program, tmp_path, start=start)
+    check_equal(program, state, whole, tmp_path)
+
+
+def _signals_itself_twice(directory):
+    with StopSignal() as stop:
+        for number in ("first", "second"):
+            os.kill(os.getpid(), signal.SIGINT)
+            (directory / number).touch()
+            assert stop.at(1)
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.preloaded"])
+    process = context.Process(target=_signals_itself_twice, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 130 and [path.name for path in tmp_path.iterdir()] == ["first"]
 
 
 def test_metrics_have_what_scripts_rely_on(whole):
