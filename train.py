@@ -159,15 +159,21 @@ def walk(program, state, directory, start, account, *, report, **told):
 
     progress = Progress(rate * jax.device_count(), run.durations["steps"])
     with contextlib.closing(writer_of(directory, start, report)) as writer:
+
+        def end():
+            writer.write(account.step, goodput.SPLIT, account.values())
+            report(account.summary(clock))
+
         try:
             fit(program, state, start=start or 0, writer=writer, progress=progress, report=report, account=account,
                 **told)  # fmt: skip
-        except (Rewound, Preempted, DivergedError):
+        except Rewound:
             writer.write(account.step, goodput.SPLIT, account.values())
             raise
-        finally:
-            report(account.summary(clock))
-        writer.write(account.step, goodput.SPLIT, account.values())
+        except (Preempted, DivergedError):
+            end()
+            raise
+        end()
 
 
 def writer_of(directory, start, report):

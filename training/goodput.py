@@ -81,9 +81,11 @@ class Goodput:
     def summary(self, clock: Callable[[float], str]) -> str:
         """One line for the console; `clock` shows seconds."""
         values = self.values()
-        told = [f"{words} {clock(self.seconds[kind])}" for kind, words in KINDS.items() if self.seconds[kind] >= 0.5]
+        told = [
+            f"{words} {clock(round(self.seconds[kind]))}" for kind, words in KINDS.items() if self.seconds[kind] >= 0.5
+        ]
         starts = f"{self.starts} start{'s' if self.starts > 1 else ''}"
-        total = clock(math.ceil(sum(self.seconds.values())))
+        total = clock(round(sum(self.seconds.values())))
         return f"Goodput {100 * values[SPLIT]:.1f}% of {total} in {starts}: {', '.join(told)}"
 
 
