@@ -13,6 +13,7 @@ IN_A_RUN = (
     "launch/",
     "checkpoints/",
     "checkpoints/damaged/",
+    "checkpoints/rewound/",
     "tokenizer/",
 )  # folders of a run's directory
 
