@@ -5,9 +5,11 @@
 
 In each round a few steps are taken without a save; then a checkpoint is begun, and steps go on until it is whole. What
 the save costs is the time for which it blocks the loop, and what the steps beside it take longer. The table has that
-cost as a share of the steps between two checkpoints (checkpoint.every), the first save apart, which also compiles.
+cost as a share of the steps between two checkpoints (checkpoint.every), the first save apart, which also compiles. Host memory is the
+growth of the largest resident set from the first steps on; on a CPU that is also where the state lies.
 """
 
+import logging
 import pathlib
 import resource
 import statistics
@@ -73,6 +75,7 @@ def measure(run, directory):
 def main(argv):
     """Prints the table."""
     del argv
+    logging.getLogger("absl").setLevel(logging.WARNING)  # Orbax tells each file
     print(runs.machine())
     run = Run(full_size(EXPERIMENT.value, OVERRIDES.value))
     every = run.run.config.checkpoint.every
