@@ -5,8 +5,9 @@
 
 In each round a few steps are taken without a save; then a checkpoint is begun, and steps go on until it is whole. What
 the save costs is the time for which it blocks the loop, and what the steps beside it take longer. The table has that
-cost as a share of the steps between two checkpoints (checkpoint.every), the first save apart, which also compiles. Host memory is the
-growth of the largest resident set from the first steps on; on a CPU that is also where the state lies.
+cost as a share of the steps between two checkpoints (checkpoint.every), the first save apart, which also compiles.
+Host memory is the growth of the largest resident set from the first step on; on a CPU the state and the temporaries of
+steps lie there as well.
 """
 
 import logging

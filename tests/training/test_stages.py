@@ -35,10 +35,10 @@ def build(root, method, steps, **changes):
 def train(program, workdir, start=0):
     """Runs the loop as train.py does, from its checkpoint after `start` steps; (program, state, lines told)."""
     workdir.mkdir(exist_ok=True)
-    checkpoints, plateau, lines = Checkpoints(workdir / "checkpoints", Retention(20)), None, []
+    checkpoints, seal, lines = Checkpoints(workdir / "checkpoints", Retention(20)), None, []
     if start:
         seal = checkpoints.read_seal(start)
-        program, plateau = program.run.program(seal["stage"]), seal["plateau"]
+        program = program.run.program(seal["stage"])
         state = program.restore(checkpoints, start, lines.append)
     else:
         state = tiny_task.any_state(program)
@@ -47,7 +47,7 @@ def train(program, workdir, start=0):
         program, state = fit(
             program, state, start=start, checkpoints=checkpoints, writer=writer,
             progress=Progress(1e12, program.run.durations["steps"]), facts={}, report=lines.append,
-            plateau=plateau,
+            seal=seal,
         )  # fmt: skip
     finally:
         writer.close()
