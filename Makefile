@@ -19,12 +19,14 @@ $(VENV)/.parity: $(VENV)/.test
 	@touch $@
 
 demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in some blanks
-	$(BIN)/python train.py --config=configs/bert_base.py:tiny --workdir=runs/demo
+	$(BIN)/python train.py --config=configs/demo.py --workdir=runs/demo
 	$(BIN)/python generate.py --workdir=runs/demo \
-	  --prompt='If ``None`[MASK] is given, the default is used.' \
-	  --prompt='Parameters ----[MASK]----- x : array_like' \
-	  --prompt='Return the number [MASK] items in the list.'
-	@echo "Curves: runs/demo/metrics.jsonl, or: pip install tensorboard && tensorboard --logdir=runs/demo/tensorboard"
+	  --prompt='Return the number [MASK] items in the list.' \
+	  --prompt='If True, the [MASK] is returned.' \
+	  --prompt='Raises a ValueError if the input [MASK] not valid.' \
+	  --prompt='This function [MASK] used to compute the mean.'
+	@echo "Next, words of your own: $(BIN)/python generate.py --workdir=runs/demo --prompt='An array [MASK] integers.'"
+	@echo "Curves: runs/demo/metrics.jsonl, or: $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs/demo/tensorboard"
 
 test: $(VENV)/.test  ## all tests that need no PyTorch
 	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder

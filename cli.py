@@ -94,6 +94,8 @@ def run(main, usage, required=()):
         main()
     except UserError as error:
         _refuse(error)
+    except BrokenPipeError:  # what reads our lines has ended, as `head` does
+        os._exit(141)
     except OSError as error:
         refused = _refused(error)
         if refused is None:

@@ -33,7 +33,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 SHARED = (
     "__init__", "base", "families", "baselines", "composites", "encoders", "decoders", "encoder_decoders", "finetuning",
 )  # fmt: skip
-STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in SHARED)
+STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in (*SHARED, "demo"))
 SIZES = {
     "bert": encoders.BERT_SIZES,
     "roberta": encoders.ROBERTA_SIZES,
@@ -433,6 +433,25 @@ def test_data_words_name_sources(arguments, source):
     config = load("bert_base", arguments)
     assert config.data.source == source
     assert (config.devices, config.model.layers) == ((1, 3) if "tiny" in arguments else (1, None))
+
+
+def test_the_demo_is_bert_but_for_sizes_rate_and_length():
+    demo, tiny = (
+        load("demo", "data=text:x.txt").to_dict(),
+        load("bert_base", "tiny,pairs=none,data=text:x.txt").to_dict(),
+    )
+    other = {
+        f"{part}.{key}"
+        for part, options in demo.items()
+        if isinstance(options, dict)
+        for key, value in options.items()
+        if value != tiny[part][key]
+    }
+    sizes = {f"model.{key}" for key in ("width", "heads", "ffn", "vocab_size")} | {"tokenizer.vocab_size"}
+    run = {"train.steps", "train.log_every", "train.eval_every", "checkpoint.every"}
+    rate = {f"optimizer.{key}" for key in ("learning_rate", "warmup_steps", "decay_steps")}
+    assert other == sizes | run | rate
+    assert counted(load("demo")) == pytest.approx(0.9e6, rel=0.05)
 
 
 @pytest.mark.parametrize("stem", ["bert_base", "gpt2", "t5"])
