@@ -249,8 +249,8 @@ def test_a_donor_is_cut_over_the_mesh_of_the_run(root, electra, monkeypatch):
     program = tiny_run.build(tiny_run.config("bert", root, **changes), devices=4)
     read, tree = initial.load_parameters, {}
 
-    def spy(*arguments):
-        params, step = read(*arguments)
+    def spy(*arguments, **named):
+        params, step = read(*arguments, **named)
         tree.update(names.flatten(params))
         return params, step
 
