@@ -1,4 +1,4 @@
-"""What accelerators can do, from their makers' data sheets; the one table of it.
+"""What accelerators can do, from their makers' data sheets and pages that repeat them; the one table of it.
 
 A *device* is what JAX calls one: of TPU v4 and 7x half a chip as topologies list them (two cores a chip), else a whole
 chip. All figures are per chip. Interconnect figures are bytes a second that leave a chip in one direction.
@@ -31,7 +31,7 @@ class Chip:
         domain: chips that this interconnect joins at most; beyond it is the data-centre network.
         network: bytes a second of the data-centre network for each chip, one direction.
         watts: thermal design power of a chip, or 0 where the maker does not print it.
-        source: where the figures stand.
+        sources: pages with the figures, read in November 2026.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Chip:
     domain: int
     network: float
     watts: float = 0.0
-    source: str
+    sources: tuple[str, ...]
 
     @property
     def is_tpu(self) -> bool:
@@ -65,58 +65,58 @@ class Chip:
         return (self.memory - self.reserved) / self.cores
 
 
-_TPU = "cloud.google.com/tpu/docs/{}"
-_SCALING = "; links: jax-ml.github.io/scaling-book, 'How to think about TPUs'"
+_TPU = "https://docs.cloud.google.com/tpu/docs/{}"
+# Links of TPUs, what they reach, and the data-centre network of those whose own page has none: "TPU specs".
+_BOOK = "https://jax-ml.github.io/scaling-book/tpus"
+# NVIDIA's: products, memory and bandwidth as in "How to think about GPUs"; links, network and power as in MLCommons'
+# descriptions of systems, of the A100 as in Calculon's.
+_GPUS = "https://jax-ml.github.io/scaling-book/gpus"
+_MLCOMMONS = "https://github.com/mlcommons/inference_results_{}/systems/{}"
 CHIPS = {
     chip.name: chip
     for chip in (
         Chip(
-            name="v3", kinds=("tpu v3",), cores=2, bfloat16=123e12, float32=123e12 / 3, memory=32 * GIB,
-            bandwidth=900 * GB, link=70 * GB, dimensions=2, domain=1024, network=3.1 * GB,
-            source=_TPU.format("v3"),
-        ),
-        Chip(
             name="v4", kinds=("tpu v4",), cores=2, bfloat16=275e12, float32=275e12 / 3, memory=32 * GIB,
-            bandwidth=1228 * GB, link=45 * GB, dimensions=3, domain=4096, network=3.1 * GB, watts=192,
-            source=_TPU.format("v4") + _SCALING,
+            bandwidth=1200 * GB, link=45 * GB, dimensions=3, domain=4096, network=6.25 * GB, watts=192,
+            sources=(_TPU.format("v4"), _BOOK),
         ),
         Chip(
             name="v5e", kinds=("tpu v5 lite", "tpu v5e"), bfloat16=197e12, float32=197e12 / 3, memory=16 * GIB,
-            bandwidth=819 * GB, link=45 * GB, dimensions=2, domain=256, network=3.1 * GB,
-            source=_TPU.format("v5e") + _SCALING,
+            bandwidth=819 * GB, link=45 * GB, dimensions=2, domain=256, network=3.125 * GB,
+            sources=(_TPU.format("v5e"), _BOOK),
         ),
         Chip(
             name="v5p", kinds=("tpu v5",), bfloat16=459e12, float32=459e12 / 3, memory=95 * GIB, bandwidth=2765 * GB,
-            link=90 * GB, dimensions=3, domain=8960, network=6.25 * GB, source=_TPU.format("v5p") + _SCALING,
+            link=90 * GB, dimensions=3, domain=8960, network=6.25 * GB, sources=(_TPU.format("v5p"), _BOOK),
         ),
         Chip(
-            name="v6e", kinds=("tpu v6",), bfloat16=918e12, float32=918e12 / 3, memory=32 * GIB, bandwidth=1640 * GB,
-            link=90 * GB, dimensions=2, domain=256, network=12.5 * GB, source=_TPU.format("v6e") + _SCALING,
+            name="v6e", kinds=("tpu v6",), bfloat16=918e12, float32=918e12 / 3, memory=32 * GIB, bandwidth=1638 * GB,
+            link=90 * GB, dimensions=2, domain=256, network=12.5 * GB, sources=(_TPU.format("v6e"), _BOOK),
         ),
         Chip(
             name="tpu7x", kinds=("tpu7x",), cores=2, bfloat16=2307e12, float32=2307e12 / 3, memory=192 * GIB,
-            bandwidth=7380 * GB, link=100 * GB, dimensions=3, domain=9216, network=12.5 * GB,
-            source=_TPU.format("tpu7x"),
+            bandwidth=7380 * GB, link=90 * GB, dimensions=3, domain=9216, network=12.5 * GB,
+            sources=(_TPU.format("tpu7x"), _BOOK),
         ),
         Chip(
             name="a100", kinds=("a100",), bfloat16=312e12, float32=156e12, memory=80 * GB, bandwidth=2039 * GB,
             link=300 * GB, links=1, dimensions=0, domain=8, network=25 * GB, watts=400,
-            source="NVIDIA A100 80GB SXM data sheet",
+            sources=(_GPUS, "https://github.com/calculon-ai/calculon/blob/main/systems/a100_80g.json"),
         ),
         Chip(
             name="h100", kinds=("h100",), bfloat16=989e12, float32=494e12, memory=80 * GB, bandwidth=3350 * GB,
             link=450 * GB, links=1, dimensions=0, domain=8, network=50 * GB, watts=700,
-            source="NVIDIA H100 SXM data sheet",
+            sources=(_GPUS, _MLCOMMONS.format("v4.1/blob/main/closed/NVIDIA", "H200-SXM-141GBx8_TRT_MaxQ.json")),
         ),
         Chip(
             name="h200", kinds=("h200",), bfloat16=989e12, float32=494e12, memory=141 * GB, bandwidth=4800 * GB,
             link=450 * GB, links=1, dimensions=0, domain=8, network=50 * GB, watts=700,
-            source="NVIDIA H200 SXM data sheet",
+            sources=(_GPUS, _MLCOMMONS.format("v4.1/blob/main/closed/NVIDIA", "H200-SXM-141GBx8_TRT_MaxQ.json")),
         ),
         Chip(
-            name="b200", kinds=("b200",), bfloat16=2250e12, float32=1125e12, memory=180 * GB, bandwidth=7700 * GB,
+            name="b200", kinds=("b200",), bfloat16=2250e12, float32=1100e12, memory=180 * GB, bandwidth=8000 * GB,
             link=900 * GB, links=1, dimensions=0, domain=8, network=50 * GB, watts=1000,
-            source="NVIDIA DGX B200 data sheet",
+            sources=(_GPUS, _MLCOMMONS.format("v6.0/blob/main/closed/Nebius", "nebius_b200_n1.json")),
         ),
     )
 }  # fmt: skip
