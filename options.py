@@ -23,7 +23,7 @@ import ml_collections
 from ml_collections import config_dict
 
 from cloze.errors import ConfigError
-from cloze.value_types import Duration, Limits, Name, Path, Pattern, Place, expected, limits_of, short  # noqa: F401
+from cloze.value_types import Duration, Limits, Name, Path, Pattern, Place, Span, expected, limits_of, short  # noqa: F401
 
 REQUIRED = dataclasses.MISSING  # as a default: an option that must be given
 

@@ -166,7 +166,7 @@ def walk(program, state, directory, start, account, *, report, **told):
 
         try:
             fit(program, state, start=start or 0, writer=writer, progress=progress, report=report, account=account,
-                **told)  # fmt: skip
+                traces=directory.path / "profile", **told)  # fmt: skip
         except Rewound:
             writer.write(account.step, goodput.SPLIT, account.values())
             raise

@@ -1,6 +1,6 @@
 """Values from outside, of configurations and of JSON files, held to the types that annotations state.
 
-Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `ShortPattern`, `Path`, `Place` and
+Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `ShortPattern`, `Path`, `Place`, `Span` and
 `Duration`. A new form is a NewType of `str` with a line in `_FORMS`.
 """
 
@@ -19,6 +19,7 @@ Pattern = typing.NewType("Pattern", str)  # a regular expression
 ShortPattern = typing.NewType("ShortPattern", str)  # one of a stranger, which must not search for ever
 Path = typing.NewType("Path", str)  # of a file or a folder, or a pattern of paths, of a mounted file system
 Place = typing.NewType("Place", str)  # the path of a folder, or an address such as gs://bucket/folder
+Span = typing.NewType("Span", str)  # a first and a last number, "100:105", or an empty text
 _Length = typing.NewType("_Length", str)
 Duration = float | _Length  # a number of steps, or a string with a unit: "2 epochs", "1e9 tokens", "5000 examples"
 
@@ -60,6 +61,10 @@ _FORMS: dict[Any, tuple[str, Callable[[Any], bool]]] = {  # type: (what a value 
     ShortPattern: ("a regular expression of at most three repeats and no repeated group", _is_short_pattern),
     Path: (f"a path without the character 0; {MOUNT}", lambda value: _is_path(value) and "://" not in value),
     Place: ("a path or an address without the character 0", _is_path),
+    Span: (
+        'two whole numbers such as "100:105"',
+        lambda value: isinstance(value, str) and re.fullmatch(r"([0-9]{1,9}:[0-9]{1,9})?", value) is not None,
+    ),
     _Length: (
         'a duration, steps (1000) or "2 epochs", "1e9 tokens", "5000 examples"',
         lambda value: isinstance(value, str) and DURATION.fullmatch(value) is not None,

@@ -16,6 +16,7 @@ from cloze.parallel.processes import decide
 from cloze.training import divergence, goodput, methods, retention
 from cloze.training.checkpoint import REWOUND
 from cloze.training.goodput import Goodput
+from cloze.training.profiling import StepTrace
 from cloze.training.validation import Validator
 
 
@@ -129,7 +130,7 @@ class Plateau:
         return False
 
 
-def fit(program, state, *, start, checkpoints, writer, progress, facts, report, seal=None, account=None):
+def fit(program, state, *, start, checkpoints, writer, progress, facts, report, seal=None, account=None, traces=None):
     """Trains from step `start` to the end of the run, stage by stage.
 
     Metrics of a step are read when the next step is under way. A checkpoint is taken only of a state whose last
@@ -146,6 +147,7 @@ def fit(program, state, *, start, checkpoints, writer, progress, facts, report, 
         report: called with lines for the console and the log.
         seal: that of the checkpoint that it goes on from, or None.
         account: training.goodput.Goodput, or None.
+        traces: where the trace of train.profile goes, a pathlib.Path; None: none is made.
 
     Returns:
         (the program of the last stage, the last state).
@@ -164,14 +166,17 @@ def fit(program, state, *, start, checkpoints, writer, progress, facts, report, 
         return run.rows(run.data["train"], loop.rewinds.data_step(step))
 
     prefetcher = Prefetcher(read, start, run.config.data.prefetch)
-    with prefetcher as batches, StopSignal() as stop, run.context():
+    trace = StepTrace(run.config.train.profile, traces, report)
+    with prefetcher as batches, StopSignal() as stop, run.context(), trace:
         for step in range(start + 1, loop.last + 1):
             account.at(step)
             rows = loop.next_rows(batches)
             with account.spent("starting"):  # if it compiles
                 train_step, flops, seconds = loop.program.train_step(rows, report)
             progress.pause(seconds)
+            trace.before(step)
             loop.state, metrics = train_step(loop.state, rows, run.keys)
+            trace.after(step, metrics)
             loop.settle()
             loop.pending = (step, metrics, flops)
             loop.after(step, stop.at(step))

@@ -17,7 +17,7 @@ from cloze.models.backends import choice
 from cloze.models.composite import Composite
 from cloze.parallel import mesh as meshes
 from cloze.tasks import embedded
-from cloze.training import initial, methods, private, resolve, retention, runs
+from cloze.training import initial, methods, private, profiling, resolve, retention, runs
 from cloze.training.durations import to_steps
 from cloze.training.program import Program, make_program
 from cloze.training.runs import heads_out
@@ -158,6 +158,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     steps = functools.partial(_steps, config, data["train"])
     stages = methods.stages(config, parameters.shapes, steps)
     durations = _durations(config, steps, stages)
+    profiling.check(config.train.profile, durations["steps"])
     run = Run(
         config=config,
         mesh=mesh,

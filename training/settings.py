@@ -3,7 +3,7 @@
 import dataclasses
 
 from cloze.models.random_bits import GENERATORS
-from cloze.options import BY_HAND, FREELY, GIVEN, Duration, Name, Path, Pattern, Place, option
+from cloze.options import BY_HAND, FREELY, GIVEN, Duration, Name, Path, Pattern, Place, Span, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +67,12 @@ class TrainOptions:
         "counter",
         "random bits for dropout: counter hashes the place of each unit and is fastest, the others are JAX's",
         choices=GENERATORS,
+    )
+    profile: Span = option(
+        "",
+        'the first and the last step of a trace for a profiler, such as "100:105", in profile/ of the workdir; empty: '
+        "none",
+        changes=FREELY,
     )
     compile_cache: Place = option(
         "~/.cache/cloze/compiled", "compiled programs kept between runs; empty: nowhere", changes=FREELY
