@@ -36,6 +36,7 @@ OPTIMAL = flags.DEFINE_bool("optimal", False, "With --compute: the sizes that th
 MFU = flags.DEFINE_float("mfu", 0.4, "With --compute: share of the chips' rate that is reached.", 0.001, 1.0)
 WORKDIR = flags.DEFINE_string("workdir", "", "Instead of a config: a run, whose measured steps are held to its plan.")
 JSON = flags.DEFINE_string("json", "", "File for the plan as JSON; - is standard output.")
+PICTURE = flags.DEFINE_string("picture", "", "File for a picture of the plan: .png, .svg or .pdf.")
 HLO = flags.DEFINE_string("hlo", "", "File for the text of the compiled program.")
 
 
@@ -48,6 +49,10 @@ def main():
         raise ConfigError(f"one of --config, --compute and --workdir is required, got {' and '.join(asked) or 'none'}")
     from cloze.parallel import topologies
 
+    if PICTURE.value:
+        from cloze.training import plan_picture
+
+        plan_picture.check(PICTURE.value)
     if COMPUTE.value:
         calculate(topologies.parse(TOPOLOGY.value) if TOPOLOGY.value else None)
         return
@@ -151,7 +156,11 @@ def compare(workdir):
 
 
 def write(made):
-    """Writes the file that --json asks for."""
+    """Writes the files that --json and --picture ask for."""
+    if PICTURE.value and made:
+        from cloze.training import plan_picture
+
+        plan_picture.draw(made, PICTURE.value)
     if JSON.value:
         found = [one.to_dict() for one in made]
         _write_json(found if SEARCH.value else found[0])

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cloze import models
@@ -62,24 +62,37 @@ def meshes_for(config: Any, devices: int) -> Iterator[dict[str, int]]:
         yield dict(zip(meshes.MESH_AXES, shape, strict=True))
 
 
-def variants(config: Any, devices: int, dtypes: bool = False) -> Iterator[Any]:
-    """The configuration with other microbatches, recomputation and, if asked for, compute types."""
-    base = models.resolve(config.model)
-    transformer = base.architecture in TRANSFORMERS
-    kinds = ("float32", "bfloat16") if dtypes and base.dtype == "float32" else (base.dtype,)
-    counts = [2**k for k in range(MOST_MICROBATCHES.bit_length())]
-    counts = [n for n in dict.fromkeys([config.train.microbatches, *counts]) if config.train.batch_size % n == 0]
-    for dtype, remat in itertools.product(kinds, REMAT if transformer else ("none",)):
-        for count in counts:
-            one = copy.deepcopy(config)
-            one.model.update(remat=remat, dtype=dtype)
-            one.train.microbatches = count
-            if any(True for _ in meshes_for(one, devices)):
-                yield one
+def variants(config: Any, devices: int) -> Iterator[Any]:
+    """The configuration with all microbatches and all recomputation: what a search tries."""
+    counts = [config.train.microbatches, *(2**k for k in range(MOST_MICROBATCHES.bit_length()))]
+    yield from _combined(config, devices, counts, REMAT, [models.resolve(config.model).dtype])
+
+
+def savers(config: Any, devices: int) -> Iterator[Any]:
+    """The configuration, and with up to four times the microbatches, more recomputation or bfloat16: what saves memory.
+
+    A fifth of what `variants` are: advice is given in seconds.
+    """
+    own = models.resolve(config.model)
+    counts = [config.train.microbatches * factor for factor in (1, 2, 4)]
+    remats = REMAT[REMAT.index(own.remat) :] if own.remat in REMAT else (own.remat, REMAT[-1])
+    yield from _combined(config, devices, counts, remats, dict.fromkeys((own.dtype, "bfloat16")))
+
+
+def _combined(config, devices, counts, remats, dtypes):
+    """The configuration with all combinations that divide."""
+    transformer = models.resolve(config.model).architecture in TRANSFORMERS
+    counts = [count for count in dict.fromkeys(counts) if config.train.batch_size % count == 0]
+    for dtype, remat, count in itertools.product(dtypes, remats if transformer else ("none",), counts):
+        one = copy.deepcopy(config)
+        one.model.update(remat=remat, dtype=dtype)
+        one.train.microbatches = count
+        if any(True for _ in meshes_for(one, devices)):
+            yield one
 
 
 def candidates(
-    config: Any, topology: Any, own_mesh: bool = False, dtypes: bool = False, report: Callable[[str], None] = print
+    config: Any, topology: Any, tried: Iterable[Any] | None = None, report: Callable[[str], None] = print
 ) -> list[Candidate]:
     """All ways to run a step that can be estimated.
 
@@ -88,25 +101,22 @@ def candidates(
     Args:
         config: a configuration; it stays as it is.
         topology: topologies.Topology.
-        own_mesh: only the configuration's own mesh.
-        dtypes: bfloat16 too, where the configuration computes in float32.
+        tried: the configuration with other settings, each on all meshes; None: `variants`.
         report: called with what is tried.
     """
     found, ours = [], None
     try:
         ours = planning.mesh_of(config, topology)
     except UserError:
-        own_mesh = False
-    for one in variants(config, topology.devices, dtypes):
+        pass
+    for one in variants(config, topology.devices) if tried is None else tried:
         try:
             planned = planning.on_one_device(one, topology)
             work = plans.work_of(planned)
         except UserError:
             continue  # an objective that compares the rows of a step takes no microbatches
         report(f"  remat {one.model.remat}, {one.train.microbatches} microbatches, {one.model.dtype}")
-        for mesh in [ours] if own_mesh else meshes_for(one, topology.devices):
-            if own_mesh and config.train.batch_size % (mesh["data"] * mesh["fsdp"] * one.train.microbatches):
-                continue
+        for mesh in meshes_for(one, topology.devices):
             estimate = planned.estimator(mesh)
             time = roofline.of_estimate(work, topology, mesh, estimate) if topology.chip else None
             found.append(
@@ -145,7 +155,8 @@ def advice(config: Any, topology: Any, available: float, found: list[Candidate] 
         available: bytes that a device has.
         found: `candidates`, where they are known.
     """
-    found = candidates(config, topology, dtypes=True, report=lambda line: None) if found is None else found
+    if found is None:
+        found = candidates(config, topology, savers(config, topology.devices), lambda line: None)
     fitting = nearest(found, available)
     if fitting:
         return ["What would fit, by the estimate, the smallest change first:", *(f"  {c.line()}" for c in fitting[:4])]
@@ -174,7 +185,7 @@ def out_of_memory(error: Exception, run: Any) -> ConfigError | None:
         return None
     config, device = run.config, run.mesh.devices.flat[0]
     topology = topologies.Topology("here", chips.of_kind(device.device_kind), (run.mesh.size,))
-    found = candidates(config, topology, dtypes=True, report=lambda line: None)
+    found = candidates(config, topology, savers(config, topology.devices), lambda line: None)
     ours = next((one.estimate.peak for one in found if not one.changes), math.inf)
     available = min(device_memory() or math.inf, 0.95 * ours)
     advised = "\n".join(advice(config, topology, available, found))
