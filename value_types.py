@@ -1,7 +1,7 @@
 """Values from outside, of configurations and of JSON files, held to the types that annotations state.
 
-Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `ShortPattern`, `Path`, `Place`, `Span` and
-`Duration`. A new form is a NewType of `str` with a line in `_FORMS`.
+Beside Python's own types there are texts of a certain form: `Name`, `Pattern`, `ShortPattern`, `Path`, `Place`, `Span`
+and `Duration`. A new form is a NewType of `str` with a line in `_FORMS`.
 """
 
 import dataclasses

@@ -38,12 +38,12 @@ class Estimate:
         """All of it."""
         return self.parameters + self.optimizer + self.gradients + self.activations + self.rows
 
-    def line(self, available: float | None) -> str:
-        """A line for the console; `available` are the bytes that a device has, None: not known."""
+    def line(self, available: float) -> str:
+        """A line for the console; `available` are the bytes that a device has."""
         parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in self.parts().items() if name != "peak")
-        of = "" if available is None else f" of {available / 2**20:,.0f}"
-        warning = "" if available is None or self.peak <= available else ": it may not fit"
-        return f"Memory by estimate, MiB per device: {parts}; peak {self.peak / 2**20:,.0f}{of}{warning}"
+        warning = "" if self.peak <= available else ": it may not fit"
+        peak, of = self.peak / 2**20, available / 2**20
+        return f"Memory by estimate, MiB per device: {parts}; peak {peak:,.0f} of {of:,.0f}{warning}"
 
     def parts(self) -> dict[str, float]:
         """{part: bytes}, with the peak last."""

@@ -85,6 +85,7 @@ class Plan:
             "name": self.name, "topology": self.topology.text, "chips": self.topology.chips,
             "devices": self.topology.devices, "mesh": self.mesh, **self.settings,
             "memory": {"estimate": self.estimate.parts(), "compiled": self.compiled},
+            "refused": self.refused,
             "flops": self.work.flops, "model_flops": self.model_flops, "tokens": self.work.tokens, "steps": self.steps,
             "collectives": [
                 {"kind": c.kind, "axes": list(c.axes), "devices": len(c.members), "bytes": c.bytes, "times": c.times}

@@ -236,9 +236,10 @@ class Program:
         began = time.perf_counter()
         with choice.recorded() as choices:
             traced = self.trace_train_step(rows)
-        if not self.compiled_steps:
+        available = device_memory()  # not known on a CPU, for which the estimate is too low as well
+        if available is not None and not self.compiled_steps:
             estimate = self.estimator(traced, rows, jax.default_backend())(dict(self.run.mesh.shape))
-            report(estimate.line(device_memory()))
+            report(estimate.line(available))
         with self.run.context():
             compiled = traced.lower().compile()
         self.compiled_steps[key] = (compiled, cost.count_flops(traced.jaxpr))

@@ -1,5 +1,6 @@
 """Plans: topologies, what is read from compiled programs, estimates, budgets, and the verb's messages."""
 
+import dataclasses
 import json
 import types
 
@@ -12,7 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from cloze.errors import ConfigError
 from cloze.parallel import chips, collectives, compute, cost, hlo, roofline, topologies
 from cloze.parallel import mesh as meshes
-from cloze.training import plan_search, planning, plans
+from cloze.parallel.memory import Estimate
+from cloze.training import plan_picture, plan_search, planning, plans
 from tests import verbs
 from tests.training import tiny_run
 
@@ -148,6 +150,12 @@ def test_memory_is_near_the_compiled_programs(planned):
     assert 0.6 < planned.estimator(dict.fromkeys(meshes.MESH_AXES, 1)).peak / compiled < 1.2
 
 
+def test_a_line_warns_of_what_may_not_fit():
+    estimate = Estimate(parameters=2.0**20, optimizer=0.0, gradients=0.0, activations=2.0**20)
+    assert estimate.line(2.0**20).endswith("peak 2 of 1: it may not fit")
+    assert estimate.line(2.0**21).endswith("peak 2 of 2")
+
+
 def test_recomputing_and_microbatches_save_memory(config):
     found = plan_search.candidates(config, topologies.parse("v5e:1x1"), report=lambda line: None)
     peaks = {(one.remat, one.microbatches): one.estimate.peak for one in found}
@@ -168,12 +176,37 @@ def test_running_out_of_memory_is_one_message_that_ranks_what_to_change(config, 
     assert plan_search.out_of_memory(RuntimeError("INTERNAL: something else"), run) is None
 
 
-def test_a_plan_without_compiling(config):
-    made = plans.make(config, topologies.parse("v5e:2x4"), compiles=False, tokens=1e6, price=2.0)
+@pytest.fixture(scope="module")
+def made(config):
+    return plans.make(config, topologies.parse("v5e:2x4"), compiles=False, tokens=1e6, price=2.0)
+
+
+def test_a_plan_without_compiling(made):
     found = json.loads(json.dumps(made.to_dict()))
     assert found["fits"] and found["cost"] == 2 * found["chip_hours"] and found["chip_hours"] == 8 * 24 * found["days"]
     assert found["mesh"] == {"data": 8, "fsdp": 1, "tensor": 1, "sequence": 1}
     assert 0 < found["mfu"] < 1 and any("fits" in line for line in made.lines())
+
+
+def test_a_pictures_bars_add_up(made):
+    bars = plan_picture.memory_bars(made)
+    assert sum(bars["estimate"].values()) * plans.GIB == pytest.approx(made.estimate.peak)
+    assert sum(plan_picture.time_parts(made).values()) == pytest.approx(made.time.seconds)
+    sizes = {"arguments": 3 * plans.GIB, "temporaries": 1.0, "peak": 5 * plans.GIB}
+    compiled = dataclasses.replace(made, compiled=sizes)
+    assert sum(plan_picture.memory_bars(compiled)["compiled"].values()) == pytest.approx(5)
+
+
+def test_a_picture_is_drawn(made, tmp_path):
+    pytest.importorskip("matplotlib")
+    plan_picture.draw([made, made], tmp_path / "plan.png")
+    assert (tmp_path / "plan.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("path, message", [("plan.txt", "is a .png"), ("nowhere/plan.png", "there is no folder")])
+def test_a_picture_that_cannot_be_written_is_refused(path, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_picture.check(path)
 
 
 def test_a_run_is_bound_by_what_takes_longest():
