@@ -1,5 +1,6 @@
 """Plans: topologies, what is read from compiled programs, estimates, budgets, and the verb's messages."""
 
+import copy
 import dataclasses
 import json
 import types
@@ -156,8 +157,17 @@ def test_a_line_warns_of_what_may_not_fit():
     assert estimate.line(2.0**21).endswith("peak 2 of 2")
 
 
+def changed(config, **settings):
+    """The configuration with other settings of `model` and `train`."""
+    config = copy.deepcopy(config)
+    for name, value in settings.items():
+        (config.train if name in ("microbatches", "batch_size") else config.model)[name] = value
+    return config
+
+
 def test_recomputing_and_microbatches_save_memory(config):
-    found = plan_search.candidates(config, topologies.parse("v5e:1x1"), report=lambda line: None)
+    tried = [changed(config, remat=remat) for remat in ("none", "dots", "full")] + [changed(config, microbatches=4)]
+    found = plan_search.candidates(config, topologies.parse("v5e:1x1"), tried, report=lambda line: None)
     peaks = {(one.remat, one.microbatches): one.estimate.peak for one in found}
     assert peaks["full", 1] < peaks["dots", 1] < peaks["none", 1]
     assert peaks["none", 4] < peaks["none", 1]
@@ -169,8 +179,17 @@ def test_recomputing_and_microbatches_save_memory(config):
     assert "Nothing fits" in lines[0]
 
 
+def test_what_is_tried_divides_and_saves_memory(config):
+    tried = [(one.model.remat, one.train.microbatches, one.model.dtype) for one in plan_search.variants(config, 1)]
+    assert len(set(tried)) == len(tried) == 3 * 5  # 16 rows: 1 to 16 microbatches
+    few = [(one.model.remat, one.train.microbatches, one.model.dtype) for one in plan_search.savers(config, 8)]
+    assert few[0] == ("none", 1, "float32") and ("none", 2, "bfloat16") in few and ("full", 2, "float32") in few
+    assert all(count <= 2 for _, count, _ in few)  # 16 rows over 8 devices
+
+
 def test_running_out_of_memory_is_one_message_that_ranks_what_to_change(config, planned):
-    run = types.SimpleNamespace(config=config, mesh=planned.program.run.mesh)
+    small = changed(config, batch_size=2, remat="dots", dtype="bfloat16")
+    run = types.SimpleNamespace(config=small, mesh=planned.program.run.mesh)
     message = str(plan_search.out_of_memory(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"), run))
     assert "Out of memory allocating 9 bytes" in message and "--config.train.microbatches=" in message
     assert plan_search.out_of_memory(RuntimeError("INTERNAL: something else"), run) is None
