@@ -1,17 +1,18 @@
-"""Scores a run on tasks, beside what knows nothing of the input.
+"""Scores runs on tasks, beside what knows nothing of the input.
 
     python eval.py --workdir=runs/classify-tiny-task=package --task=package --split=test
     python eval.py --workdir=runs/t5 --task=rte,cola --files=GLUE --output=scores.json --predictions=predictions/
-    python eval.py --workdir=runs/gpt2 --task=sst2 --num_shots=4 --limit=200
     python eval.py --workdir=runs/gpt2 --task=wikitext2 --files=wikitext-2 --split=test
+    python eval.py --workdir=runs/bert,runs/gpt2 --task=blimp --files=blimp/data --compare
+    python eval.py --workdir=runs/bert --task=probes
 
 A model that was finetuned with a head answers with it; one that writes answers with text, of which the most probable
-label counts where it was never finetuned; of plain text the perplexity is given. --output holds {task: {metric:
-value}}, baselines as "majority/accuracy". Exit codes: 0 done, 2 bad usage, 3 bad or missing data, 5 checkpoint corrupt.
+label counts where it was never finetuned; of plain text the perplexity is given. docs/evaluation.md says what each
+score is. --output holds {task: {metric: value}}, of several runs {run: {task: ...}}; baselines are "majority/accuracy",
+standard errors "accuracy_stderr". Exit codes: 0 done, 2 bad usage, 3 bad or missing data, 5 checkpoint corrupt.
 """
 
 import json
-import math
 import pathlib
 
 from absl import flags
@@ -20,7 +21,7 @@ from cloze import cli
 
 REQUIRED = ("workdir", "task")  # flags
 
-WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run.")
+WORKDIR = flags.DEFINE_list("workdir", [], "Directory of a run; several are separated by commas and scored alike.")
 TASK = flags.DEFINE_list("task", [], "Names of tasks; several are separated by commas.")
 SPLIT = flags.DEFINE_enum("split", "validation", ["train", "validation", "test"], "Which examples are scored.")
 FILES = flags.DEFINE_string(
@@ -34,6 +35,13 @@ NUM_SHOTS = flags.DEFINE_integer(
     "Training examples, the first ones, shown with their answers in front of each prompt.",
     lower_bound=0,
 )
+SCORING = flags.DEFINE_enum(
+    "scoring", "auto", ["auto", "causal", "pll", "pll_original"], "How probable a text is: see docs/evaluation.md."
+)
+BOOTSTRAP = flags.DEFINE_integer(
+    "bootstrap", 200, "Resamples for the standard errors of what is no mean over examples; 0: none.", lower_bound=0
+)
+COMPARE = flags.DEFINE_bool("compare", False, "Of two runs: McNemar's test of whether they differ on each task.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Rows that are run at once.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores.")
 STEP = flags.DEFINE_string(
@@ -44,60 +52,130 @@ PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with
 
 
 def main():
-    """Loads the run, scores it on every task, prints a table, writes what is asked for."""
+    """Loads every run, scores it on every task, prints tables, writes what is asked for."""
     from cloze import tasks
-    from cloze.training import evaluation, restore, runs
+    from cloze.training import restore, runs
 
-    cli.start_jax(runs.load_config(WORKDIR.value).train.compile_cache)
-    names, found = tasks.expand(",".join(TASK.value)), {}
-    trained = restore.load(WORKDIR.value, ema=EMA.value, which=STEP.value)
-    for name in names:
-        files = FILES.value
-        if files and len(names) > 1:
-            files = "" if name in tasks.TASKS else str(pathlib.Path(files) / name)
-        result = evaluation.evaluate(
-            trained, name, split=SPLIT.value, files=files, limit=LIMIT.value, max_tokens=MAX_TOKENS.value,
-            num_shots=NUM_SHOTS.value, batch_size=BATCH_SIZE.value, report=print,
-        )  # fmt: skip
-        found[name] = scores_of(result)
-        print_table(name, result)
-        if PREDICTIONS.value:
-            write_predictions(pathlib.Path(PREDICTIONS.value) / f"{name.replace(':', '-')}.jsonl", result)
+    names = tasks.expand(",".join(TASK.value))
+    check_flags()
+    configs = [runs.load_config(workdir) for workdir in WORKDIR.value]  # all of them, before the first is scored
+    cli.start_jax(configs[0].train.compile_cache)
+    results = {}
+    for workdir in WORKDIR.value:
+        if len(WORKDIR.value) > 1:
+            print(f"\n{workdir}")
+        trained = restore.load(workdir, ema=EMA.value, which=STEP.value)
+        results[workdir] = {name: score(trained, name, several=len(names) > 1) for name in names}
+        for name, result in results[workdir].items():
+            if len(WORKDIR.value) == 1:
+                print_table(name, {workdir: result})
+            if PREDICTIONS.value:
+                folder = pathlib.Path(PREDICTIONS.value) / ("" if len(WORKDIR.value) == 1 else _safe(workdir))
+                write_predictions(folder / f"{_safe(name)}.jsonl", result)
+    if len(WORKDIR.value) > 1:
+        for name in names:
+            print_table(name, {workdir: results[workdir][name] for workdir in WORKDIR.value})
+    if COMPARE.value:
+        for name in names:
+            compare(name, *(results[workdir][name] for workdir in WORKDIR.value))
     if OUTPUT.value:
-        path = pathlib.Path(OUTPUT.value)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, indent=1) + "\n")
-        print(f"Scores: {path}")
+        found = {run: {name: scores_of(result) for name, result in some.items()} for run, some in results.items()}
+        write_scores(found if len(found) > 1 else found[WORKDIR.value[0]])
+
+
+def check_flags():
+    """Refuses what does not go together, before anything is read."""
+    from cloze.errors import ConfigError
+
+    twice = sorted({run for run in WORKDIR.value if WORKDIR.value.count(run) > 1})
+    if twice:
+        raise ConfigError(f"--workdir names {', '.join(twice)} twice: name each run once")
+    if COMPARE.value and len(WORKDIR.value) != 2:
+        raise ConfigError(f"--compare tests two runs against each other: --workdir names {len(WORKDIR.value)}")
+
+
+def score(trained, name, several):
+    """The Evaluation of one run on one task."""
+    from cloze import tasks
+    from cloze.training import evaluation
+
+    files = FILES.value
+    if files and several:
+        files = "" if name in tasks.TASKS else str(pathlib.Path(files) / name)
+    return evaluation.evaluate(
+        trained, name, split=SPLIT.value, files=files, limit=LIMIT.value, max_tokens=MAX_TOKENS.value,
+        num_shots=NUM_SHOTS.value, batch_size=BATCH_SIZE.value, scoring=SCORING.value, resamples=BOOTSTRAP.value,
+        report=print,
+    )  # fmt: skip
 
 
 def scores_of(result):
-    """{metric: number or None}, baselines behind their names."""
+    """{metric: number or None}, standard errors behind their metrics, baselines and paradigms behind their names."""
     from cloze.training.evaluation import finite
 
-    found = {metric: finite(value) for metric, value in (result.scores or {}).items()}
+    def flat(scores, errors, front=""):
+        values = {f"{front}{metric}": finite(value) for metric, value in scores.items()}
+        return values | {f"{front}{metric}_stderr": finite(value) for metric, value in errors.items()}
+
+    found = flat(result.scores or {}, result.errors)
     for name, scores in result.baselines.items():
-        found |= {f"{name}/{metric}": finite(value) for metric, value in scores.items()}
+        found |= flat(scores, {}, f"{name}/")
+    for name, (_, scores, errors) in result.paradigms.items():
+        found |= flat(scores, errors, f"{name}/")
     return found
 
 
-def print_table(name, result):
-    """The scores of a task, the model's first."""
-    print(f"\n{name}, {SPLIT.value}, {len(result.examples):,} examples")
-    if not result.scores:
+def print_table(name, results):
+    """The scores of a task: of every run, then of what knows nothing of the input; then for each paradigm."""
+    from cloze.tasks import tables
+
+    first, alone = next(iter(results.values())), len(results) == 1
+    if alone and name == "probes":
+        print("\n".join(tables.rankings(first.examples, first.predictions)))
+    print(f"\n{name}, {SPLIT.value}, {len(first.examples):,} examples")
+    if not first.scores:
         return
-    rows = {"model": result.scores, **result.baselines}
-    widths = {metric: max(12, len(metric)) for metric in result.scores}
-    first = max(map(len, (*rows, name)))
-    print(f"  {'':<{first}}  " + "  ".join(f"{metric:>{width}}" for metric, width in widths.items()))
-    for row, scores in rows.items():
-        print(
-            f"  {row:<{first}}  " + "  ".join(f"{shown(scores[metric]):>{width}}" for metric, width in widths.items())
-        )
+    rows = {"model" if alone else run: result for run, result in results.items()}
+    scores = {run: result.scores or {} for run, result in rows.items()}
+    print("\n".join(tables.scores(scores | first.baselines, {run: result.errors for run, result in rows.items()})))
+    metric = next(iter(first.scores))
+    if first.paradigms and name != "probes":
+        by_paradigm = {
+            paradigm: {run: result.paradigms[paradigm][1][metric] for run, result in rows.items()}
+            for paradigm in first.paradigms
+            if all(paradigm in result.paradigms for result in rows.values())
+        }
+        errors = {
+            paradigm: {run: result.paradigms[paradigm][2].get(metric) for run, result in rows.items()}
+            for paradigm in by_paradigm
+        }
+        print("\n".join([f"\n{metric} of each paradigm", *tables.scores(by_paradigm, errors)]))
 
 
-def shown(value):
-    """A score as it is printed; correlations are not defined where all predictions are the same."""
-    return "undefined" if math.isnan(value) else f"{value:.4f}"
+def compare(name, first, second):
+    """Prints McNemar's test of two runs on a task."""
+    from cloze.tasks import uncertainty
+
+    judged = [uncertainty.right(result.task, result.predictions, result.examples) for result in (first, second)]
+    if first.scores is None or judged[0] is None:
+        print(f"{name}: its predictions are neither right nor wrong, so that McNemar's test does not apply")
+        return
+    numbers = [{example.get("id", n): n for n, example in enumerate(some.examples)} for some in (first, second)]
+    common = [key for key in numbers[0] if key in numbers[1]]  # each may have left out some
+    rights = [some[[of[key] for key in common]] for some, of in zip(judged, numbers, strict=True)]
+    only_first, only_second, p = uncertainty.mcnemar(*rights)
+    print(
+        f"\n{name}: of {len(common):,} examples {WORKDIR.value[0]} alone has {only_first:,} right, {WORKDIR.value[1]} "
+        f"alone {only_second:,}; McNemar's exact test: p = {p:.2g}"
+    )
+
+
+def write_scores(found):
+    """Writes --output."""
+    path = pathlib.Path(OUTPUT.value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"Scores: {path}")
 
 
 def write_predictions(path, result):
@@ -107,13 +185,24 @@ def write_predictions(path, result):
     with path.open("w") as file:
         for number, (example, prediction) in enumerate(zip(result.examples, result.predictions, strict=True)):
             line = {"number": number} | ({"id": example["id"]} if "id" in example else {})
-            if result.task.kind == "lm":
-                prediction = {"nats": prediction.nats, "last_word": prediction.last_word}
-            line["prediction"] = prediction
+            line["prediction"] = plain(prediction)
             if result.task.kind == "class" and prediction is not None:
                 line["label"] = names[prediction]
             file.write(json.dumps(line) + "\n")
     print(f"Predictions: {path}")
+
+
+def plain(prediction):
+    """A prediction as JSON can hold it."""
+    import dataclasses
+
+    if dataclasses.is_dataclass(prediction):
+        return dataclasses.asdict(prediction)
+    return prediction._asdict() if hasattr(prediction, "_asdict") else prediction
+
+
+def _safe(name):
+    return name.strip("/").replace("/", "-").replace(":", "-")
 
 
 if __name__ == "__main__":

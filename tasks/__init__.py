@@ -4,20 +4,22 @@ import os
 
 from cloze.errors import ConfigError
 from cloze.options import suggest
-from cloze.tasks import embedded, user_files
-from cloze.tasks.base import Task
+from cloze.tasks import embedded, probes, user_files
+from cloze.tasks.base import PROBES, Task
 from cloze.tasks.benchmarks import Benchmark
 from cloze.tasks.benchmarks_classes import CHOICES, GLUE, INFERENCE, RELATIONS, SUPER_GLUE
 from cloze.tasks.benchmarks_texts import LANGUAGE, SPANS, TAGS, TEXTS
+from cloze.tasks.cloze import CLOZE
 from cloze.tasks.label_order import Ordered, places
+from cloze.tasks.minimal_pairs import PAIRS
 from cloze.tasks.text_formats import AsText
 
 __all__ = ["BENCHMARKS", "MIXTURES", "TASKS", "AsText", "Ordered", "Task", "expand", "get", "places", "read_by"]
 
-TASKS = {task.name: task for task in embedded.TASKS}
+TASKS = {task.name: task for task in (*embedded.TASKS, probes.PROBES)}
 BENCHMARKS = {
     spec.name: spec
-    for specs in (GLUE, SUPER_GLUE, INFERENCE, RELATIONS, CHOICES, SPANS, TAGS, TEXTS, LANGUAGE)
+    for specs in (GLUE, SUPER_GLUE, INFERENCE, RELATIONS, CHOICES, SPANS, TAGS, TEXTS, LANGUAGE, CLOZE, PAIRS)
     for spec in specs
 }
 MIXTURES = {  # WNLI is left out, as in the papers; MNLI comes once
@@ -45,6 +47,11 @@ def read_by(config, rows):
     for name in names:
         files = os.path.join(c.files, name) if c.files and several and name not in TASKS else c.files
         task = get(name, "" if several and name in TASKS else files, config.data.tfds_dir)
+        if task.kind in PROBES:
+            raise ConfigError(
+                f"task {name} judges models as they were pretrained, and nothing is finetuned on it: score a run with "
+                f"eval.py --task={name}"
+            )
         if several or (c.kind == "text" and (task.kind != "text" or c.instructions)):
             task = AsText(task)
         elif c.kind and c.kind != task.kind:
@@ -90,7 +97,7 @@ def get(name, files="", tfds_dir=""):
     """
     if name in TASKS:
         if files:
-            raise ConfigError(f"task {name} is made of the embedded corpus and reads no files: leave task.files empty")
+            raise ConfigError(f"task {name} comes with Cloze and reads no files: leave task.files empty")
         return TASKS[name]
     spec = BENCHMARKS.get(name) or user_files.spec(name)
     if spec is None:

@@ -6,6 +6,7 @@ import dataclasses
 from cloze.options import BY_HAND, GIVEN, Name, Path, option
 
 KINDS = ("class", "regression", "tag", "span", "choice", "text", "lm")
+PROBES = ("ranking", "cloze")  # kinds that a model is judged by as it is, and not finetuned on
 SPLITS = ("train", "validation", "test")
 
 
@@ -88,11 +89,14 @@ class Task(abc.ABC):
                     targets). Or turns instead of both: a tuple of (role, text), of which those of "assistant" are
                     learned
         lm          text
+        ranking     texts (tuple of str), of which a model should find number `label` (int) the most probable
+        cloze       text with one [MASK], answer
+    Of the last two, `paradigm` (str) names what an example belongs to, where scores are given for each.
     A label that is not known (the test splits of GLUE) is None; so are tags, answers, targets, the text of a last turn.
 
     Attributes:
         name: as in task.name.
-        kind: one of KINDS.
+        kind: one of KINDS or PROBES.
         metrics: names in tasks.metrics.METRICS, the one that counts first.
         units: of kind lm, what results are given by (tasks.metrics.units).
     """

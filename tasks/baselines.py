@@ -27,6 +27,8 @@ def baselines(task, split):
             span: `no_answer`, and `first_sentence` of the context
             text: `lead_3` sentences and `first_line` of the inputs (summaries), `copy` of the inputs (translations),
                 `majority`, the most frequent target (all others)
+            ranking: `shortest`, the text of the fewest characters
+            cloze: none; what is probable everywhere depends on the pieces of a model
             lm: `unigram`, words or bytes (metrics.units) drawn alone, each as often as in training; one is added to
                 every count, and there is one for all that training has not
 
@@ -124,6 +126,12 @@ def _unigram(task, examples):
     }
 
 
+def _shortest(task, examples):
+    return {
+        "shortest": [metrics.Ranking(tuple(-float(len(text)) for text in example["texts"])) for example in examples]
+    }
+
+
 _BASELINES = {
     "class": _majority,
     "choice": _majority,
@@ -132,4 +140,6 @@ _BASELINES = {
     "span": _answers,
     "text": _texts,
     "lm": _unigram,
+    "ranking": _shortest,
+    "cloze": lambda task, examples: {},
 }

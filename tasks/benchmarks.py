@@ -262,7 +262,7 @@ def _check_texts(example):
     texts = {
         field: (example[field],) for field in ("text", "text_b", "question", "context", "inputs") if field in example
     }
-    texts |= {field: example[field] for field in ("choices", "words") if field in example}
+    texts |= {field: example[field] for field in ("choices", "words", "texts") if field in example}
     for field, values in texts.items():
         if wrong := [value for value in values if not isinstance(value, str)]:
             raise DataError(

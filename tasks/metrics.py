@@ -255,6 +255,55 @@ def last_word_accuracy(predictions, references):
     return {"last_word_accuracy": float(np.mean(right))}
 
 
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """A prediction for texts that are compared (kind ranking).
+
+    Attributes:
+        log_probs: of each text, in nats.
+        best: ((piece, probability), ...) that the model would put into the blank, where the texts differ in one.
+    """
+
+    log_probs: tuple[float, ...]
+    best: tuple[tuple[str, float], ...] = ()
+
+    def rank(self, label):
+        """The place of a text, from 1; of equally probable ones the last, so that a tie is no success."""
+        return sum(value >= self.log_probs[label] for value in self.log_probs)
+
+
+def ranking(predictions, references):
+    """Share of examples whose right text is the most probable, and the mean of 1 / its rank.
+
+    Args:
+        predictions: Rankings.
+        references: number of the right text.
+    """
+    ranks = [p.rank(r) for p, r in zip(predictions, references, strict=True)]
+    return {"accuracy": float(np.mean([rank == 1 for rank in ranks])), "reciprocal_rank": _reciprocal(ranks)}
+
+
+def minimal_pairs(predictions, references):
+    """Share of pairs whose right sentence is the more probable (Warstadt et al. 2020, section 4); as `ranking`."""
+    return {"accuracy": ranking(predictions, references)["accuracy"]}
+
+
+def cloze(predictions, references):
+    """Precision at 1 and at 10 and the mean reciprocal rank (Petroni et al. 2019, section 4.4).
+
+    Args:
+        predictions: text_scores.Blanks.
+        references: the answers, of which the ranks are.
+    """
+    ranks = [prediction.rank for prediction in predictions]
+    precision = {f"precision_at_{most}": float(np.mean([rank <= most for rank in ranks])) for most in (1, 10)}
+    return precision | {"reciprocal_rank": _reciprocal(ranks)}
+
+
+def _reciprocal(ranks):
+    return float(np.mean([1 / rank for rank in ranks]))
+
+
 def last_word(text):
     """Cuts a text into (what stands before its last word, that word)."""
     pieces = text.strip().rsplit(None, 1)
@@ -304,6 +353,9 @@ METRICS = {
     "perplexity": perplexity,
     "bits_per_character": bits_per_character,
     "last_word_accuracy": last_word_accuracy,
+    "ranking": ranking,
+    "minimal_pairs": minimal_pairs,
+    "cloze": cloze,
 }
 _OF_NAMES = ("relation_f1_micro", "relation_f1_macro")  # metrics that are given names of classes, not their numbers
 
@@ -329,13 +381,16 @@ def score(task, predictions, examples):
         raise DataError(f"there is nothing to score: the split of task {task.name} is empty")
     values = {}
     for name in task.metrics:
-        if name == "multirc":
-            groups = [example["group"] for example in examples]
-            values |= multirc(predictions, _references(task, examples, name), groups)
-        else:
-            mine = _comparable(task, predictions, examples, name)
-            values |= METRICS[name](mine, _references(task, examples, name))
+        values |= one(task, name, predictions, examples)
     return values
+
+
+def one(task, name, predictions, examples):
+    """{metric: float} of one of METRICS; arguments and errors as of `score`."""
+    references = _references(task, examples, name)
+    if name == "multirc":
+        return multirc(predictions, references, [example["group"] for example in examples])
+    return METRICS[name](_comparable(task, predictions, examples, name), references)
 
 
 def references(task, example):
@@ -362,7 +417,7 @@ def _references(task, examples, metric):
     if task.kind in ("span", "text") or metric == "record":
         labels = [references(task, example) for example in examples]
     else:
-        labels = [example["tags" if task.kind == "tag" else "label"] for example in examples]
+        labels = [example[{"tag": "tags", "cloze": "answer"}.get(task.kind, "label")] for example in examples]
     if None in labels:
         raise DataError(
             f"task {task.name} cannot be scored here: example {labels.index(None)} of the split has no label (the test "

@@ -130,6 +130,12 @@ def json_list(path):
         yield Record(_is(dict, value, where), where)
 
 
+def all_json_lines(*paths):
+    """One JSON object a line of several files."""
+    for path in paths:
+        yield from json_lines(path)
+
+
 def json_objects(*paths):
     """One record a file, each of which is one JSON object."""
     for path in paths:

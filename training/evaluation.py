@@ -1,5 +1,6 @@
 """A trained model on a task: predictions, their scores, and those of what knows nothing of the input."""
 
+import collections
 import copy
 import dataclasses
 import functools
@@ -20,7 +21,8 @@ from cloze.data.order import Once
 from cloze.errors import ConfigError, DataError
 from cloze.objectives.text_to_text import PREFIXES
 from cloze.parallel import mesh as meshes
-from cloze.tasks import AsText, baselines, metrics, predict, shots
+from cloze.tasks import AsText, baselines, metrics, predict, probing, shots, text_scores, uncertainty
+from cloze.tasks.base import PROBES
 from cloze.training import resolve
 
 
@@ -34,6 +36,8 @@ class Evaluation:
         predictions: one for each; see tasks.metrics.score.
         scores: {metric: value}, the main one first; None where the labels are kept back.
         baselines: {name: {metric: value}}.
+        errors: {metric: its standard error}; see tasks.uncertainty.
+        paradigms: {name: (number of examples, scores, errors)} of tasks whose examples belong to several.
     """
 
     task: Any
@@ -41,9 +45,14 @@ class Evaluation:
     predictions: list
     scores: dict | None
     baselines: dict
+    errors: dict = dataclasses.field(default_factory=dict)
+    paradigms: dict = dataclasses.field(default_factory=dict)
 
 
-def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shots=0, batch_size=32, report=print):
+def evaluate(
+    trained, name, *, split, files="", limit=0, max_tokens=64, num_shots=0, batch_size=32, scoring="auto",
+    resamples=200, report=print,
+):  # fmt: skip
     """Scores a model on a split of a task.
 
     A model with a head for the task's kind answers with it. One that writes answers with text: a run that has learned
@@ -59,6 +68,8 @@ def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shot
         max_tokens: tokens that a written answer may have.
         num_shots: training examples that are shown with their answers in front of each prompt.
         batch_size: rows that are run at once.
+        scoring: of tasks that compare whole texts, one of tasks.text_scores.SCORINGS.
+        resamples: of the bootstrap; see tasks.uncertainty.
         report: called with messages.
 
     Raises:
@@ -70,7 +81,13 @@ def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shot
     examples = list(task.examples(split))
     if not examples:
         raise DataError(f"the {split} split of task {name} is empty: give a split with examples")
-    answers = _answers_with(trained.model.config, task)
+    judged = task.kind in PROBES
+    scorer = text_scorer(trained, scoring, batch_size, report) if judged else None
+    answers = "texts" if judged else _answers_with(trained.model.config, task)
+    if scoring != "auto" and not judged:
+        raise ConfigError(
+            f"--scoring={scoring} is of tasks that compare whole texts, which {name} does not: leave it out"
+        )
     unanswerable = answers == "head" and task.kind == "span" and _unanswerable(task, examples)
     examples = examples[: limit or None]
     if num_shots and split == "train":
@@ -79,7 +96,10 @@ def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shot
         raise ConfigError(
             f"--num_shots={num_shots} puts examples in front of prompts; this run answers {name} without a prompt"
         )
-    if answers == "head":
+    if judged:
+        report(f"{name}: scored by {scorer.scoring}")
+        examples, predictions = probing.predictions(task, examples, scorer)
+    elif answers == "head":
         predictions = _from_heads(trained, config, task, examples, unanswerable, batch_size, report)
     else:
         writes = writer(trained, config, batch_size, report)
@@ -90,12 +110,26 @@ def evaluate(trained, name, *, split, files="", limit=0, max_tokens=64, num_shot
             examples, predictions = _from_text(task, config, writes, split, examples, responds, max_tokens, num_shots)
     if unclear := sum(prediction is None for prediction in predictions):
         report(f"{name}: {unclear:,} of {len(predictions):,} answers are none that the task knows, and count as wrong")
+    return _judged(task, examples, predictions, resamples, report)
+
+
+def _judged(task, examples, predictions, resamples, report):
+    """The Evaluation of predictions."""
     try:
         scores = metrics.score(task, predictions, examples)
     except DataError as error:
         report(str(error))
         return Evaluation(task, examples, predictions, None, {})
-    return Evaluation(task, examples, predictions, scores, _baselines(task, examples, report))
+    errors = uncertainty.standard_errors(task, predictions, examples, resamples, report=report)
+    numbers = collections.defaultdict(list)
+    for number, example in enumerate(examples):
+        if "paradigm" in example:
+            numbers[example["paradigm"]].append(number)
+    paradigms = {}
+    for name, some in numbers.items():
+        mine = [predictions[n] for n in some], [examples[n] for n in some]
+        paradigms[name] = len(some), metrics.score(task, *mine), uncertainty.standard_errors(task, *mine, resamples)
+    return Evaluation(task, examples, predictions, scores, _baselines(task, examples, report), errors, paradigms)
 
 
 def _unanswerable(task, examples):
@@ -258,6 +292,39 @@ def writer(trained, config=None, batch_size=1, report=print, mesh=None):
         batch_size=math.ceil(batch_size / across) * across,
         place=functools.partial(jax.device_put, device=meshes.row_sharding(mesh)),
         context=functools.partial(meshes.context, mesh),
+    )
+
+
+def text_scorer(trained, asked="auto", batch_size=32, report=print):
+    """A model that says how probable texts are, as tasks.text_scores.TextScorer.
+
+    Args:
+        trained: training.restore.Trained.
+        asked: one of tasks.text_scores.SCORINGS.
+        batch_size: rows that are run at once.
+        report: called with messages.
+
+    Raises:
+        ConfigError: the model cannot, or not as it is asked to.
+    """
+    model, tables = trained.model.config, trained.tokenizer.tables
+    scoring = text_scores.scoring_of(model.heads_out, model.architecture, trained.config.objective.name, tables, asked)
+    given = dict(batch_size=batch_size, report=report)
+    if model.architecture == "encoder":
+        around = [() if i is None else (i,) for i in (tables.cls, tables.sep)]
+        length = trained.config.data.sequence_length
+        return text_scores.TextScorer(
+            trained.model, trained.params, trained.tokenizer, scoring, length, *around, **given
+        )
+    layout = writer(trained, batch_size=batch_size, report=report).layout
+    start, written = layout.start, ()
+    if model.architecture == "encoder_decoder":
+        written = (layout.decoder_start, *layout.target_start)
+    else:
+        packed = trained.config.objective.name == "masked_next_token"  # which has no other token between texts
+        start = ((not packed and layout.start) or layout.end)[-1:]
+    return text_scores.TextScorer(
+        trained.model, trained.params, trained.tokenizer, scoring, layout.length, start, layout.end, written, **given
     )
 
 

@@ -214,5 +214,11 @@ DISTRIBUTED = {
     "text8": ("test", {"text8": "abcdefghij" * 4}, [{"id": "0", "text": "ij"}]),
     "lm1b": ("test", {"heldout-monolingual.tokenized.shuffled/news.en.heldout-00000-of-00050": "One .\nTwo .\n"},
              [{"id": "0", "text": "One ."}, {"id": "1", "text": "Two ."}]),
+    "blimp": ("validation", {"data/islands.jsonl": [{"sentence_good": "It is.", "sentence_bad": "It are.", "UID": "u",
+                                                     "field": "syntax", "linguistics_term": "t", "pairID": "0"}]},
+              [{"id": "u/0", "texts": ("It is.", "It are."), "label": 0, "paradigm": "u", "field": "syntax",
+                "phenomenon": "t"}]),
+    "lama": ("validation", {"P17.jsonl": [{"masked_sentence": "Paris is in [MASK].", "obj_label": "France"}]},
+             [{"id": "0", "text": "Paris is in [MASK].", "answer": "France"}]),
     "lambada": ("test", {"lambada_test.jsonl": [{"text": LAMBADA}]}, [{"id": "0", "text": LAMBADA}]),
 }  # fmt: skip

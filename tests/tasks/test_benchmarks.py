@@ -10,7 +10,8 @@ from cloze.data.examples import Examples
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import metrics, readers
-from cloze.tasks.base import KINDS
+from cloze.tasks.base import KINDS, PROBES
+from cloze.tasks.text_scores import Blank
 from tests.tasks import prepared
 from tests.tasks.distributed import CONLL, DISTRIBUTED, MULTIRC, SQUAD_EXAMPLES, WIC
 from tests.tasks.prepared import table, write
@@ -32,7 +33,7 @@ def test_examples_of_distributed_files(name, tmp_path):
     split, files, expected = DISTRIBUTED[name]
     task = tasks.get(name, files=write(tmp_path, files))
     assert list(task.examples(split)) == expected
-    assert task.kind in KINDS and set(task.metrics) <= set(metrics.METRICS) and task.name == name
+    assert task.kind in (*KINDS, *PROBES) and set(task.metrics) <= set(metrics.METRICS) and task.name == name
     labels = task.labels()
     assert bool(labels) == (task.kind in ("class", "tag")) and len(set(labels)) == len(labels)
 
@@ -47,6 +48,8 @@ def test_a_perfect_answer_has_a_perfect_score(name, tmp_path):
         "tag": lambda e: [task.labels()[tag] for tag in e["tags"]],
         "span": lambda e: e["answers"][0][0] if e["answers"] else "",
         "text": lambda e: e["targets"],
+        "ranking": lambda e: metrics.Ranking(tuple(-float(n != e["label"]) for n in range(len(e["texts"])))),
+        "cloze": lambda e: Blank(1, 0.0, ()),
     }.get(task.kind, lambda e: e["label"])
     scores = metrics.score(task, [answers(example) for example in expected], expected)
     if len({str(answers(example)) for example in expected}) > 1:  # F1 and correlation need both classes

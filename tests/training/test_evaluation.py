@@ -9,20 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.core import meta
 
-from cloze import models
 from cloze.configs.base import get_base
 from cloze.data import tokenizers
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import baselines, metrics
-from cloze.training import evaluation, restore
+from cloze.training import evaluation
 from tests.tasks import prepared
 from tests.tasks.fakes import Fake
 from tests.training.tiny_run import WORDS
+from tests.training.untrained import trained
 
 TEXT = [" ".join(WORDS)] * 3
-LENGTH = 24
 rng = np.random.default_rng(0)
 HEADS = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
 
@@ -57,24 +55,6 @@ def folder(tmp_path_factory):
     prepared.write(root / "class", {"test.jsonl": unlabelled})
     prepared.write(root / "lm", {f"{split}.jsonl": [{"text": words(40)}] for split in ("train", "validation")})
     return root
-
-
-def trained(tokenizer, heads, num_labels=3, family="bert", objective="masked_lm", **changes):
-    """A run that was never trained: random parameters of a model with the heads."""
-    config = get_base()
-    config.objective.name, config.data.sequence_length = objective, LENGTH
-    small = dict(layers=1, width=16, heads=2, ffn=16, vocab_size=tokenizer.vocab_size, vocab_multiple=1)
-    config.model.update(family=family, preset=dict(bert="base").get(family, "small"), **small | changes)
-    made = dataclasses.replace(models.resolve(config.model), heads_out=heads, num_labels=num_labels)
-    model = models.build(made)
-    shapes = meta.unbox(jax.eval_shape(lambda: model.init(jax.random.key(0), models.example_batch())["params"]))
-    random = np.random.default_rng(0)
-
-    def draw(path, leaf):  # biases are small, lest all answers are alike
-        return jnp.asarray(random.normal(0, 0.05 if path[-1].key == "bias" else 0.7, leaf.shape), jnp.float32)
-
-    params = jax.tree_util.tree_map_with_path(draw, shapes)
-    return restore.Trained(config, model, params, tokenizer, step=0)
 
 
 @pytest.fixture(scope="module")
