@@ -165,9 +165,11 @@ def _parse(required):
     for name in required:
         if not FLAGS[name].value:
             raise ConfigError(f"--{name} is required (see --help)")
-    for name in PLACES:
-        if name in FLAGS and "://" in FLAGS[name].value:
-            raise ConfigError(f"--{name}={FLAGS[name].value} must be a path; {MOUNT}")
+    for name in filter(FLAGS.__contains__, PLACES):
+        value = FLAGS[name].value or ""
+        for place in [value] if isinstance(value, str) else value:
+            if "://" in place:
+                raise ConfigError(f"--{name}={place} must be a path; {MOUNT}")
     if "config" in FLAGS and FLAGS.config is not None:
         _check_config_file(FLAGS["config"].config_filename.partition(":")[0])
 

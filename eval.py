@@ -29,11 +29,20 @@ FILES = flags.DEFINE_string(
 )
 LIMIT = flags.DEFINE_integer("limit", 0, "Examples that are scored, from the first; 0: all.", lower_bound=0)
 MAX_TOKENS = flags.DEFINE_integer("max_tokens", 64, "Tokens that a written answer may have.", lower_bound=1)
-NUM_SHOTS = flags.DEFINE_integer(
-    "num_shots",
-    0,
-    "Training examples, the first ones, shown with their answers in front of each prompt.",
-    lower_bound=0,
+NUM_SHOTS = flags.DEFINE_list(
+    "num_shots", ["0"], "Training examples shown with their answers in front of each prompt; several: 0,1,4,8."
+)
+SHOT_DRAWS = flags.DEFINE_integer(
+    "shot_draws", 0, "How often other examples are drawn to be shown; 0: the first ones are.", lower_bound=0
+)
+SHOT_LABELS = flags.DEFINE_enum(
+    "shot_labels", "gold", ["gold", "random", "permuted"], "The answers that are shown: docs/evaluation.md."
+)
+LABEL_SCORING = flags.DEFINE_enum(
+    "label_scoring",
+    "auto",
+    ["auto", "answer", "token", "character", "calibrated"],
+    "How labels are compared by a model that was never finetuned: docs/evaluation.md.",
 )
 SCORING = flags.DEFINE_enum(
     "scoring", "auto", ["auto", "causal", "pll", "pll_original"], "How probable a text is: see docs/evaluation.md."
@@ -65,7 +74,7 @@ def main():
         if len(WORKDIR.value) > 1:
             print(f"\n{workdir}")
         trained = restore.load(workdir, ema=EMA.value, which=STEP.value)
-        results[workdir] = {name: score(trained, name, several=len(names) > 1) for name in names}
+        results[workdir] = {name: score(trained, name, len(names) > 1) for name in names}
         for name, result in results[workdir].items():
             if len(WORKDIR.value) == 1:
                 print_table(name, {workdir: result})
@@ -90,23 +99,41 @@ def check_flags():
     twice = sorted({run for run in WORKDIR.value if WORKDIR.value.count(run) > 1})
     if twice:
         raise ConfigError(f"--workdir names {', '.join(twice)} twice: name each run once")
+    if max(shot_counts()) == 0 and (SHOT_DRAWS.value or SHOT_LABELS.value != "gold"):
+        raise ConfigError("--shot_draws and --shot_labels are of examples that are shown: set --num_shots=4")
+    if COMPARE.value and (len(shot_counts()) > 1 or SHOT_DRAWS.value > 1):
+        raise ConfigError("--compare tests one answer of each run to each example: give one --num_shots, and no draws")
     if COMPARE.value and len(WORKDIR.value) != 2:
         raise ConfigError(f"--compare tests two runs against each other: --workdir names {len(WORKDIR.value)}")
 
 
+def shot_counts():
+    """[int] of --num_shots."""
+    from cloze.errors import ConfigError
+
+    if not NUM_SHOTS.value or not all(count.strip().isdecimal() for count in NUM_SHOTS.value):
+        raise ConfigError(f"--num_shots={','.join(NUM_SHOTS.value)}: write numbers from 0 on, such as 0,1,4,8")
+    return list(dict.fromkeys(int(count) for count in NUM_SHOTS.value))
+
+
 def score(trained, name, several):
-    """The Evaluation of one run on one task."""
+    """The Evaluation of one run on one task; where examples are drawn to be shown, one of several (training.curves)."""
     from cloze import tasks
-    from cloze.training import evaluation
+    from cloze.tasks.shots import InContext
+    from cloze.training import curves, evaluation
 
     files = FILES.value
     if files and several:
         files = "" if name in tasks.TASKS else str(pathlib.Path(files) / name)
-    return evaluation.evaluate(
-        trained, name, split=SPLIT.value, files=files, limit=LIMIT.value, max_tokens=MAX_TOKENS.value,
-        num_shots=NUM_SHOTS.value, batch_size=BATCH_SIZE.value, scoring=SCORING.value, resamples=BOOTSTRAP.value,
-        report=print,
-    )  # fmt: skip
+
+    def evaluate(count, draw):
+        return evaluation.evaluate(
+            trained, name, split=SPLIT.value, files=files, limit=LIMIT.value, max_tokens=MAX_TOKENS.value,
+            num_shots=count, batch_size=BATCH_SIZE.value, scoring=SCORING.value, resamples=BOOTSTRAP.value,
+            in_context=InContext(draw, SHOT_LABELS.value, LABEL_SCORING.value), report=print,
+        )  # fmt: skip
+
+    return curves.curve(evaluate, shot_counts(), SHOT_DRAWS.value)
 
 
 def scores_of(result):
@@ -122,6 +149,9 @@ def scores_of(result):
         found |= flat(scores, {}, f"{name}/")
     for name, (_, scores, errors) in result.paradigms.items():
         found |= flat(scores, errors, f"{name}/")
+    for shots, (scores, spreads) in result.shots.items():
+        found |= flat(scores, {}, f"{shots}/")
+        found |= {f"{shots}/{metric}_spread": finite(value) for metric, value in spreads.items()}
     return found
 
 
@@ -138,6 +168,11 @@ def print_table(name, results):
     rows = {"model" if alone else run: result for run, result in results.items()}
     scores = {run: result.scores or {} for run, result in rows.items()}
     print("\n".join(tables.scores(scores | first.baselines, {run: result.errors for run, result in rows.items()})))
+    for run, result in rows.items():
+        if result.shots:
+            means = {shots: scores for shots, (scores, _) in result.shots.items()}
+            spreads = {shots: some for shots, (_, some) in result.shots.items()}
+            print("\n".join([f"\n{run}: mean ± spread over draws", *tables.scores(means, spreads)]))
     metric = next(iter(first.scores))
     if first.paradigms and name != "probes":
         by_paradigm = {

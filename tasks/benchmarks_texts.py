@@ -202,7 +202,7 @@ def _language(name, units, metrics, files, tfds=None):
 def _wikitext(name):
     stems = {"train": "wiki.train", "validation": "wiki.valid", "test": "wiki.test"}
     files = {split: Files(readers.articles, (f"{stem}.tokens|{stem}.raw",)) for split, stem in stems.items()}
-    return _language(name, "words", ("perplexity",), files)
+    return _language(name, "words", ("perplexity", "per_unit"), files)
 
 
 def _hundred_million(name):
@@ -210,7 +210,7 @@ def _hundred_million(name):
     parts = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
     read = {split: functools.partial(readers.share_of_bytes, first=a, last=b) for split, (a, b) in parts.items()}
     return _language(
-        name, "characters", ("bits_per_character",), {split: Files(read[split], (name,)) for split in parts}
+        name, "characters", ("bits_per_character", "per_unit"), {split: Files(read[split], (name,)) for split in parts}
     )
 
 
@@ -247,11 +247,12 @@ _LAMBADA = {
 LANGUAGE = (
     _wikitext("wikitext2"),
     _wikitext("wikitext103"),
-    _language("ptb", "words", ("perplexity",),
+    _language("ptb", "words", ("perplexity", "per_unit"),
               {split: Files(readers.whole, (f"{file}|data/{file}",)) for split, file in _PTB.items()}),
     _hundred_million("enwik8"),
     _hundred_million("text8"),
-    _language("lm1b", "words", ("perplexity",), {split: Files(_sentences, (file,)) for split, file in _LM1B.items()},
+    _language("lm1b", "words", ("perplexity", "per_unit"),
+              {split: Files(_sentences, (file,)) for split, file in _LM1B.items()},
               {"train": "lm1b:train", "test": "lm1b:test"}),
     Spec(name="lambada", kind="lm", metrics=("last_word_accuracy", "perplexity"), example=_passage, units="last_word",
          files={split: Files(_passages, (file,)) for split, file in _LAMBADA.items()},

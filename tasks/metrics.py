@@ -29,10 +29,12 @@ class Likelihood:
     Attributes:
         nats: negative log-likelihood of the whole text (or of what the task counts, see `units`), summed.
         last_word: the word that a model ends the text with, where it is asked to.
+        tokens: that were predicted; 0: what predicts has no tokens.
     """
 
     nats: float
     last_word: str | None = None
+    tokens: int = 0
 
 
 def accuracy(predictions, references):
@@ -244,6 +246,33 @@ def bits_per_character(predictions, references):
     return {"bits_per_character": nats / math.log(2.0) / sum(references)}
 
 
+def per_unit(predictions, references):
+    """The likelihood of texts by every unit: perplexities per token, word and byte, bits per byte and per character.
+
+    Only those by words, bytes and characters compare between tokenizers. A word is what white space separates, a
+    character one of Unicode.
+
+    Args:
+        predictions: Likelihoods.
+        references: texts.
+    """
+    nats = sum(prediction.nats for prediction in predictions)
+    counts = {
+        "token": sum(prediction.tokens for prediction in predictions),
+        "word": sum(len(text.split()) for text in references),
+        "byte": sum(len(text.encode()) for text in references),
+        "character": sum(map(len, references)),
+    }
+    means = {name: nats / count if count else math.nan for name, count in counts.items()}
+    found = {f"{name}_perplexity": _exp(means[name]) for name in ("token", "word", "byte")}
+    return found | {f"bits_per_{name}": means[name] / math.log(2.0) for name in ("byte", "character")}
+
+
+def _exp(nats):
+    """e^x, infinite where that is too large for a float."""
+    return math.exp(nats) if nats < 700 else math.inf
+
+
 def last_word_accuracy(predictions, references):
     """Share of texts whose last word is predicted (LAMBADA, Paperno et al. 2016).
 
@@ -352,6 +381,7 @@ METRICS = {
     "record": answers,
     "perplexity": perplexity,
     "bits_per_character": bits_per_character,
+    "per_unit": per_unit,
     "last_word_accuracy": last_word_accuracy,
     "ranking": ranking,
     "minimal_pairs": minimal_pairs,
@@ -381,7 +411,8 @@ def score(task, predictions, examples):
         raise DataError(f"there is nothing to score: the split of task {task.name} is empty")
     values = {}
     for name in task.metrics:
-        values |= one(task, name, predictions, examples)
+        found = one(task, name, predictions, examples)
+        values |= {key: value for key, value in found.items() if key not in values}  # the task's own come first
     return values
 
 
@@ -413,7 +444,9 @@ def _references(task, examples, metric):
     """What a metric compares the predictions with: one for each example, or each word where words are counted."""
     if task.kind == "lm":
         texts = [example["text"] for example in examples]
-        return texts if metric == "last_word_accuracy" else [len(units(text, task.units)) for text in texts]
+        return (
+            texts if metric in ("last_word_accuracy", "per_unit") else [len(units(text, task.units)) for text in texts]
+        )
     if task.kind in ("span", "text") or metric == "record":
         labels = [references(task, example) for example in examples]
     else:

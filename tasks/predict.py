@@ -18,6 +18,8 @@ from cloze.data.encoding import collector
 from cloze.decoding.streaming import Growing
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import answers, metrics, shots
+from cloze.tasks.label_scores import AnswerScores
+from cloze.tasks.progress import Progress
 
 HEAD_OF = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
 _LENGTHS = 32, 64, 128, 256, 512  # of rows of prompts: each is a program to compile
@@ -200,23 +202,22 @@ class LanguageModel:
         """[str]: the answers, greedily."""
         return self._continue(self.prompts(examples, max_tokens), max_tokens)
 
-    def choose(self, examples, words, per_token=False):
-        """The most probable answers.
+    def answer_scores(self, examples, words):
+        """How probable answers are.
 
         Args:
             examples: of kind text.
             words: a sequence of str for each example: what it may be answered with.
-            per_token: compare means over tokens, not sums: for answers of different length (Brown et al. 2020, 2.4).
 
         Returns:
-            [int], the number of the answer among the words.
+            [label_scores.AnswerScores], one for each example.
 
         Raises:
             DataError: a word or a prompt of which the tokenizer leaves nothing.
         """
         ids, lost = self.continued(examples, words)
         sizes, widest = [max(map(len, some)) for some in ids], max(map(len, ids))
-        longest, answers = max(sizes), []
+        longest, found, done = max(sizes), [], Progress(self.report, "prompts with answers", len(examples))
         prompts = self.prompts(examples, sizes)
         prompts = [prompt[: max(len(prompt) - count, 0)] for prompt, count in zip(prompts, lost, strict=True)]
         ids = [some + [some[-1]] * (widest - len(some)) for some in ids]  # of equal ones the first is the answer
@@ -229,10 +230,13 @@ class LanguageModel:
                 decoder_start=self.layout.decoder_start, prefix=self.prefix,
             )  # fmt: skip
             scores = np.asarray(decoding.log_probability(self.model, self.params, _widened(batch, longest)))
-            if per_token:
-                scores = scores / batch["target_weights"].sum(axis=-1)
-            answers += np.argmax(scores, axis=-1).tolist()
-        return answers[: len(prompts)]
+            counts = batch["target_weights"].sum(axis=-1)
+            found += [AnswerScores(*pair) for pair in zip(scores, counts, strict=True)]
+            done(len(prompts[here]))
+        return [
+            AnswerScores(one.log_probs[: len(some)], one.tokens[: len(some)])
+            for one, some in zip(found, words, strict=False)
+        ]
 
     def continued(self, examples, words):
         """What words are behind prompts.
@@ -284,13 +288,14 @@ class LanguageModel:
             texts: list of str.
             units: of the task; of "last_word" that alone counts.
         """
-        length, nats = self.layout.length, np.zeros(len(texts))
+        length, nats, predicted = self.layout.length, np.zeros(len(texts)), []
         rows, owners = [], []
         for number, text in enumerate(texts):
             ids = self._text(text)
             if metrics.ends_line(text, units):
                 ids = np.append(ids, np.array(self.layout.end, np.int32))
             counted = _common(self._text(text), self._text(metrics.last_word(text)[0])) if units == "last_word" else 1
+            predicted.append(max(len(ids) - counted, 0))
             for first in range(0, max(len(ids) - 1, 1), length // 2):
                 before = 0 if first == 0 else length - length // 2  # targets that the window before has scored
                 rows.append((ids[first : first + length + 1], max(before, counted - 1 - first)))
@@ -298,11 +303,13 @@ class LanguageModel:
                 if first + length + 1 >= len(ids):
                     break
         self.report(f"scoring {len(texts):,} texts in {len(rows):,} windows of {length} tokens")
+        done = Progress(self.report, "windows", len(rows))
         for first in range(0, len(rows), self.batch_size):
             some = rows[first : first + self.batch_size]
             scored = -np.asarray(decoding.log_probability(self.model, self.params, self._windows(some)))
             np.add.at(nats, owners[first : first + len(some)], scored[: len(some)])
-        return [metrics.Likelihood(float(value)) for value in nats]
+            done(len(some))
+        return [metrics.Likelihood(float(a), tokens=b) for a, b in zip(nats, predicted, strict=True)]
 
     def last_words(self, texts):
         """[str]: the word that the model writes behind each text without its last one, without punctuation."""

@@ -41,7 +41,7 @@ METRICS = {
     "span": ("squad",),
     "choice": ("accuracy",),
     "text": ("rouge", "exact_match"),
-    "lm": ("perplexity",),
+    "lm": ("perplexity", "per_unit"),
 }
 
 

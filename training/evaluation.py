@@ -21,7 +21,7 @@ from cloze.data.order import Once
 from cloze.errors import ConfigError, DataError
 from cloze.objectives.text_to_text import PREFIXES
 from cloze.parallel import mesh as meshes
-from cloze.tasks import AsText, baselines, metrics, predict, probing, shots, text_scores, uncertainty
+from cloze.tasks import AsText, baselines, label_scores, metrics, predict, probing, shots, text_scores, uncertainty
 from cloze.tasks.base import PROBES
 from cloze.training import resolve
 
@@ -38,6 +38,7 @@ class Evaluation:
         baselines: {name: {metric: value}}.
         errors: {metric: its standard error}; see tasks.uncertainty.
         paradigms: {name: (number of examples, scores, errors)} of tasks whose examples belong to several.
+        shots: {"4 shots": (mean scores over draws, their spread)} of `training.curves`, else {}.
     """
 
     task: Any
@@ -47,11 +48,12 @@ class Evaluation:
     baselines: dict
     errors: dict = dataclasses.field(default_factory=dict)
     paradigms: dict = dataclasses.field(default_factory=dict)
+    shots: dict = dataclasses.field(default_factory=dict)
 
 
 def evaluate(
     trained, name, *, split, files="", limit=0, max_tokens=64, num_shots=0, batch_size=32, scoring="auto",
-    resamples=200, report=print,
+    in_context=shots.FIRST, resamples=200, report=print,
 ):  # fmt: skip
     """Scores a model on a split of a task.
 
@@ -69,6 +71,7 @@ def evaluate(
         num_shots: training examples that are shown with their answers in front of each prompt.
         batch_size: rows that are run at once.
         scoring: of tasks that compare whole texts, one of tasks.text_scores.SCORINGS.
+        in_context: which examples are shown, and how labels are compared.
         resamples: of the bootstrap; see tasks.uncertainty.
         report: called with messages.
 
@@ -107,7 +110,9 @@ def evaluate(
             predictions = _likelihoods(writes, task, examples)
         else:
             responds = trained.config.objective.name == "responses"
-            examples, predictions = _from_text(task, config, writes, split, examples, responds, max_tokens, num_shots)
+            examples, predictions = _from_text(
+                task, config, writes, split, examples, responds, max_tokens, num_shots, in_context
+            )
     if unclear := sum(prediction is None for prediction in predictions):
         report(f"{name}: {unclear:,} of {len(predictions):,} answers are none that the task knows, and count as wrong")
     return _judged(task, examples, predictions, resamples, report)
@@ -353,21 +358,35 @@ def _lost(tokenizer, texts):
     return None
 
 
-def _from_text(task, config, writes, split, examples, responds, max_tokens, num_shots):
+def _from_text(task, config, writes, split, examples, responds, max_tokens, num_shots, in_context):
     """(the examples, predictions) of a model that writes; `responds`: it has learned to."""
     if task.kind == "choice" and not responds:
-        return examples, _continued(task, writes, examples, num_shots)
+        return examples, _continued(task, writes, examples, num_shots, in_context)
     as_text = task.kind != "text" or config.task.instructions
     read = AsText(task) if as_text else task
     written = list(itertools.islice(read.examples(split), len(examples))) if as_text else examples
     words = read.label_words() if as_text and not responds else ()
     room = writes.longest(words) if words else max_tokens
-    shown = writes.show(written, read.name, read.examples("train"), num_shots, room) if num_shots else written
+    if in_context.scoring != "auto" and not words:
+        raise ConfigError(
+            f"--label_scoring={in_context.scoring} compares labels, and this run writes its answers to task "
+            f"{task.name}: leave it out"
+        )
+
+    def show(some):
+        if not num_shots:
+            return some
+        labels = read.label_words() if as_text else ()
+        front = shots.chosen(read.examples("train"), num_shots, read.name, in_context, labels)
+        return writes.show(some, read.name, front, num_shots, room)
+
+    shown = show(written)
     if words:
         writes.report(
             f"{task.name}: the run was never finetuned; the most probable of {', '.join(words)} is its answer"
         )
-        found = writes.choose(shown, [words] * len(shown))
+        how = "answer" if in_context.scoring == "auto" else in_context.scoring
+        found = _best(task, writes, written, [words] * len(shown), show, how)
     else:
         found = writes.write(shown, max_tokens)
         found = [shots.cut(text) for text in found] if num_shots else found
@@ -378,20 +397,46 @@ def _from_text(task, config, writes, split, examples, responds, max_tokens, num_
     return [example["example"] for example in written], found
 
 
-def _continued(task, writes, examples, num_shots):
+def _best(task, writes, written, words, show, how):
+    """[int], the best answers to examples of kind text, `show` putting others in front of them."""
+    scores = writes.answer_scores(show(written), words)
+    if how != "calibrated":
+        return label_scores.best(scores, words, how)
+    keys = [
+        [
+            (label_scores.emptied(one["inputs"], one["example"], nothing, task.name), tuple(some))
+            for nothing in label_scores.CONTENT_FREE
+        ]
+        for one, some in zip(written, words, strict=True)
+    ]
+    asked = {key: one for one, some in zip(written, keys, strict=True) for key in some}  # most are the same
+    prompts = [copy.copy(one) | {"inputs": prompt} for (prompt, _), one in asked.items()]
+    found = writes.answer_scores(show(prompts), [some for _, some in asked])
+    empty = dict(zip(asked, found, strict=True))
+    return label_scores.best(scores, words, how, [[empty[key] for key in some] for some in keys])
+
+
+def _continued(task, writes, examples, num_shots, in_context):
     """The choices that a model goes on with most probably, token for token (Brown et al. 2020, section 2.4)."""
     writes.report(f"{task.name}: the run was never finetuned; the choice with the most probable tokens is its answer")
     prompts, choices = [_continuation(one) for one in examples], [one["choices"] for one in examples]
-    if num_shots:
-        rooms = [writes.longest(some) for some in choices]
-        prompts = writes.show(prompts, task.name, map(_continuation, task.examples("train")), num_shots, rooms)
-    return writes.choose(prompts, choices, per_token=True)
+
+    def show(some):
+        if not num_shots:
+            return some
+        training = map(_continuation, task.examples("train"))
+        front = shots.chosen(training, num_shots, task.name, in_context)
+        return writes.show(some, task.name, front, num_shots, [writes.longest(one["choices"]) for one in some])
+
+    how = "token" if in_context.scoring == "auto" else in_context.scoring
+    return _best(task, writes, prompts, choices, show, how)
 
 
 def _continuation(example):
     """An example of kind choice as one of kind text."""
-    label = example["label"]
-    return {"inputs": example["context"], "targets": None if label is None else example["choices"][label]}
+    label, choices = example["label"], example["choices"]
+    targets = None if label is None else choices[label]
+    return {"inputs": example["context"], "targets": targets, "choices": choices, "example": example}
 
 
 def _baselines(task, examples, report):

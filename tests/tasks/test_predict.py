@@ -15,7 +15,7 @@ from cloze.data import tokenizers as tok
 from cloze.data.encoding import Layout
 from cloze.errors import ConfigError, DataError
 from cloze.interop.tokenizers import load_hf
-from cloze.tasks import metrics, shots
+from cloze.tasks import label_scores, metrics, shots
 from cloze.tasks.predict import LanguageModel, from_heads
 from tests.data import fakes
 from tests.data.features import features
@@ -49,6 +49,11 @@ def writer(layout=DECODER, batch_size=3, **changes):
     said = []
     made = LanguageModel(model, params, Tokenizer(), layout, 0, "causal", batch_size, said.append)
     return dataclasses.replace(made, **changes), said
+
+
+def chosen(made, examples, words, how="answer"):
+    """[int], the best of the words."""
+    return label_scores.best(made.answer_scores(examples, words), words, how)
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +155,10 @@ def test_the_most_probable_words_are_chosen(layout, log_probs):
             scores.append(found[np.arange(len(answer)), answer])
         sums.append(int(np.argmax([score.sum() for score in scores])))
         means.append(int(np.argmax([score.mean() for score in scores])))
-    assert made.choose(PROMPTS, words) == sums
-    assert made.choose(PROMPTS, words, per_token=True) == means
+    assert chosen(made, PROMPTS, words) == sums
+    assert chosen(made, PROMPTS, words, "token") == means
     one_by_one, _ = writer(layout, batch_size=2)
-    assert one_by_one.choose(PROMPTS, words) == sums
+    assert chosen(one_by_one, PROMPTS, words) == sums
 
 
 def test_a_prompt_is_cut_for_its_own_answers_alone(monkeypatch):
@@ -162,13 +167,13 @@ def test_a_prompt_is_cut_for_its_own_answers_alone(monkeypatch):
     long = {"inputs": " ".join(map(str, range(11, 31))), "targets": None}
     words = [["31", "32"], ["33 34 35 36 37", "31"], ["31 32", "33"]]
     assert [len(ids) for ids in made.prompts([long] * 3, [1, 5, 2])] == [11, 7, 10]
-    together = made.choose([long] * 3, words)
-    assert together == [made.choose([long], [some])[0] for some in words]
+    together = chosen(made, [long] * 3, words)
+    assert together == [chosen(made, [long], [some])[0] for some in words]
     asked = []
     monkeypatch.setattr(
         "cloze.decoding.log_probability", lambda model, params, batch: asked.append(batch) or np.zeros((2, 2))
     )
-    made.choose([long] * 3, words)
+    chosen(made, [long] * 3, words)
     assert [(batch["prediction_positions"][:, 0, 0] + 1).tolist() for batch in asked] == [[11, 7], [10, 10]]
     assert len({batch["targets"].shape for batch in asked}) == 1  # one program
 

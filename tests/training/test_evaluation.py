@@ -14,6 +14,8 @@ from cloze.configs.base import get_base
 from cloze.data import tokenizers
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import baselines, metrics
+from cloze.tasks.label_scores import AnswerScores
+from cloze.tasks.shots import InContext
 from cloze.training import evaluation
 from tests.tasks import prepared
 from tests.tasks.fakes import Fake
@@ -210,13 +212,18 @@ def test_plain_text_has_a_perplexity_by_words(writer, folder):
     found, said = evaluate(writer, "lm", folder)
     (one,) = found.examples
     nats = found.predictions[0].nats
-    assert found.scores == {"perplexity": pytest.approx(np.exp(nats / (len(one["text"].split()) + 1)))}
+    assert found.scores["perplexity"] == pytest.approx(np.exp(nats / (len(one["text"].split()) + 1)))
     assert "unigram" in found.baselines and "does not give back" not in said
     uniform = dataclasses.replace(writer, params=jax.tree.map(jnp.zeros_like, writer.params))
     tokens = len(writer.tokenizer.encode(one["text"])) + 1  # and what ends the text
     nats = tokens * np.log(writer.tokenizer.vocab_size)
     found, _ = evaluate(uniform, "lm", folder)
-    assert found.scores == {"perplexity": pytest.approx(np.exp(nats / (len(one["text"].split()) + 1)), rel=1e-4)}
+    scores = found.scores
+    assert scores["perplexity"] == pytest.approx(np.exp(nats / (len(one["text"].split()) + 1)), rel=1e-4)
+    assert scores["token_perplexity"] == pytest.approx(writer.tokenizer.vocab_size, rel=1e-4)
+    assert scores["word_perplexity"] == pytest.approx(np.exp(nats / len(one["text"].split())), rel=1e-4)
+    assert scores["byte_perplexity"] == pytest.approx(np.exp(nats / len(one["text"])), rel=1e-4)
+    assert scores["bits_per_byte"] == scores["bits_per_character"] == pytest.approx(nats / np.log(2) / len(one["text"]))
 
 
 def test_a_tokenizer_that_changes_the_text_is_named(wordpiece):
@@ -239,11 +246,11 @@ def test_examples_are_shown_in_front_of_prompts_only(writer, classifier, folder)
 def test_the_first_training_examples_are_shown_with_their_labels(writer, folder, monkeypatch):
     asked = []
 
-    def choose(self, examples, words, per_token=False):
+    def answer_scores(self, examples, words):
         asked.extend(example["inputs"] for example in examples)
-        return [0] * len(examples)
+        return [AnswerScores(np.zeros(3), np.ones(3))] * len(examples)
 
-    monkeypatch.setattr(evaluation.predict.LanguageModel, "choose", choose)
+    monkeypatch.setattr(evaluation.predict.LanguageModel, "answer_scores", answer_scores)
     whole = dataclasses.replace(writer, config=writer.config.copy_and_resolve_references())
     whole.config.data.sequence_length = 1024
     found, _ = evaluate(whole, "class", folder, limit=2, num_shots=2)
@@ -252,6 +259,35 @@ def test_the_first_training_examples_are_shown_with_their_labels(writer, folder,
     for inputs, one in zip(asked, found.examples, strict=True):
         prompt = f"jsonl:class sentence1: {one['text']} sentence2: {one['text_b']}"
         assert inputs == f"{shown[0]} left\n\n{shown[1]} middle\n\n{prompt}"
+
+
+def test_calibrated_answers_are_held_against_inputs_that_say_nothing(writer, folder, monkeypatch):
+    """A label that a model likes to say anyway wins only where it is more probable than without the input."""
+    asked = []
+
+    def answer_scores(self, examples, words):
+        asked.append([example["inputs"] for example in examples])
+        empty = len(asked) > 1
+        log_probs = np.log([0.7, 0.2, 0.1] if empty else [0.6, 0.1, 0.3])
+        return [AnswerScores(log_probs, np.ones(3))] * len(examples)
+
+    monkeypatch.setattr(evaluation.predict.LanguageModel, "answer_scores", answer_scores)
+    found, _ = evaluate(writer, "class", folder, in_context=InContext(scoring="calibrated"))
+    assert found.predictions == [2] * 7
+    first = "jsonl:class sentence1: {0} sentence2: {0}".format
+    assert asked[1] == [first("N/A"), first("[MASK]"), first("")]  # once for all examples
+    with pytest.raises(ConfigError, match="--label_scoring=token compares labels"):
+        config = writer.config.copy_and_resolve_references()
+        config.objective.name = "responses"
+        run = dataclasses.replace(writer, config=config)
+        evaluate(run, "class", folder, in_context=InContext(scoring="token"))
+
+
+def test_choices_are_compared_in_every_way(writer, folder):
+    for how in ("answer", "token", "character", "calibrated"):
+        found, _ = evaluate(writer, "choice", folder, num_shots=1, in_context=InContext(1, "random", how))
+        assert all(p < len(one["choices"]) for p, one in zip(found.predictions, found.examples, strict=True))
+        assert set(found.errors) == {"accuracy"} and 0 <= found.scores["accuracy"] <= 1
 
 
 def test_a_run_is_read_as_it_was_trained():
