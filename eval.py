@@ -5,6 +5,8 @@
     python eval.py --workdir=runs/gpt2 --task=wikitext2 --files=wikitext-2 --split=test
     python eval.py --workdir=runs/bert,runs/gpt2 --task=blimp --files=blimp/data --compare
     python eval.py --workdir=runs/bert --task=probes
+    python eval.py --workdir=runs/gpt2 --task=sst2 --num_shots=0,1,4,8 --shot_draws=3
+    python eval.py --workdir=runs/gpt2 --lm_eval=lambada_openai
 
 A model that was finetuned with a head answers with it; one that writes answers with text, of which the most probable
 label counts where it was never finetuned; of plain text the perplexity is given. docs/evaluation.md says what each
@@ -19,10 +21,11 @@ from absl import flags
 
 from cloze import cli
 
-REQUIRED = ("workdir", "task")  # flags
+REQUIRED = ("workdir",)  # flags
 
 WORKDIR = flags.DEFINE_list("workdir", [], "Directory of a run; several are separated by commas and scored alike.")
 TASK = flags.DEFINE_list("task", [], "Names of tasks; several are separated by commas.")
+LM_EVAL = flags.DEFINE_list("lm_eval", [], "Tasks of lm-evaluation-harness; --files has YAML files of further ones.")
 SPLIT = flags.DEFINE_enum("split", "validation", ["train", "validation", "test"], "Which examples are scored.")
 FILES = flags.DEFINE_string(
     "files", "", "Folder of the task's files, of several tasks with a folder for each; default: the run's, or tfds."
@@ -65,15 +68,17 @@ def main():
     from cloze import tasks
     from cloze.training import restore, runs
 
-    names = tasks.expand(",".join(TASK.value))
     check_flags()
+    names = tasks.expand(",".join(TASK.value)) if TASK.value else ()
     configs = [runs.load_config(workdir) for workdir in WORKDIR.value]  # all of them, before the first is scored
     cli.start_jax(configs[0].train.compile_cache)
-    results = {}
+    results, harness = {}, {}
     for workdir in WORKDIR.value:
         if len(WORKDIR.value) > 1:
             print(f"\n{workdir}")
         trained = restore.load(workdir, ema=EMA.value, which=STEP.value)
+        if LM_EVAL.value:
+            harness[workdir] = score_by_harness(trained)
         results[workdir] = {name: score(trained, name, len(names) > 1) for name in names}
         for name, result in results[workdir].items():
             if len(WORKDIR.value) == 1:
@@ -84,11 +89,15 @@ def main():
     if len(WORKDIR.value) > 1:
         for name in names:
             print_table(name, {workdir: results[workdir][name] for workdir in WORKDIR.value})
+    for name in dict.fromkeys(name for found in harness.values() for name in found):
+        print_harness(name, {workdir: found[name] for workdir, found in harness.items()})
     if COMPARE.value:
         for name in names:
             compare(name, *(results[workdir][name] for workdir in WORKDIR.value))
     if OUTPUT.value:
         found = {run: {name: scores_of(result) for name, result in some.items()} for run, some in results.items()}
+        for run, scores in harness.items():
+            found[run] |= {f"lm_eval/{name}": some for name, some in scores.items()}
         write_scores(found if len(found) > 1 else found[WORKDIR.value[0]])
 
 
@@ -96,6 +105,12 @@ def check_flags():
     """Refuses what does not go together, before anything is read."""
     from cloze.errors import ConfigError
 
+    if not (TASK.value or LM_EVAL.value):
+        raise ConfigError("--task or --lm_eval is required (see --help)")
+    if LM_EVAL.value and (len(shot_counts()) > 1 or SHOT_DRAWS.value or SHOT_LABELS.value != "gold"):
+        raise ConfigError(
+            "--lm_eval shows the examples that its tasks choose: give one --num_shots and nothing of draws"
+        )
     twice = sorted({run for run in WORKDIR.value if WORKDIR.value.count(run) > 1})
     if twice:
         raise ConfigError(f"--workdir names {', '.join(twice)} twice: name each run once")
@@ -105,6 +120,31 @@ def check_flags():
         raise ConfigError("--compare tests one answer of each run to each example: give one --num_shots, and no draws")
     if COMPARE.value and len(WORKDIR.value) != 2:
         raise ConfigError(f"--compare tests two runs against each other: --workdir names {len(WORKDIR.value)}")
+
+
+def score_by_harness(trained):
+    """{task of lm-eval: {metric: value}}."""
+    from cloze.training import harness
+
+    return harness.evaluate(
+        trained, LM_EVAL.value, include=FILES.value, limit=LIMIT.value, batch_size=BATCH_SIZE.value,
+        num_shots=shot_counts()[0] if NUM_SHOTS.present else None,
+    )  # fmt: skip
+
+
+def print_harness(name, results):
+    """The scores of a task of lm-eval, of every run."""
+    from cloze.tasks import tables
+
+    rows = {
+        run: {metric: value for metric, value in scores.items() if "_stderr" not in metric}
+        for run, scores in results.items()
+    }
+    errors = {
+        run: {metric.replace("_stderr", ""): value for metric, value in scores.items() if "_stderr" in metric}
+        for run, scores in results.items()
+    }
+    print("\n".join([f"\n{name}, lm-evaluation-harness", *tables.scores(rows, errors)]))
 
 
 def shot_counts():
@@ -166,13 +206,15 @@ def print_table(name, results):
     if not first.scores:
         return
     rows = {"model" if alone else run: result for run, result in results.items()}
-    scores = {run: result.scores or {} for run, result in rows.items()}
-    print("\n".join(tables.scores(scores | first.baselines, {run: result.errors for run, result in rows.items()})))
+    scores, errors = {}, {}
     for run, result in rows.items():
-        if result.shots:
-            means = {shots: scores for shots, (scores, _) in result.shots.items()}
-            spreads = {shots: some for shots, (_, some) in result.shots.items()}
-            print("\n".join([f"\n{run}: mean ± spread over draws", *tables.scores(means, spreads)]))
+        for shots, (means, spreads) in result.shots.items():
+            scores[f"{run}, {shots}"], errors[f"{run}, {shots}"] = means, spreads
+        if not result.shots:
+            scores[run], errors[run] = result.scores or {}, result.errors
+    if first.shots:
+        print("means over draws of the examples that are shown ± standard deviation")
+    print("\n".join(tables.scores(scores | first.baselines, errors)))
     metric = next(iter(first.scores))
     if first.paradigms and name != "probes":
         by_paradigm = {
@@ -184,7 +226,8 @@ def print_table(name, results):
             paradigm: {run: result.paradigms[paradigm][2].get(metric) for run, result in rows.items()}
             for paradigm in by_paradigm
         }
-        print("\n".join([f"\n{metric} of each paradigm", *tables.scores(by_paradigm, errors)]))
+        if by_paradigm:
+            print("\n".join([f"\n{metric} of each paradigm", *tables.scores(by_paradigm, errors)]))
 
 
 def compare(name, first, second):
