@@ -46,6 +46,8 @@ class Adapter(LM):
         rows, owners = [], []
         for number, request in enumerate(requests):
             ids = self._writer.tokenizer.encode(request.args[0]).tolist()
+            if self._writer.two_streams and ids:  # the end of a text is scored, as the `hf` backend does
+                ids += self._layout.end
             windows = get_rolling_token_windows(ids, self._prefix[0], self._layout.length, 1)
             for context, target in map(make_disjoint_window, windows):
                 rows.append(self._row(context, target))
@@ -98,8 +100,10 @@ class Adapter(LM):
         encode = self._writer.tokenizer.encode
         stripped = context.rstrip()
         continuation = context[len(stripped) :] + continuation
-        if self._writer.two_streams or not stripped:
-            return encode(stripped).tolist() if stripped else self._prefix, encode(continuation).tolist()
+        if not stripped:
+            return self._prefix, encode(continuation).tolist()
+        if self._writer.two_streams:
+            return self._prompt(stripped).tolist(), encode(continuation).tolist()
         whole, before = encode(stripped + continuation).tolist(), encode(stripped).tolist()
         return [*self._layout.start, *before], whole[len(before) :]
 
@@ -107,7 +111,7 @@ class Adapter(LM):
         """The Row that asks for the target; what finds no room in front is cut."""
         length, start = self._layout.length, (self._layout.decoder_start, *self._layout.target_start)
         if self._writer.two_streams:
-            read = np.array([*self._layout.start, *context, *self._layout.end][-length:], np.int32)
+            read = np.array(context[-length:], np.int32)
             target = np.array(target[: length - len(start) + 1], np.int32)
             written = np.array([*start, *target[:-1]], np.int32)
             return Row(read, len(start) - 1 + np.arange(len(target)), target, written)

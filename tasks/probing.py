@@ -20,6 +20,19 @@ def predictions(task, examples, scorer):
 
 
 def _ranking(task, examples, scorer):
+    fitting = iter(scorer.fits([text for example in examples for text in example["texts"]]))
+    kept = [one for one in examples if all([next(fitting) for _ in one["texts"]])]
+    if len(kept) < len(examples):
+        scorer.report(
+            f"{task.name}: {len(examples) - len(kept):,} of {len(examples):,} examples are longer than the rows of "
+            f"{scorer.length} tokens, or the tokenizer leaves nothing of them: they are left out"
+        )
+    if not kept:
+        raise DataError(
+            f"task {task.name}: no example fits rows of {scorer.length} tokens: take a run with a greater "
+            "data.sequence_length"
+        )
+    examples = kept
     scores = iter(scorer.scores([text for example in examples for text in example["texts"]], task.name))
     log_probs = [tuple(next(scores).log_prob for _ in example["texts"]) for example in examples]
     asked = [example for example in examples if "question" in example]
@@ -35,7 +48,7 @@ def _cloze(task, examples, scorer):
     if len(kept) < len(examples):
         scorer.report(
             f"{task.name}: {len(examples) - len(kept):,} of {len(examples):,} answers are not one piece of the "
-            "vocabulary in their place, and are left out"
+            "vocabulary in their place, or their texts are longer than rows: they are left out"
         )
     if not kept:
         raise DataError(

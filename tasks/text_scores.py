@@ -150,6 +150,10 @@ class TextScorer:
         found = {text: TextScore(float(a), int(b)) for text, a, b in zip(different, sums, tokens, strict=True)}
         return [found[text] for text in texts]
 
+    def fits(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text has a token, and no more than a row has room for."""
+        return [0 < len(ids) <= self._room for ids in self.tokenizer.encode_batch(list(texts))]
+
     def blanks(self, texts: Sequence[str], answers: Sequence[str], count: int = 10) -> list[Blank | None]:
         """The place of each answer among all pieces that may stand in the blank.
 
@@ -161,7 +165,7 @@ class TextScorer:
             count: pieces that are kept in `Blank.best`.
 
         Returns:
-            None where the answer is not one piece of the vocabulary there.
+            None where the answer is not one piece of the vocabulary there, or the text has no room.
         """
         pairs = zip(texts, answers, strict=True)
         asked = {n: pair for n, (text, answer) in enumerate(pairs) if (pair := self._asked(text, answer))}
@@ -177,13 +181,17 @@ class TextScorer:
         return found
 
     @property
+    def _room(self):
+        return self.length - len(self.start) - len(self.end)
+
+    @property
     def _sizes(self):
         pad = self.tokenizer.tables.pad
         return dict(length=self.length, batch_size=self.batch_size, pad_id=0 if pad is None else pad)
 
     def _encoded(self, texts):
         """Yields (text, ids int32 [n], the number of the word that each is of, int [n])."""
-        room = self.length - len(self.start) - len(self.end)
+        room = self._room
         for text, (ids, offsets) in zip(texts, self.tokenizer.encode_with_offsets(texts), strict=True):
             if not 0 < len(ids) <= room:
                 raise DataError(
@@ -228,7 +236,7 @@ class TextScorer:
         ids, offsets = self.tokenizer.encode_with_offsets([before + answer + after])[0]
         inside = np.flatnonzero((offsets[:, 1] > len(before)) & (offsets[:, 0] < len(before) + len(answer)))
         inside = [n for n in inside if (before + answer + after)[offsets[n, 0] : offsets[n, 1]].strip() == answer]
-        if len(inside) != 1:
+        if len(inside) != 1 or len(ids) > self._room:
             return None
         (n,) = inside
         if self.scoring == "causal":

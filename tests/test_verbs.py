@@ -1,6 +1,7 @@
 """The verbs as a user meets them: a process, its messages and its exit code."""
 
 import json
+import shutil
 import signal
 import time
 
@@ -184,6 +185,34 @@ def test_train_then_finetune_then_eval(root, pretrained):
     labels = [json.loads(line)["label"] for line in (files / "validation.jsonl").read_text().splitlines()]
     assert found["accuracy"] == sum(one["label"] == label for one, label in zip(lines, labels, strict=True)) / 12
     assert found["majority/accuracy"] == 0.5
+
+
+def test_two_runs_are_judged_side_by_side(pretrained, tmp_path):
+    first, second = pretrained[0], tmp_path / "copy"
+    shutil.copytree(first, second)
+    pair = {"sentence_good": "It is a list.", "sentence_bad": "It are a list.", "UID": "agreement", "field": "syntax",
+            "linguistics_term": "agreement"}  # fmt: skip
+    files = tmp_path / "pairs"
+    files.mkdir()
+    (files / "agreement.jsonl").write_text(f"{json.dumps(pair)}\n" * 3)
+    asked = ["--task=blimp", f"--files={files}", f"--output={tmp_path}/scores.json"]
+    done = run("eval", f"--workdir={first},{second}", *asked, "--compare")
+    assert done.returncode == 0 and "scored by pll" in done.stdout, done.stderr
+    assert "alone has 0 right" in done.stdout and "McNemar's exact test: p = 1" in done.stdout
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert found[str(first)] == found[str(second)]
+    assert {"accuracy", "accuracy_stderr", "shortest/accuracy", "agreement/accuracy"} <= set(found[str(first)]["blimp"])
+
+    for arguments, code, words in (
+        (["--task=blimb"], 2, ["did you mean 'blimp'"]),
+        ([*asked, "--scoring=causal"], 2, ["--scoring=causal", "use pll"]),
+        ([*asked, "--compare"], 2, ["--compare tests two runs", "names 1"]),
+        (["--task=jsonl:class", "--num_shots=1,x"], 2, ["--num_shots=1,x", "such as 0,1,4,8"]),
+        ([], 2, ["--task or --lm_eval is required"]),
+    ):
+        check_refused(run("eval", f"--workdir={first}", *arguments), code, *words)
+    (files / "agreement.jsonl").write_text('{"sentence_good": "It is.", "UID": "a"}\n')
+    check_refused(run("eval", f"--workdir={first}", *asked), 3, "agreement.jsonl:1", "'sentence_bad'")
 
 
 def test_help_shows_an_example_and_ends_with_0():

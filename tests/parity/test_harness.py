@@ -13,14 +13,20 @@ lm_eval = pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not in
 TEXTS = ["the array returns a list", "", "one file reads the name of the row", "a list " * 30]
 
 
-def test_scores_equal_those_of_transformers(tmp_path):
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_scores_equal_those_of_transformers(family, tmp_path):
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     from cloze.interop.harness import Adapter
 
-    tokenizer = tokenizers.train(CORPUS, "byte_bpe", 400, False, 0)
-    run = trained(tokenizer, ("lm",), family="gpt2", objective="causal_lm", max_positions=LENGTH)
+    if family == "gpt2":
+        tokenizer = tokenizers.train(CORPUS, "byte_bpe", 400, False, 0)
+        run = trained(tokenizer, ("lm",), family="gpt2", objective="causal_lm", max_positions=LENGTH)
+    else:
+        tokenizer = tokenizers.train(CORPUS, "unigram", 80, False, 9)
+        sizes = dict(layers=1, decoder_layers=1, head_dim=8)
+        run = trained(tokenizer, ("lm",), family="t5", objective="span_corruption", **sizes)
     interop.save_hf(tmp_path / "model", run.model.config, run.params)
     hugging_face.save_hf(tokenizer, tmp_path / "model")
     theirs = HFLM(pretrained=str(tmp_path / "model"), device="cpu", dtype="float32", batch_size=2, max_length=LENGTH)

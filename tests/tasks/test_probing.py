@@ -89,9 +89,14 @@ def test_precision_and_reciprocal_rank_of_blanks():
 class Scorer:
     """Longer texts are less probable; every blank is `a`."""
 
+    length = 64
+
     def __init__(self):
         self.said = []
         self.report = self.said.append
+
+    def fits(self, texts):
+        return [len(text) <= 150 for text in texts]
 
     def scores(self, texts, what):
         return [TextScore(-float(len(text)), 1) for text in texts]
@@ -111,8 +116,11 @@ def test_answers_of_several_pieces_are_left_out_and_counted():
 
 
 def test_probes_are_printed_in_the_model_s_order():
-    examples = list(tasks.get("probes").examples("validation"))
-    _, found = probing.predictions(tasks.get("probes"), examples, Scorer())
+    task, scorer = tasks.get("probes"), Scorer()
+    examples, found = probing.predictions(task, list(task.examples("validation")), scorer)
+    assert len(examples) == 16 and "1 of 17 examples are longer than the rows of 64 tokens" in scorer.said[0]
+    with pytest.raises(DataError, match="no example fits rows of 64 tokens"):
+        probing.predictions(task, [{"texts": ("x" * 200, "y")}], scorer)
     lines = "\n".join(tables.rankings(examples, found))
     arithmetic = lines[lines.index("arithmetic") :]
     assert "arithmetic: 3 + 8 + 4 = ___\n  *15 -14.00 | 12 -14.00" in arithmetic and "wrong: rank 5 of 5" in arithmetic
