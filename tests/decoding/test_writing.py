@@ -43,7 +43,7 @@ def write(
     built, params = tiny.build(*CASES[name])
     written = decoding.write(
         model or built, params, tiny.batch(built.config), lengths, valid,
-        options=decoding.DecodingOptions(**options), end_ids=end_ids, pad_id=PAD, watch=watch,
+        options=decoding.DecodingOptions(max_tokens=max_tokens, **options), end_ids=end_ids, pad_id=PAD, watch=watch,
     )  # fmt: skip
     return written.tokens, written.lengths
 
