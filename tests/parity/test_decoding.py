@@ -61,18 +61,21 @@ EVERY = {  # what each class is compared by; all options are in one of them
     "MarianMTModel": ("Marian", "forced", "top k"),
 }
 COMPARED = [(case, name) for case, names in EVERY.items() for name in names]
+# Factors of the harness's N(0, 0.08): tables, other matrices, and factors of norms; None: these get 1 added. Marian adds
+# to a token's embedding and then norms: whatever has its sign or is small beside it writes the same token for ever.
+LARGE, BY_CLASS = (8, 8, None), {"MarianMTModel": (8, 1.5, 12.5)}
 
 
 @functools.cache
 def pair_of(name):
     """(the reference, our model, its parameters), weights so large that rows are continued differently."""
-    module = harness.reference(CASES[name])
+    module, (table, matrix, norm) = harness.reference(CASES[name]), BY_CLASS.get(name, LARGE)
     with torch.no_grad():
         for key, parameter in module.named_parameters():
             if parameter.ndim > 1:
-                parameter.mul_(8)
+                parameter.mul_(table if parameter.shape[0] == harness.VOCAB else matrix)
             elif key.endswith("weight"):
-                parameter.add_(1)
+                parameter.add_(1) if norm is None else parameter.mul_(norm)
     with tempfile.TemporaryDirectory() as path:
         module.save_pretrained(path)
         return module, *interop.load_hf(path)
@@ -118,7 +121,7 @@ def test_tokens_are_those_of_generate(case):
     """Prompts of different lengths, without an end and with one."""
     pair = pair_of(case)
     expected = theirs(pair, [NEVER])
-    assert len(set(expected.ravel().tolist())) > (1 if case == "MarianMTModel" else 3)  # its table ties both ends
+    assert len(set(expected.ravel().tolist())) > 3
     np.testing.assert_array_equal(ours(pair, (NEVER,)), expected)
     end = int(expected[0, -1])
     np.testing.assert_array_equal(ours(pair, (end,)), theirs(pair, [end]))
