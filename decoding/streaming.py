@@ -38,9 +38,10 @@ class Growing:
         if self.over:
             return True
         text = self._decode(ids)
-        places = [place for stop in self._stop if (place := text.find(stop)) >= 0]
+        # The one that is complete first, so that the text does not depend on how often it is looked at.
+        places = [(place + len(stop), place) for stop in self._stop if (place := text.find(stop)) >= 0]
         self.over = ended or bool(places)
-        text = text[: min(places)] if places else text
+        text = text[: min(places)[1]] if places else text
         self.text = text.strip()
         if self._show is not None:
             self._say(self.text if self.over else self._certain(text))
@@ -48,9 +49,9 @@ class Growing:
 
     def _certain(self, text):
         """As much of a text as stays, whatever follows: no half character, no beginning of a stop text."""
-        text = text.lstrip()
+        text = text.rstrip(_UNFINISHED)
         held = max((n for stop in self._stop for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
-        return text[: len(text) - held].rstrip(_UNFINISHED).rstrip()
+        return text[: len(text) - held].strip()
 
     def _say(self, text):
         if len(text) > len(self._shown) and text.startswith(self._shown):

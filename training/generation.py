@@ -58,6 +58,8 @@ def stated(writer: Any) -> dict[str, Any]:
         said = parse_json(text.encode())
     except ValueError as error:
         raise DataError(f"{GENERATION_FILE} of this run is damaged ({error}): convert the model again") from None
+    if not isinstance(said, dict):
+        raise DataError(f"{GENERATION_FILE} of this run is no JSON object: convert the model again")
     said = {name: v for name, v in keys.checked(said, _KEYS, GENERATION_FILE, DataError).items() if v is not None}
     found = {ours: said[theirs] for theirs, ours in _SAME.items() if isinstance(said.get(theirs), (int, float))}
     if said.get("do_sample"):

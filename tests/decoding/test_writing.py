@@ -137,6 +137,27 @@ def test_one_token_needs_no_step():
     np.testing.assert_array_equal(counts, 1)
 
 
+WAYS = {"beams": dict(beams=3, num_samples=2), "drawn": dict(top_p=0.9, num_samples=2)}
+
+
+@pytest.mark.parametrize("way", ["beams", "drawn"])
+def test_a_mesh_searches_and_draws_the_same(way):
+    model, params = tiny.build(*CASES["gpt2"])
+    mesh = meshes.make_mesh(dict(data=2, fsdp=2, tensor=2, sequence=1), jax.devices()[:8])
+    rows, everywhere = meshes.row_sharding(mesh), meshes.replicated(mesh)
+    options = decoding.DecodingOptions(max_tokens=tiny.WRITTEN, **WAYS[way])
+    keys = jax.random.split(jax.random.key(0), 2 * tiny.ROWS) if options.draws else None
+    given = tiny.batch(model.config), tiny.PROMPT_LENGTHS
+    told = dict(options=options, end_ids=(PAD,), pad_id=PAD)
+    alone = decoding.write(model, params, *given, EVERY, keys=keys, **told)
+    with meshes.context(mesh):
+        keys = None if keys is None else jax.device_put(keys, rows)
+        params, given = jax.device_put(params, everywhere), jax.device_put(given, rows)
+        together = decoding.write(model, params, *given, EVERY, keys=keys, **told)
+    np.testing.assert_array_equal(together.tokens, alone.tokens)
+    assert len({tuple(row) for row in alone.tokens.tolist()}) == 2 * tiny.ROWS
+
+
 @pytest.mark.parametrize("name, sizes", [("gpt2", (2, 2, 2, 1)), ("t5", (2, 1, 2, 2))])
 def test_a_mesh_writes_the_same(name, sizes):
     model, params = tiny.build(*CASES[name])

@@ -61,8 +61,8 @@ EVERY = {  # what each class is compared by; all options are in one of them
     "MarianMTModel": ("Marian", "forced", "top k"),
 }
 COMPARED = [(case, name) for case, names in EVERY.items() for name in names]
-# Factors of the harness's N(0, 0.08): tables, other matrices, and factors of norms; None: these get 1 added. Marian adds
-# to a token's embedding and then norms: whatever has its sign or is small beside it writes the same token for ever.
+# Factors of the harness's N(0, 0.08) for tables, other matrices, and factors of norms; None: 1 is added to the last.
+# Marian norms a token's embedding with what is added to it. Where all factors are near 1, it writes one token for ever.
 LARGE, BY_CLASS = (8, 8, None), {"MarianMTModel": (8, 1.5, 12.5)}
 
 

@@ -13,6 +13,7 @@ import sentencepiece
 
 from cloze.data import tokenizers as tok
 from cloze.data.encoding import Layout
+from cloze.decoding import DecodingOptions
 from cloze.errors import ConfigError, DataError
 from cloze.interop.tokenizers import load_hf
 from cloze.tasks import label_scores, metrics, shots
@@ -127,6 +128,17 @@ def test_each_of_several_ends_ends_an_answer():
     end = next(piece for piece in others if piece != first)
     made.tokenizer.ends = (END, int(end))
     assert made.write(PROMPTS[:1], 4) == [" ".join([first, *others[: others.index(end)]])]
+
+
+def test_what_is_drawn_depends_on_seed_prompt_and_sample_alone():
+    drawn = {}
+    for size, seed in ((1, 0), (3, 0), (3, 1)):
+        made, _ = writer(batch_size=size)
+        options = DecodingOptions(max_tokens=4, temperature=2.0, num_samples=2, seed=seed)
+        found = made.answers(made.prompts(PROMPTS, 4), options)
+        drawn[size, seed] = [[answer.text for answer in answers] for answers in found]
+    assert drawn[1, 0] == drawn[3, 0] != drawn[3, 1]
+    assert len({text for texts in drawn[3, 0] for text in texts}) == 2 * len(PROMPTS)
 
 
 def test_rows_of_prompts_leave_room_for_answers():
