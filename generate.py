@@ -15,7 +15,6 @@ usage, 3 bad or missing data, 5 checkpoint corrupt.
 import json
 import pathlib
 import sys
-import time
 
 from absl import flags
 
@@ -120,7 +119,10 @@ def write(trained, asked, given, mesh):
     if CHAT.value:
         talk(generation.Dialogue(writer, options, SYSTEM.value, trained.config.objective.name == "responses"))
         return
-    prompts, progress = generation.prompts_of(writer, [one["prompt"] for one in asked], options.max_tokens), Progress()
+    prompts, progress = (
+        generation.prompts_of(writer, [one["prompt"] for one in asked], options.max_tokens),
+        generation.Progress(),
+    )
     if STREAM.value:
         for one, ids in zip(asked, prompts, strict=True):
             print(f"\n{one['prompt']}\n  ", end="", flush=True)
@@ -128,13 +130,7 @@ def write(trained, asked, given, mesh):
             print()
         return
     for one, answers in zip(asked, writer.answers(prompts, options), strict=True):
-        found = []
-        for answer in answers:
-            spans = generation.spans(writer, answer.ids) if generation.marks(writer) else {}
-            text = generation.with_spans(writer, one["prompt"], spans) if spans else answer.text
-            more = {"spans": [spans[n] for n in sorted(spans)]} if spans else {}
-            more |= {} if answer.score is None else {"score": answer.score}
-            found.append({"text": text, "tokens": len(answer.ids), "ended": answer.ended, **more})
+        found = [generation.described(writer, one["prompt"], answer) for answer in answers]
         progress.add(sum(answer["tokens"] for answer in found))
         if OUTPUT.value:
             keep([{**one, **({"sample": n} if len(found) > 1 else {}), **answer} for n, answer in enumerate(found)])
@@ -166,84 +162,26 @@ def talk(dialogue):
 
 def fill(trained, asked):
     """Prints the candidates for every blank and the filled text, or keeps them in --output."""
-    from cloze.decoding import blanks as decoding
-    from cloze.errors import ConfigError
+    from cloze.training import filling
 
-    length, tokenizer = trained.config.data.sequence_length, trained.tokenizer
-    is_text = ~tokenizer.tables.special & tokenizer.has_piece
-    given = dict(length=length, count=CANDIDATES.value or 5)
-    pieces = PIECES.value or 1
-    encoded = [encode(trained, one["prompt"]) for one in asked]
-    for one, (ids, blanks) in zip(asked, encoded, strict=True):
-        if pieces > 1 and pieces ** len(blanks) > decoding.MOST_SHAPES:
-            raise ConfigError(
-                f"--pieces={pieces} for {len(blanks)} blanks are {pieces ** len(blanks)} combinations, more than "
-                f"{decoding.MOST_SHAPES}: lower it, or ask for fewer blanks at once"
-            )
-        model = trained.model, trained.params, ids, blanks, is_text
-        answers = decoding.fill(*model, **given)
-        together = []
-        if len(blanks) > 1 or pieces > 1:
-            together = decoding.fill_together(*model, mask=tokenizer.tables.mask, most_pieces=pieces, **given)
-        filled = ids.copy()
-        filled[blanks] = [candidates[0][0] for candidates in answers]
-        best = tokenizer.decode(together[0].ids if together else filled)
-        named = [[(tokenizer.piece(i), p) for i, p in candidates] for candidates in answers]
-        ways = [{"text": tokenizer.decode(way.ids), "score": way.score} for way in together]
+    answers = filling.answers(
+        trained, [one["prompt"] for one in asked], pieces=PIECES.value or 1, candidates=CANDIDATES.value or 5
+    )
+    for one, answer in zip(asked, answers, strict=True):
         if OUTPUT.value:
-            keep([{**one, "text": best, "blanks": named, **({"together": ways} if ways else {})}])
+            keep([{**one, **answer}])
             continue
         print(f"\n{one['prompt']}")
-        for number, candidates in enumerate(named, 1):
+        for number, candidates in enumerate(answer["blanks"], 1):
             print(f"  blank {number}: " + "  ".join(f"{piece} {100 * p:.1f}%" for piece, p in candidates))
-        for way in ways:
-            print(f"  together: {way['score']:.2f}  {way['text']}")
-        if not ways:
-            print(f"  {best}")
-
-
-def encode(trained, prompt):
-    """(ids int32 [T] with the tokenizer's frame around them, places of the blanks)."""
-    import numpy as np
-
-    from cloze.errors import ConfigError
-
-    tables = trained.tokenizer.tables
-    around = [[] if i is None else [i] for i in (tables.cls, tables.sep)]
-    ids = np.concatenate([around[0], trained.tokenizer.encode_blanks(prompt), around[1]]).astype(np.int32)
-    blanks = np.flatnonzero(ids == tables.mask)
-    longest = trained.config.data.sequence_length
-    if not len(blanks):
-        mask = trained.tokenizer.piece(tables.mask)
-        raise ConfigError(f"--prompt={prompt!r} has no blank: write {mask} where a piece is missing")
-    if len(ids) > longest:
-        raise ConfigError(f"--prompt has {len(ids)} pieces, more than the {longest} that the model was trained on")
-    return ids, blanks
+        ways = answer.get("together", [])
+        print("\n".join(f"  together: {way['score']:.2f}  {way['text']}" for way in ways) or f"  {answer['text']}")
 
 
 def keep(lines):
     """Appends objects to --output."""
     with open(OUTPUT.value, "a", encoding="utf-8") as file:
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-
-
-class Progress:
-    """How many prompts are answered, and how fast."""
-
-    def __init__(self):
-        self._began = self._spoken = time.perf_counter()
-        self._prompts = self._tokens = 0
-
-    def add(self, tokens):
-        """Counts a prompt whose texts have so many tokens."""
-        self._prompts, self._tokens = self._prompts + 1, self._tokens + tokens
-
-    def say(self, of, last=False):
-        """Prints a line, every ten seconds or as the last."""
-        now = time.perf_counter()
-        if last or now - self._spoken > 10:
-            self._spoken, rate = now, self._tokens / (now - self._began)
-            print(f"{self._prompts:,}/{of:,} prompts  {self._tokens:,} tokens  {rate:,.0f} tokens/s", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Shapes: R rows that are run at once, T places of a row, V vocabulary.
 """
 
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -100,21 +101,20 @@ def _search(runs, text, places, count):
     return rows
 
 
+@functools.partial(jax.jit, static_argnames="model")
+def _log_probs(model, params, tokens_RT, segments_RT, places_RP, is_text_V):
+    """f32 [R, P, V], of pieces at places; compiled once for all prompts."""
+    logits_RTV = model.apply({"params": params}, {"tokens": tokens_RT, "segments": segments_RT}).logits
+    logits_RPV = jax.vmap(lambda logits_TV, places_P: logits_TV[places_P])(logits_RTV, places_RP)
+    logits_RPV = logits_RPV[..., : len(is_text_V)]  # of the model's spare rows nothing
+    return jax.nn.log_softmax(jnp.where(is_text_V, logits_RPV, -jnp.inf))
+
+
 class _Runs:
     """Log-probabilities of pieces at places [n, P] of each of n texts, f32 [n, P, V], over ids that are text."""
 
     def __init__(self, model, params, is_text, length):
-        self._params, self._length = params, length
-        is_text_V = jnp.asarray(is_text)
-
-        @jax.jit
-        def log_probs(params, tokens_RT, segments_RT, places_RP):
-            logits_RTV = model.apply({"params": params}, {"tokens": tokens_RT, "segments": segments_RT}).logits
-            logits_RPV = jax.vmap(lambda logits_TV, places_P: logits_TV[places_P])(logits_RTV, places_RP)
-            logits_RPV = logits_RPV[..., : len(is_text)]  # of the model's spare rows nothing
-            return jax.nn.log_softmax(jnp.where(is_text_V, logits_RPV, -jnp.inf))
-
-        self._log_probs = log_probs
+        self._model, self._params, self._is_text, self._length = model, params, is_text, length
 
     def __call__(self, texts, places):
         found, size = [], 1 if len(texts) == 1 else ROWS
@@ -125,5 +125,6 @@ class _Runs:
             for row, text in enumerate(some):
                 tokens[row, : len(text)], sizes[row], at[row] = text, len(text), places[first + row]
             segments = (np.arange(self._length) < sizes).astype(np.int32)
-            found.append(np.asarray(self._log_probs(self._params, tokens, segments, at))[: len(some)])
+            scores = _log_probs(self._model, self._params, tokens, segments, at, self._is_text)
+            found.append(np.asarray(scores)[: len(some)])
         return np.concatenate(found)

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -172,6 +173,34 @@ def with_spans(writer: Any, text: str, filled: Mapping[int, str]) -> str:
         if number in filled:
             text = text.replace(writer.tokenizer.piece(i), filled[number])
     return re.sub(r"\s+", " ", text) if filled else text
+
+
+def described(writer: Any, prompt: str, answer: Any) -> dict[str, Any]:
+    """What --output says of a text: "text", "tokens", "ended", of T5 "spans", of beams "score" (see predict.Answer)."""
+    filled = spans(writer, answer.ids) if marks(writer) else {}
+    found = {"text": with_spans(writer, prompt, filled) if filled else answer.text}
+    found |= {"tokens": len(answer.ids), "ended": answer.ended}
+    found |= {"spans": [filled[n] for n in sorted(filled)]} if filled else {}
+    return found | ({} if answer.score is None else {"score": answer.score})
+
+
+class Progress:
+    """How many prompts are answered, and how fast."""
+
+    def __init__(self):
+        self._began = self._spoken = time.perf_counter()
+        self._prompts = self._tokens = 0
+
+    def add(self, tokens: int) -> None:
+        """Counts a prompt whose texts have so many tokens."""
+        self._prompts, self._tokens = self._prompts + 1, self._tokens + tokens
+
+    def say(self, of: int, last: bool = False) -> None:
+        """Prints a line, every ten seconds or as the last, of so many prompts in all."""
+        now = time.perf_counter()
+        if last or now - self._spoken > 10:
+            self._spoken, rate = now, self._tokens / (now - self._began)
+            print(f"{self._prompts:,}/{of:,} prompts  {self._tokens:,} tokens  {rate:,.0f} tokens/s", flush=True)
 
 
 def read_prompts(path: str) -> list[dict[str, Any]]:

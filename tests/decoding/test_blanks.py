@@ -1,8 +1,9 @@
 """Blanks are filled with text, and together as well as they can be."""
 
 import collections
+import dataclasses
 import itertools
-import types
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +14,17 @@ from cloze.decoding import blanks
 Outputs = collections.namedtuple("Outputs", "logits")
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """What is compiled for."""
+
+    apply: Callable
+
+
 def test_a_blank_is_filled_with_pieces_of_text_only():
     """Ids: 0 is special, 1 to 4 are text, 5 has no piece, 6 and 7 are spare rows of the model alone."""
     logits = jnp.arange(8.0)[None, None].repeat(4, axis=1)
-    model = types.SimpleNamespace(apply=lambda params, batch: Outputs(logits))
+    model = Model(lambda params, batch: Outputs(logits))
     is_text = np.isin(np.arange(6), [1, 2, 3, 4])
     (found,) = blanks.fill(model, {}, np.array([0, 1, 2], np.int32), np.array([1]), is_text, length=4, count=20)
     assert [i for i, _ in found] == [4, 3, 2, 1]
@@ -32,7 +40,7 @@ def test_blanks_together_are_the_best_of_all_ways():
         left, right = (jnp.pad(tokens, ((0, 0), (1, 1)))[:, cut] for cut in (slice(0, -2), slice(2, None)))
         return Outputs(table[0][left] + table[1][right] + table[2][jnp.roll(tokens, 2, axis=1)])
 
-    model, is_text = types.SimpleNamespace(apply=apply), np.isin(np.arange(8), [1, 2, 4])
+    model, is_text = Model(apply), np.isin(np.arange(8), [1, 2, 4])
     found = blanks.fill_together(
         model, {}, np.array([0, mask, 3, mask, 5], np.int32), np.array([1, 3]), is_text, mask=mask, length=8,
         count=count, most_pieces=2,
