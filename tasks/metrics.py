@@ -270,7 +270,7 @@ def per_unit(predictions, references):
 
 def _exp(nats):
     """e^x, infinite where that is too large for a float."""
-    return math.exp(nats) if nats < 700 else math.inf
+    return math.inf if nats > 700 else math.exp(nats)
 
 
 def last_word_accuracy(predictions, references):
