@@ -258,25 +258,18 @@ def write_scores(found):
 
 def write_predictions(path, result):
     """A line for each example: its number, its id if it has one, and the prediction."""
+    from cloze.tasks import tables
+
     path.parent.mkdir(parents=True, exist_ok=True)
     names = result.task.labels()
     with path.open("w") as file:
         for number, (example, prediction) in enumerate(zip(result.examples, result.predictions, strict=True)):
             line = {"number": number} | ({"id": example["id"]} if "id" in example else {})
-            line["prediction"] = plain(prediction)
+            line["prediction"] = tables.plain(prediction)
             if result.task.kind == "class" and prediction is not None:
                 line["label"] = names[prediction]
             file.write(json.dumps(line) + "\n")
     print(f"Predictions: {path}")
-
-
-def plain(prediction):
-    """A prediction as JSON can hold it."""
-    import dataclasses
-
-    if dataclasses.is_dataclass(prediction):
-        return dataclasses.asdict(prediction)
-    return prediction._asdict() if hasattr(prediction, "_asdict") else prediction
 
 
 def _safe(name):

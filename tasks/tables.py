@@ -1,5 +1,6 @@
-"""Scores as tables of text."""
+"""Scores and predictions as text: tables, rankings, and what JSON can hold."""
 
+import dataclasses
 import math
 
 from cloze.tasks.text_scores import BLANK
@@ -33,6 +34,13 @@ def shown(value, error=None):
     if value is None or math.isnan(value):
         return "undefined"
     return f"{value:.4f}" if error is None or math.isnan(error) else f"{value:.4f} ± {error:.4f}"
+
+
+def plain(prediction):
+    """A prediction as JSON can hold it."""
+    if dataclasses.is_dataclass(prediction):
+        return dataclasses.asdict(prediction)
+    return prediction._asdict() if hasattr(prediction, "_asdict") else prediction
 
 
 def rankings(examples, predictions):
