@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from cloze.errors import ConfigError
-from cloze.tasks.base import Task
+from cloze.tasks.base import PROBES, Task
 from cloze.tasks.benchmarks import Benchmark
 from cloze.tasks.benchmarks_classes import mark_pronoun
 
@@ -41,7 +41,7 @@ class AsText(Task):
     kind = "text"
 
     def __init__(self, task):
-        if task.kind in ("tag", "lm"):
+        if task.kind in ("tag", "lm", *PROBES):
             what = "tags" if task.kind == "tag" else "texts without answers"
             raise ConfigError(
                 f"task {task.name} has {what}, which cannot be read as text to text: leave task.kind empty, or leave "
