@@ -1,5 +1,6 @@
 """Which settings a step fits with: meshes, microbatches and recomputation, estimated, the fastest or nearest first."""
 
+import contextlib
 import copy
 import dataclasses
 import itertools
@@ -68,13 +69,17 @@ def variants(config: Any, devices: int) -> Iterator[Any]:
     yield from _combined(config, devices, counts, REMAT, [models.resolve(config.model).dtype])
 
 
-def savers(config: Any, devices: int) -> Iterator[Any]:
-    """The configuration, and with up to four times the microbatches, more recomputation or bfloat16: what saves memory.
+def savers(config: Any, topology: Any) -> Iterator[Any]:
+    """The configuration, and with about 2, 4 and 8 times the microbatches, more recomputation or bfloat16.
 
-    Far fewer than `variants`: advice is given in seconds.
+    Far fewer than `variants`, and all need less memory: advice is given in seconds.
     """
-    own = models.resolve(config.model)
-    counts = [config.train.microbatches * factor for factor in (1, 2, 4)]
+    own, count, rows = models.resolve(config.model), config.train.microbatches, config.train.batch_size
+    with contextlib.suppress(UserError):
+        mesh = planning.mesh_of(config, topology)
+        rows //= mesh["data"] * mesh["fsdp"]
+    more = (next((n for n in range(factor * count, rows + 1) if rows % n == 0), count) for factor in (2, 4, 8))
+    counts, devices = [count, *more], topology.devices
     remats = REMAT[REMAT.index(own.remat) :] if own.remat in REMAT else (own.remat, REMAT[-1])
     yield from _combined(config, devices, counts, remats, [own.dtype])
     if own.dtype != "bfloat16":
@@ -158,7 +163,7 @@ def advice(config: Any, topology: Any, available: float, found: list[Candidate] 
         found: `candidates`, where they are known.
     """
     if found is None:
-        found = candidates(config, topology, savers(config, topology.devices), lambda line: None)
+        found = candidates(config, topology, savers(config, topology), lambda line: None)
     fitting = nearest(found, available)
     if fitting:
         return ["What would fit, by the estimate, the smallest change first:", *(f"  {c.line()}" for c in fitting[:4])]
@@ -187,7 +192,7 @@ def out_of_memory(error: Exception, run: Any) -> ConfigError | None:
         return None
     config, device = run.config, run.mesh.devices.flat[0]
     topology = topologies.Topology("here", chips.of_kind(device.device_kind), (run.mesh.size,))
-    found = candidates(config, topology, savers(config, topology.devices), lambda line: None)
+    found = candidates(config, topology, savers(config, topology), lambda line: None)
     ours = next((one.estimate.peak for one in found if not one.changes), math.inf)
     available = min(device_memory() or math.inf, 0.95 * ours)
     advised = "\n".join(advice(config, topology, available, found))

@@ -182,9 +182,12 @@ def test_recomputing_and_microbatches_save_memory(config):
 def test_what_is_tried_divides_and_saves_memory(config):
     tried = [(one.model.remat, one.train.microbatches, one.model.dtype) for one in plan_search.variants(config, 1)]
     assert len(set(tried)) == len(tried) == 3 * 5  # 16 rows: 1 to 16 microbatches
-    few = [(one.model.remat, one.train.microbatches, one.model.dtype) for one in plan_search.savers(config, 8)]
+    topology = topologies.parse("cpu:2")
+    few = [(one.model.remat, one.train.microbatches, one.model.dtype) for one in plan_search.savers(config, topology)]
     assert few[0] == ("none", 1, "float32") and ("none", 2, "bfloat16") in few and ("full", 2, "float32") in few
-    assert all(count <= 2 for _, count, _ in few)  # 16 rows over 8 devices
+    assert {count for _, count, _ in few} == {1, 2, 4, 8} and ("full", 2, "bfloat16") not in few
+    odd = changed(config, batch_size=2 * 77)
+    assert {one.train.microbatches for one in plan_search.savers(odd, topology)} == {1, 7, 11}
 
 
 def test_running_out_of_memory_is_one_message_that_ranks_what_to_change(config, planned):
