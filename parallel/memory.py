@@ -25,6 +25,7 @@ class Estimate:
         gradients: of what trains, in f32.
         activations: all else that is there when most is.
         rows: the batch as it is read.
+        traffic: not a part: bytes that are written and read of all that is computed, in the whole step.
     """
 
     parameters: float
@@ -32,6 +33,7 @@ class Estimate:
     gradients: float
     activations: float
     rows: float = 0.0
+    traffic: float = dataclasses.field(default=0.0, kw_only=True)
 
     @property
     def peak(self) -> float:
@@ -47,7 +49,9 @@ class Estimate:
 
     def parts(self) -> dict[str, float]:
         """{part: bytes}, with the peak last."""
-        return dataclasses.asdict(self) | {"peak": self.peak}
+        found = dataclasses.asdict(self) | {"peak": self.peak}
+        del found["traffic"]
+        return found
 
 
 def device_memory() -> float | None:
@@ -99,6 +103,7 @@ class Estimator:
             gradients=gradients,
             activations=max(0.0, temporaries - gradients),
             rows=count(self._rows),
+            traffic=_traffic(self._flow, mesh, self._fuses_products),
         )
 
 
@@ -141,6 +146,20 @@ def _peak(flow, mesh, fuses_products):
         for value in ends.pop(number, ()):
             live -= value.bytes(mesh)
     return peak
+
+
+def _traffic(flow, mesh, fuses_products):
+    """Bytes that the operations which store a result write and read, beside the inputs of the list."""
+    held_by, total = _sources(flow, mesh, fuses_products), 0.0
+    for operation in flow.operations:
+        if operation.bodies:
+            times = operation.params.get("length", 1)
+            total += times * max(_traffic(body, mesh, fuses_products) for body in operation.bodies)
+            continue
+        made = [value for value in operation.outputs if held_by.get(value) == (value,)]
+        read = {source for value in operation.inputs if value for source in held_by.get(value, ())} if made else ()
+        total += sum(value.bytes(mesh) for value in (*made, *read))
+    return total
 
 
 def _sources(flow, mesh, fuses_products):

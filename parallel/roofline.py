@@ -137,7 +137,7 @@ def of_estimate(work: Work, topology: Any, mesh: dict[str, int], estimate: Any) 
     bandwidth = chip.bandwidth / chip.cores * REACHED["memory"]
     size = 2 if work.dtype == "bfloat16" else 4
     state = estimate.parameters + estimate.optimizer + estimate.gradients
-    traffic = 2 * state + 4 * estimate.activations * work.microbatches
+    traffic = 2 * state + estimate.traffic
     network, within = {}, 1
     for axis in reversed(mesh):  # the last axes lie nearest to each other
         count = mesh[axis]

@@ -174,11 +174,11 @@ def fit(program, state, *, start, checkpoints, writer, progress, facts, report, 
             with account.spent("starting"):  # if it compiles
                 train_step, flops, seconds = loop.program.train_step(rows, report)
             progress.pause(seconds)
-            trace.before(step)
+            progress.pause(trace.before(step))
             loop.state, metrics = train_step(loop.state, rows, run.keys)
-            trace.after(step, metrics)
             loop.settle()
             loop.pending = (step, metrics, flops)
+            progress.pause(trace.after(step, loop.settle))
             loop.after(step, stop.at(step))
         with account.spent("saving"):
             checkpoints.wait()

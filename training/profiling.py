@@ -1,8 +1,8 @@
 """A trace of a few steps for a profiler: what runs on the devices and in the process, and when."""
 
 import pathlib
+import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -32,17 +32,22 @@ class StepTrace:
         if self.active:  # the run ends within the steps that were asked for
             self._stop()
 
-    def before(self, step: int) -> None:
-        """Begins at the first of the steps; at a later one where the run goes on within them."""
+    def before(self, step: int) -> float:
+        """Begins at the first of the steps, at a later one where the run goes on within them; seconds that it took."""
+        began = time.perf_counter()
         if step in self._steps and not self.active:
             jax.profiler.start_trace(self._directory)
             self.active = True
+        return time.perf_counter() - began
 
-    def after(self, step: int, results: Any) -> None:
-        """Ends with the last of the steps, once its `results` are there."""
-        if self.active and step == self._steps[-1]:
-            jax.block_until_ready(results)
-            self._stop()
+    def after(self, step: int, wait: Callable[[], None]) -> float:
+        """Ends with the last of the steps; seconds that it took beside `wait`, which returns when the step is done."""
+        if not self.active or step != self._steps[-1]:
+            return 0.0
+        wait()
+        began = time.perf_counter()
+        self._stop()
+        return time.perf_counter() - began
 
     def _stop(self):
         self.active = False

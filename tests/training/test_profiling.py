@@ -17,7 +17,7 @@ def traced(steps, ran, directory):
             trace.before(step)
             result = jnp.sin(jnp.float32(step))
             active += [step] * trace.active
-            trace.after(step, result)
+            trace.after(step, result.block_until_ready)
     return lines, active
 
 
