@@ -296,7 +296,7 @@ def compared(plan: Plan, measured: dict[str, float]) -> list[str]:
         "tokens_per_second": plan.work.tokens / plan.time.seconds,
         "mfu": plan.mfu,
     }
-    return ["                    predicted  measured   error"] + [
-        f"  {name:<18}{value:>10.4g}{measured[name]:>10.4g}{100 * (value / measured[name] - 1):>+7.0f}%"
+    return [f"  {'':<18}{'predicted':>12}{'measured':>12}{'error':>12}"] + [
+        f"  {name:<18}{value:>12.4g}{measured[name]:>12.4g}{100 * (value / measured[name] - 1):>+11.0f}%"
         for name, value in predicted.items()
     ]
