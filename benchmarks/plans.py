@@ -8,10 +8,12 @@ are not there are left out of the page, and the command says which. pip install 
 """
 
 import dataclasses
+import importlib.metadata
 import json
 import pathlib
 import subprocess
 import sys
+import time
 
 from absl import app, flags
 
@@ -68,52 +70,60 @@ ROWS = {
         "github.com/AI-Hypercomputer/tpu-recipes, training/trillium/Llama3.1-8B-MaxText/v6e-8",
     ),
 }
+ESTIMATE = flags.DEFINE_bool("estimate", False, "Compile nothing that is missing: estimates of published rows only.")
 KEEP = flags.DEFINE_string("keep", "runs/plans", "Folder for the plans.")
 ONLY = flags.DEFINE_list("only", [], f"Rows to plan, of {', '.join(ROWS)}; empty: all.")
 flags.register_validator("only", lambda names: set(names) <= ROWS.keys(), f"known are {', '.join(ROWS)}")
 
 
-def plan(name, file):
+def plan(name, file, *arguments):
     """Plans a row into a file."""
-    command = [sys.executable, str(ROOT / "plan.py"), *ROWS[name].arguments.split(), f"--json={file}"]
+    command = [sys.executable, str(ROOT / "plan.py"), *ROWS[name].arguments.split(), *arguments, f"--json={file}"]
     print(" ".join(command), flush=True)
     if subprocess.run(command, cwd=ROOT).returncode:
-        print(f"{name}: failed, its row is left out", flush=True)
+        print(f"{name}: failed, it is left out", flush=True)
 
 
-def memory_table(found):
-    """Estimate beside what the compiler needs; `found` are {row: plan as JSON}."""
-    lines = [tables.heading(), tables.head("plan.py", "estimate, GiB", "compiled, GiB", "off by")]
-    for name, made in found.items():
-        estimate, compiled = made["memory"]["estimate"]["peak"], made["memory"]["compiled"]
-        command = f"`{ROWS[name].arguments}`".replace("--config=configs/", "")
-        if compiled is None:
-            lines.append(tables.row(command, f"{estimate / GIB:.2f}", f"refused: {made['refused']}", "-"))
-            continue
-        off = estimate / compiled["peak"] - 1
-        lines.append(
-            tables.row(command, f"{estimate / GIB:.2f}", f"{compiled['peak'] / GIB:.2f}", f"{100 * off:+.0f}%")
-        )
+def memory_table(compiled):
+    """Estimate beside what the compiler needs; `compiled` are {row: plan as JSON}."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jax", "libtpu"))
+    lines = [
+        f"`python -m benchmarks.plans`, {time.strftime('%Y-%m-%d')}, {versions}.\n",
+        tables.head("plan.py", "estimate, GiB", "compiled, GiB", "off by"),
+    ]
+    for name, made in compiled.items():
+        estimate, needed = made["memory"]["estimate"]["peak"], made["memory"]["compiled"]
+        cells = [f"`{ROWS[name].arguments.replace('--config=configs/', '')}`", f"{estimate / GIB:.2f}"]
+        if needed is None:
+            cells += [f"refused: {made['refused']}", "-"]
+        else:
+            cells += [f"{needed['peak'] / GIB:.2f}", _off(estimate, needed["peak"])]
+        lines.append(tables.row(*cells))
     return "\n".join(lines)
 
 
-def time_table(found):
-    """Predicted beside published rates."""
-    columns = ("published, tokens/s a chip", "predicted", "off by", "MFU predicted", "bound by", "source")
-    lines = [tables.head("row", *columns)]
-    for name, made in found.items():
-        row = ROWS[name]
-        if not row.tokens or "seconds" not in made:
+def time_table(estimated, compiled):
+    """Predicted beside published rates, tokens a second of a chip; both are {row: plan as JSON}."""
+    columns = ("published", "by estimate", "off by", "compiled", "off by", "source")
+    lines = [tables.head("tokens/s of a chip", *columns)]
+    for name, row in ROWS.items():
+        if not row.tokens or not (name in estimated or name in compiled):
             continue
-        predicted = made["tokens_per_second"] / made["chips"]
-        lines.append(
-            tables.row(
-                f"{name} on {made['topology']}", f"{row.tokens:,.0f}", f"{predicted:,.0f}",
-                f"{100 * (predicted / row.tokens - 1):+.0f}%", f"{100 * made['published_mfu']:.1f}%", made["bound"],
-                row.source,
-            )
-        )  # fmt: skip
+        cells = [f"{row.tokens:,.0f}"]
+        for found in (estimated, compiled):
+            made = found.get(name)
+            rate = made["tokens_per_second"] / made["chips"] if made else None
+            cells += [f"{rate:,.0f}", _off(rate, row.tokens)] if made else ["-", "-"]
+        lines.append(tables.row(name, *cells, row.source))
     return "\n".join(lines)
+
+
+def _off(value, true):
+    return f"{100 * (value / true - 1):+.0f}%"
+
+
+def _read(keep, suffix):
+    return {name: json.loads(file.read_text()) for name in ROWS if (file := keep / f"{name}{suffix}.json").exists()}
 
 
 def main(argv):
@@ -122,13 +132,17 @@ def main(argv):
     keep = pathlib.Path(KEEP.value).absolute()
     keep.mkdir(parents=True, exist_ok=True)
     for name in ONLY.value or ROWS:
-        if not (keep / f"{name}.json").exists():
+        if ROWS[name].tokens and not (keep / f"{name}-estimate.json").exists():
+            plan(name, keep / f"{name}-estimate.json", "--estimate")
+        if not (keep / f"{name}.json").exists() and not ESTIMATE.value:
             plan(name, keep / f"{name}.json")
-    found = {name: json.loads(file.read_text()) for name in ROWS if (file := keep / f"{name}.json").exists()}
-    page = tables.replace(PAGE.read_text(), "plan_memory", memory_table(found))
+    estimated, compiled = _read(keep, "-estimate"), _read(keep, "")
+    page = tables.replace(PAGE.read_text(), "plan_memory", memory_table(compiled))
     with storage.whole(PAGE) as partial:
-        partial.write_text(tables.replace(page, "plan_time", time_table(found)))
-    print(f"{PAGE.name} has {', '.join(found)}; not there: {', '.join(set(ROWS) - set(found)) or 'none'}")
+        partial.write_text(tables.replace(page, "plan_time", time_table(estimated, compiled)))
+    print(
+        f"{PAGE.name} has compiled {', '.join(compiled)}; not there: {', '.join(set(ROWS) - set(compiled)) or 'none'}"
+    )
 
 
 if __name__ == "__main__":
