@@ -64,11 +64,11 @@ def draw(plans: list[Plan], path: str) -> None:
     height = 1.6 + 0.75 * (len(memory) + max(1, len(times)))
     shares = {"height_ratios": [len(memory) + 1, max(1, len(times)) + 1]}
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(10, height), layout="constrained", gridspec_kw=shares)
-    _stack(above, memory, "GiB on a device", "{:.1f}")
-    if chip := plans[0].topology.chip:
-        available = chip.device_memory / GIB
+    chip = plans[0].topology.chip
+    available = chip.device_memory / GIB if chip else 0.0
+    _stack(above, memory, "GiB on a device", "{:.3g}", available)
+    if chip:
         above.axvline(available, color="black", linestyle="--", label=f"{available:.0f} GiB of a {chip.name}")
-        above.set_xlim(0, max(above.get_xlim()[1], available * 1.05))
     above.set_title("Memory")
     below.set_title("Time of a step, predicted")
     if times:
@@ -85,13 +85,14 @@ def draw(plans: list[Plan], path: str) -> None:
 
 def _title(plan):
     cut = " ".join(f"{axis} {size}" for axis, size in plan.mesh.items() if size > 1) or "1 device"
-    return f"{plan.name} on {plan.topology.text}\n{cut}"
+    batch = f"remat {plan.settings['remat']}, {plan.settings['microbatches']} microbatches"
+    return f"{plan.name} on {plan.topology.text}\n{cut}, {batch}"
 
 
-def _stack(axes: Any, bars, unit, form):
-    """Horizontal bars, the first at the top; each part has one colour in all of them."""
+def _stack(axes: Any, bars, unit, form, least=0.0):
+    """Horizontal bars, the first at the top, on an axis to `least` or more; a part has one colour in all of them."""
     names = list(dict.fromkeys(name for _, parts in bars for name in parts))
-    longest = max(sum(parts.values()) for _, parts in bars)
+    longest = max(least, *(sum(parts.values()) for _, parts in bars))
     left = [0.0] * len(bars)
     for name in names:
         sizes = [parts.get(name, 0.0) for _, parts in bars]
