@@ -15,6 +15,7 @@ IN_A_RUN = (
     "checkpoints/damaged/",
     "checkpoints/rewound/",
     "tokenizer/",
+    "profile/",
 )  # folders of a run's directory
 
 
