@@ -2,11 +2,13 @@
 
 import json
 import math
+import types
 
 import numpy as np
 import pytest
 
 from cloze import tasks
+from cloze.configs.base import get_base
 from cloze.errors import ConfigError, DataError
 from cloze.tasks import metrics, probing, tables, uncertainty
 from cloze.tasks.metrics import Ranking
@@ -68,6 +70,14 @@ def test_probes_differ_in_their_answers_alone():
             assert [text[len(before) : len(text) - len(after)] for text in one["texts"]] == list(one["answers"])
     with pytest.raises(DataError, match="no test split"):
         list(tasks.get("probes").examples("test"))
+
+
+def test_nothing_is_finetuned_on_them():
+    config = get_base()
+    for name, files in (("probes", ""), ("blimp", "x"), ("lama", "x")):
+        config.task.update(name=name, files=files)
+        with pytest.raises(ConfigError, match=f"task {name} judges models as they were pretrained"):
+            tasks.read_by(config, types.SimpleNamespace(kind="examples"))
 
 
 def test_a_tie_is_no_success():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cloze import tasks
 from cloze.errors import ConfigError
 from cloze.tasks import metrics, text_formats
+from cloze.tasks.base import PROBES
 from tests.tasks.distributed import DISTRIBUTED, MULTIRC, RECORD, RECORD_TEXT, SQUAD, WIC, WSC
 from tests.tasks.prepared import table, write
 
@@ -208,7 +209,9 @@ def test_a_pronoun_is_the_nearest_word_to_its_stated_place(tmp_path):
 # --- All tasks ---
 
 
-@pytest.mark.parametrize("name", [name for name in DISTRIBUTED if tasks.BENCHMARKS[name].kind not in ("tag", "lm")])
+@pytest.mark.parametrize(
+    "name", [name for name in DISTRIBUTED if tasks.BENCHMARKS[name].kind not in ("tag", "lm", *PROBES)]
+)
 def test_right_answers_are_read_back_and_examples_belong_to_those_of_the_task(name, tmp_path):
     split, files, expected = DISTRIBUTED[name]
     task = as_text(name, write(tmp_path, files))
@@ -245,6 +248,6 @@ def test_a_missing_label_is_written_as_unknown(tmp_path):
 
 
 def test_tags_and_plain_text_have_no_text_format():
-    for name in ("conll2003", "lm1b"):
+    for name in ("conll2003", "lm1b", "probes"):
         with pytest.raises(ConfigError, match="cannot be read as text to text"):
             tasks.AsText(tasks.get(name))
