@@ -87,6 +87,7 @@ def described(launcher, arguments):
         if name in values and values[name].present:
             raise ConfigError(f"--{name} is what the job finds itself: leave it out")
     workdir = values["workdir"].value if "workdir" in values else ""
+    workdir = workdir if isinstance(workdir, str) else workdir[0]  # eval takes several
     if verb == "train" and not workdir:
         if not launcher.shares_disks:
             raise ConfigError("--workdir is required: a folder of the job's shared storage (job.mount)")

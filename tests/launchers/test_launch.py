@@ -26,7 +26,7 @@ GKE = (
         (["--job.nodes=0", "--job.backend=slurm", *SMALL], "job.nodes=0 must be at least 1"),
         (["--job.backend=slurm", "--job.claim=x", *SMALL], "job.claim is an option of jobset"),
         (["--job.backend=slurm", "--verb", "prepare", *SMALL], "write --verb=VALUE"),
-        (["--job.backend=slurm", "--verb=eval", "--workdir=runs/x"], "--task is required"),
+        (["--job.backend=slurm", "--verb=eval", "--task=sst2"], "--workdir is required"),
         (["--job.backend=slurm", "--job.nodes=2", "--verb=prepare", *SMALL], "prepare runs in one process"),
         (["--job.backend=slurm", *SMALL, "--config.model.heads=7"], "model.width=192 does not divide"),
         (["--job.backend=slurm", *SMALL, "--num_processes=2"], "--num_processes is what the job finds itself"),
