@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from cloze.errors import ConfigError
+from cloze.models.backends import choice
 from cloze.parallel import chips
 
 MOST_FAKE = 512  # CPU devices of one process; XLA compiles for them one by one
@@ -170,6 +171,7 @@ def tracing_for(platform: str):
     before = jax.default_backend
     jax.default_backend = lambda: platform
     try:
-        yield
+        with choice.planned_for(platform):
+            yield
     finally:
         jax.default_backend = before

@@ -233,6 +233,8 @@ def case_of(q_BTHE: Any, k_BSKE: Any, visibility: Any, bias: Any, softcap: float
 
 def devices() -> tuple[str, tuple[int, int] | None]:
     """(platform, compute capability or None) of the devices that a program is traced for."""
+    if planned := _planned.get():
+        return planned, None
     mesh = jax.sharding.get_abstract_mesh()
     device = None if mesh.empty else mesh.abstract_device
     platform = {"cuda": "gpu"}.get(device.platform, device.platform) if device else jax.default_backend()
@@ -266,6 +268,19 @@ def uneven(case: Case) -> str | None:
     if case.kv_heads % case.head_cuts:
         return f"needs key heads that divide by mesh.tensor, got {case.kv_heads} for {case.head_cuts}"
     return None
+
+
+_planned: contextvars.ContextVar[str | None] = contextvars.ContextVar("planned", default=None)
+
+
+@contextlib.contextmanager
+def planned_for(platform: str) -> Iterator[None]:
+    """While this holds, what is traced is for devices that are not there, of "cpu", "gpu" or "tpu"."""
+    token = _planned.set(platform)
+    try:
+        yield
+    finally:
+        _planned.reset(token)
 
 
 _choices: contextvars.ContextVar[list | None] = contextvars.ContextVar("choices", default=None)

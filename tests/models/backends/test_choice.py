@@ -9,6 +9,7 @@ from cloze import models
 from cloze.errors import ConfigError
 from cloze.models.backends import choice
 from cloze.models.backends.choice import Case
+from cloze.parallel import topologies
 from tests.models import tiny
 
 CPU, TPU = Case(platform="cpu"), Case(platform="tpu")
@@ -120,3 +121,10 @@ def test_a_configuration_is_held_to_its_backend_before_there_is_data():
         with pytest.raises(ConfigError, match=words):
             tiny.config("gpt2", attention_backend=name, **changes)
     assert tiny.config("gpt2", attention_backend="flash", attention_dropout=0.1)
+
+
+def test_what_is_planned_has_the_kernels_of_its_devices():
+    """Also where the mesh in context is of this machine, as when a plan is estimated."""
+    with topologies.tracing_for("tpu"):
+        assert choice.devices() == ("tpu", None)
+    assert choice.devices() == ("cpu", None)
