@@ -205,7 +205,7 @@ def _backward(operation):
 def _through_scan(operation, backward=False):
     """Hands placements into the body of a scan and out of it."""
     params, (body,) = operation.params, operation.bodies
-    first, carries = params["num_consts"], params["num_carry"]
+    first, carries = _counts_of_scan(params)
     pairs = []  # (outside, inside, whether the outside has an axis more)
     for number, (outside, inside) in enumerate(zip(operation.inputs, body.inputs, strict=True)):
         pairs.append((outside, inside, number >= first + carries))
@@ -219,6 +219,14 @@ def _through_scan(operation, backward=False):
                 end.place(start.cut)
         body.spread()
     _exchange(pairs)
+
+
+def _counts_of_scan(params):
+    """(constants, carried values) of a scan; newer versions of JAX keep them as trees."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    constants, carried, _ = params["ft_in"].unpack()
+    return len(constants), len(carried)
 
 
 def _exchange(pairs):
