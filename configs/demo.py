@@ -5,7 +5,7 @@
 
 Everything but the sizes, the rate and the number of steps is BERT's (Devlin et al. 2019, arXiv:1810.04805), without the
 task of next sentences, which RoBERTa's authors found not to be needed (Liu et al. 2019, arXiv:1907.11692, section 4.2):
-rows of 64 tokens are one text, not halves of two, and three hidden tokens in ten are found in them, not a quarter.
+rows of 64 tokens are one text, not halves of two, and a third of the hidden tokens is found in them, not a quarter.
 A smaller model with a smaller vocabulary than that of `configs/bert_base.py:tiny` sees twice as many tokens in the
 same time. At a peak rate of 3e-3 it ends at the unigram distribution and stays there.
 """
