@@ -24,6 +24,7 @@ PLACES = ("workdir", "source", "target", "base", "files", "prompts", "output")  
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
 NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")  # of Linux
+NO_READER = 141  # what reads our lines has ended, as `head` does; the code of a shell for SIGPIPE
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 HERE = pathlib.Path(__file__).resolve().parent  # holds configs/, in a checkout and in an installation
 
@@ -94,8 +95,8 @@ def run(main, usage, required=()):
         main()
     except UserError as error:
         _refuse(error)
-    except BrokenPipeError:  # what reads our lines has ended, as `head` does
-        os._exit(141)
+    except BrokenPipeError:
+        os._exit(NO_READER)
     except OSError as error:
         refused = _refused(error)
         if refused is None:
@@ -207,8 +208,11 @@ def _program():
 
 
 def _exit(code):
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        os._exit(NO_READER)
     sys.exit(code)
 
 

@@ -46,14 +46,15 @@ def main():
 
     given = cli.given(DecodingOptions)
     check_flags(given)
-    cli.start_jax()
 
     from cloze.parallel import mesh as meshes
     from cloze.training import generation, restore, runs
 
+    config = runs.load_config(WORKDIR.value)
+    cli.start_jax(config.train.compile_cache)
     asked = [{"prompt": prompt} for prompt in PROMPT.value]
     asked += generation.read_prompts(PROMPTS.value) if PROMPTS.value else []
-    mesh = meshes.mesh_for_reading(runs.load_config(WORKDIR.value).mesh, print)
+    mesh = meshes.mesh_for_reading(config.mesh, print)
     trained = restore.load(WORKDIR.value, fills=True, ema=EMA.value, which=STEP.value, mesh=mesh)
     heads, architecture = trained.model.config.heads_out, trained.model.config.architecture
     if "mlm" in heads:

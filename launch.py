@@ -13,6 +13,7 @@ is one of gcluster, jobset, skypilot, slurm, tpu_vm. All other flags are the ver
 scheduler needs. Exit codes: 0 submitted, 2 bad usage, or the job was not taken.
 """
 
+import dataclasses
 import importlib
 import pathlib
 import re
@@ -56,7 +57,7 @@ def main():
     job = described(launcher, arguments)
     if "config" in flags.FLAGS:
         check_config(launcher)
-    plan = launcher.plan(job)
+    plan, *_ = [launcher.plan(dataclasses.replace(job, workdir=one)) for one in (job.workdir, *workdirs()[1:])]
     if "coordinator" not in flags.FLAGS and launcher.count_processes() > 1:
         raise ConfigError(f"{job.verb} runs in one process: ask for one machine, or one GPU, or a slice on one host")
     folder = launch_dir(launcher, job)
@@ -86,8 +87,7 @@ def described(launcher, arguments):
     for name in ("coordinator", "num_processes", "process_id"):
         if name in values and values[name].present:
             raise ConfigError(f"--{name} is what the job finds itself: leave it out")
-    workdir = values["workdir"].value if "workdir" in values else ""
-    workdir = workdir if isinstance(workdir, str) else workdir[0]  # eval takes several
+    workdir = workdirs()[0]
     if verb == "train" and not workdir:
         if not launcher.shares_disks:
             raise ConfigError("--workdir is required: a folder of the job's shared storage (job.mount)")
@@ -106,6 +106,12 @@ def described(launcher, arguments):
         folder=str(pathlib.Path.cwd()),
         checkout=checkout,
     )
+
+
+def workdirs():
+    """[str], what --workdir names: of eval perhaps several, [""] of a verb or a command without one."""
+    value = flags.FLAGS["workdir"].value if "workdir" in flags.FLAGS else ""
+    return (value if isinstance(value, list) else [value]) or [""]
 
 
 def forwarded(arguments):

@@ -77,7 +77,9 @@ def main():
     try:
         train(run, directory, checkpoints, start, log, Goodput(began, last_line(directory.path / "metrics.jsonl")))
     except jax.errors.JaxRuntimeError as error:
-        raise plan_search.out_of_memory(error, run) or error from None
+        if (refused := plan_search.out_of_memory(error, run)) is None:
+            raise
+        raise refused from None
     finally:
         checkpoints.close()
         directory.close()
@@ -149,7 +151,7 @@ def walk(program, state, directory, start, account, *, report, **told):
     from cloze.parallel import cost
     from cloze.training import goodput
     from cloze.training.divergence import Rewound
-    from cloze.training.loop import Progress, clock, fit
+    from cloze.training.loop import Progress, fit
 
     run = program.run
     program.train_step(run.rows(run.data["train"], start or 0), report)
@@ -162,7 +164,7 @@ def walk(program, state, directory, start, account, *, report, **told):
 
         def end():
             writer.write(account.step, goodput.SPLIT, account.values())
-            report(account.summary(clock))
+            report(account.summary())
 
         try:
             fit(program, state, start=start or 0, writer=writer, progress=progress, report=report, account=account,

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from cloze.errors import ConfigError
 from cloze.models import axes
 from cloze.models.cache import new_cache
+from cloze.models.platforms import platform
 from cloze.models.stack import Apart, apart
 
 PREFIXES = ("full", "causal")
@@ -30,7 +31,7 @@ def for_writing(params):
         params: nested tree of parameters of a decoder or an encoder-decoder.
     """
     cut = any(len(leaf.sharding.device_set) > 1 for leaf in jax.tree.leaves(params) if isinstance(leaf, jax.Array))
-    if jax.default_backend() != "cpu" or cut:
+    if platform() != "cpu" or cut:
         return params
     decoder = params["decoder"]
     return {**params, "decoder": {**decoder, "layers": jax.jit(apart)(decoder["layers"])}}

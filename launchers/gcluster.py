@@ -7,8 +7,8 @@ import dataclasses
 import shlex
 
 from cloze.errors import ConfigError
-from cloze.launchers.base import AGAIN, LAUNCHERS, Accelerated, Job, Plan, line
-from cloze.launchers.kubernetes import literal, processes
+from cloze.launchers.base import AGAIN, LAUNCHERS, Job, Plan, line
+from cloze.launchers.kubernetes import Queued, literal, processes
 from cloze.options import Name, option
 
 _REPLICATED = "main-job"  # as the toolkit calls it
@@ -18,20 +18,17 @@ _RESTART = (AGAIN, 137, 143)
 
 @LAUNCHERS.register("gcluster")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GCluster(Accelerated):
+class GCluster(Queued):
     """A script with one command, from which the toolkit makes a JobSet queued by Kueue."""
 
     cluster: Name = option("", "name of the GKE cluster")
     location: Name = option("", "its region or zone")
     project: Name = option("", "Google Cloud project; empty: that of gcloud's configuration")
-    image: Name = option("", "container image in which Cloze is installed, with its registry")
     storage: Name = option("", "shared storage: a PersistentVolumeClaim, or gs://BUCKET")
     separator: str = option(
         ":", "between the parts of --mount; newer versions of the toolkit take ';'", choices=(":", ";")
     )
-    queue: Name = option("", "Kueue's LocalQueue; empty: the toolkit finds one")
     priority: str = option("medium", "in the queue", choices=("very-low", "low", "medium", "high", "very-high"))
-    restarts: int = option(20, "how often the job starts again after exit code 75 or a lost node", least=0, most=10_000)
 
     def plan(self, job: Job) -> Plan:
         for name in ("cluster", "location", "image"):

@@ -3,8 +3,8 @@
 import dataclasses
 
 from cloze.errors import ConfigError
-from cloze.launchers.base import FINAL, LAUNCHERS, Accelerated, Job, Machines, Plan, comment, line
-from cloze.launchers.kubernetes import dump, literal, processes
+from cloze.launchers.base import FINAL, LAUNCHERS, Job, Machines, Plan, comment, line
+from cloze.launchers.kubernetes import Queued, dump, literal, processes
 from cloze.options import Name, option
 
 _REPLICATED = "workers"
@@ -12,12 +12,10 @@ _REPLICATED = "workers"
 
 @LAUNCHERS.register("jobset")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JobSet(Accelerated):
+class JobSet(Queued):
     """One JobSet: a job for each slice, a pod for each host."""
 
-    image: Name = option("", "container image in which Cloze is installed, with its registry")
     claim: Name = option("", "PersistentVolumeClaim of the shared storage, which several nodes can write")
-    queue: Name = option("", "Kueue's LocalQueue; empty: the job is not queued")
     namespace: Name = option("default", "namespace of the cluster")
     service_account: Name = option("", "Kubernetes service account of the pods; empty: the namespace's default")
     chips_per_host: int = option(
@@ -27,7 +25,6 @@ class JobSet(Accelerated):
         most=8,
     )
     spot: bool = option(False, "run on Spot VMs, which are cheaper and may be taken away at any time")
-    restarts: int = option(20, "how often the job starts again after exit code 75 or a lost node", least=0, most=10_000)
     memory_disk: int = option(8, "GiB of /dev/shm, which GPUs talk through; counts as memory", least=1, most=4096)
 
     @property

@@ -1,10 +1,23 @@
 """What the launchers for Kubernetes share: YAML, and commands that the kubelet leaves as they are."""
 
+import dataclasses
 from typing import Any
 
 import yaml
 
-from cloze.launchers.base import PORT, Machines
+from cloze.launchers.base import PORT, Accelerated, Machines
+from cloze.options import Name, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Queued(Accelerated):
+    """The options of launchers that make a JobSet."""
+
+    image: Name = option(
+        "", "container image in which Cloze is installed, with its registry; launchers/Dockerfile builds one"
+    )
+    queue: Name = option("", "Kueue's LocalQueue; empty: none, with gcluster the one that the toolkit finds")
+    restarts: int = option(20, "how often the job starts again after exit code 75 or a lost node", least=0, most=10_000)
 
 
 class _Dumper(yaml.SafeDumper):

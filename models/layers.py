@@ -93,6 +93,7 @@ class Attention(nn.Module):
             softcap=spec.softcap,
             dropout=c.attention_dropout,
             key=None if deterministic or not c.attention_dropout else self.make_rng("dropout"),
+            # While parameters are made, only shapes count, and those are of an example.
             backend="einsum" if self.is_mutable_collection("params") else c.attention_backend,
         )
         if self.prefix and c.prefix_gated:

@@ -19,6 +19,7 @@ from flax import struct
 from cloze.errors import ConfigError
 from cloze.models import axes, names
 from cloze.models.adapted import New, Part, uniform
+from cloze.models.platforms import platform
 from cloze.models.primitives import CHANGE, product
 
 SCALINGS = {  # what alpha is divided by; a root keeps gradients alike at all ranks (rsLoRA, Kalajdzievski 2023)
@@ -43,7 +44,7 @@ def _narrow_forward(x, kernel):
 
 def _narrow_backward(kept, y):
     x, kernel = kept
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         tokens = tuple(range(x.ndim - 1))
         gradient = jnp.tensordot(x, y, (tokens, tokens))
     elif kernel.shape[0] < kernel.shape[1]:

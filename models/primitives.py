@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from cloze.models import axes
+from cloze.models.platforms import platform
 
 ACTIVATIONS = {
     "gelu": lambda x: jax.nn.gelu(x, approximate=False),
@@ -68,7 +69,7 @@ def product(x, kernel, dtype=None):
 
     XLA's CPU backend differentiates a product of matrices a third faster than one of [B, T, D].
     """
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return jnp.matmul(x, kernel, preferred_element_type=dtype)
     y = jnp.matmul(x.reshape(-1, x.shape[-1]), kernel, preferred_element_type=dtype)
     if y.shape[0] == 1:  # fused with what follows, it would run on one thread
@@ -81,7 +82,7 @@ def product_with_rows(x, table, dtype):
 
     XLA's CPU backend would transpose the whole table for a few vectors, which takes five times as long as the product.
     """
-    if x.size // x.shape[-1] > FEW or jax.default_backend() != "cpu":
+    if x.size // x.shape[-1] > FEW or platform() != "cpu":
         return product(x, table.T, dtype)
     y = jnp.matmul(table, x.reshape(-1, x.shape[-1]).T, preferred_element_type=dtype)
     return jax.lax.optimization_barrier(y).T.reshape(*x.shape[:-1], -1)  # else XLA turns the product round again

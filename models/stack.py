@@ -20,6 +20,7 @@ from cloze.models import axes
 from cloze.models.dropout import dropout
 from cloze.models.inputs import Visibility
 from cloze.models.layers import Layer
+from cloze.models.platforms import platform
 from cloze.models.primitives import Norm
 
 UNROLLED = 16  # layers of a stack that are unrolled on a CPU, unless model.scan says otherwise
@@ -198,7 +199,7 @@ class Stack(nn.Module):
         """Whether layers run as a loop. XLA's CPU backend copies what a loop keeps for its backward pass twice."""
         if self.config.scan is not None:
             return self.config.scan
-        return jax.default_backend() != "cpu" or self.layers > UNROLLED
+        return platform() != "cpu" or self.layers > UNROLLED
 
     def _through(self, layer, carry, slices, first, last, backward):
         """Layers `first` to `last`: whole periods of the pattern in a loop where asked, the others one by one.

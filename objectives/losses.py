@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from cloze import options
 from cloze.models.outputs import Padded
+from cloze.models.platforms import platform
 from cloze.objectives.base import Objective, Term
 
 LANES = 768  # columns of logits that are added up at a time on a CPU
@@ -42,7 +43,7 @@ def _log_z(logits_V, size):
     time, which takes a third of the time and no memory.
     """
     size = logits_V.shape[-1] if size is None else size
-    if jax.default_backend() != "cpu" or size < 2 * LANES:
+    if platform() != "cpu" or size < 2 * LANES:
         return jax.nn.logsumexp(_counted(logits_V, size), axis=-1)
     x_RV = logits_V.reshape(-1, logits_V.shape[-1])
     whole = size // LANES

@@ -46,19 +46,6 @@ def training_flops(parameters: float, tokens: float) -> float:
     return 6 * parameters * tokens
 
 
-def exact_flops(*, layers: int, width: int, ffn: int, vocab: int, length: int, tokens: float, gated=False) -> float:
-    """Operations of all products of a decoder's training: projections, feed-forward, scores over all pairs, vocabulary.
-
-    Args:
-        layers, width, ffn, vocab: of the model; heads together are as wide as the model.
-        length: tokens of a row.
-        tokens: how many are trained on.
-        gated: the feed-forward has three matrices.
-    """
-    matrices = 4 * width * width + (3 if gated else 2) * width * ffn
-    return 3 * tokens * (layers * (2 * matrices + 4 * width * length) + 2 * width * vocab)
-
-
 @dataclasses.dataclass(frozen=True)
 class Fit:
     """A law of how large a model a budget should train.

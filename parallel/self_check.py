@@ -11,6 +11,7 @@ from cloze.errors import ConfigError
 from cloze.models import attention, random_bits
 from cloze.models.backends import choice
 from cloze.models.inputs import Visibility
+from cloze.parallel.processes import decide
 
 OWN_KERNELS = ("flash",)  # of models.backends; those of libraries are tested by their makers
 TOLERANCE = 0.05  # of the largest number: bfloat16 has 3 digits, and a wrong mask or block is wrong by far more
@@ -40,21 +41,26 @@ def check_backend():
             "'jax>=0.10.1,!=0.10.2,!=0.11.0,<0.13'"
         )
     if jax.default_backend() != "cpu":
-        check_kernels()
+        choice.UNFIT.update(decide(unfit_kernels))  # all processes must compile the same program
 
 
-def check_kernels():
-    """Holds kernels of our own to the reference on these devices; `auto` leaves out those that differ or fail."""
+def unfit_kernels():
+    """{name: why} of the kernels of our own that differ from the reference on these devices, or fail.
+
+    `auto` leaves out what is in models.backends.choice.UNFIT.
+    """
+    found = {}
     for name in OWN_KERNELS:
         try:
             error = _kernel_error(name)
         except ConfigError:  # it says itself that it does not run here
             continue
         except Exception as failure:  # of a compiler or a driver, of any kind
-            choice.UNFIT[name] = f"fails on these devices: {str(failure).splitlines()[0][:200]}"
+            found[name] = f"fails on these devices: {(str(failure) or repr(failure)).splitlines()[0][:200]}"
             continue
         if not error <= TOLERANCE:
-            choice.UNFIT[name] = f"differs by {error:.2g} of the largest number from the reference on these devices"
+            found[name] = f"differs by {error:.2g} of the largest number from the reference on these devices"
+    return found
 
 
 def _kernel_error(name):

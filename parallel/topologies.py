@@ -4,7 +4,6 @@ A topology is written `v5p:8x8x16`, several slices of it over the data-centre ne
 number, `h100:8`; fake CPU devices `cpu:8`.
 """
 
-import contextlib
 import dataclasses
 import importlib.util
 import math
@@ -15,7 +14,6 @@ from typing import Any
 import jax
 
 from cloze.errors import ConfigError
-from cloze.models.backends import choice
 from cloze.parallel import chips
 
 MOST_FAKE = 512  # CPU devices of one process; XLA compiles for them one by one
@@ -160,18 +158,3 @@ def devices(topology: Topology) -> list[Any]:
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise ConfigError(f"libtpu does not know --topology={topology.text}: {str(error).splitlines()[0]}") from None
     return list(found)
-
-
-@contextlib.contextmanager
-def tracing_for(platform: str):
-    """While this holds, models choose what they compute as they do on `platform`.
-
-    They ask jax.default_backend(), which knows the devices of this machine only.
-    """
-    before = jax.default_backend
-    jax.default_backend = lambda: platform
-    try:
-        with choice.planned_for(platform):
-            yield
-    finally:
-        jax.default_backend = before

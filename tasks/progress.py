@@ -25,11 +25,14 @@ class Progress:
         if now - self._spoken > self._every and self._count < self._total:
             self._spoken = now
             left = (now - self._began) * (self._total - self._count) / self._count
-            self._report(f"{self._what}: {self._count:,} of {self._total:,}, about {duration(left)} left")
+            self._report(f"{self._what}: {self._count:,} of {self._total:,}, about {clock(left)} left")
 
 
-def duration(seconds):
-    """Seconds as "40 s", "12 min" or "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def clock(seconds):
+    """3725 -> "1h02m"; 65 -> "1m05s"."""
+    seconds = int(seconds)
+    if seconds >= 86400:
+        return f"{seconds // 86400}d{seconds % 86400 // 3600:02d}h"
+    if seconds >= 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 60}m{seconds % 60:02d}s"

@@ -9,7 +9,7 @@ import pytest
 
 from cloze.configs import base
 from tests.training import tiny_run, tiny_task
-from tests.verbs import Done, run, small, start
+from tests.verbs import TIMEOUT, Done, run, small, start
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,14 @@ def test_convert_averages_checkpoints_and_branches_off_from_one(pretrained, tmp_
     check_refused(refused, 2, "--steps=2,x", "separated by commas")
     refused = run("generate", f"--workdir={workdir}", "--prompt=a [MASK]", "--ema")
     check_refused(refused, 2, "keeps no moving averages", "train.ema_decay")
+
+
+@pytest.mark.parametrize("flag", ["--describe", "--help"])
+def test_a_reader_may_end_before_us(flag):
+    """As `head` does; --help is shorter than a buffer, and is written as the process ends."""
+    process = start("train", "--config=configs/demo.py", flag)
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(TIMEOUT) == 141
 
 
 def test_describe_prints_every_option_and_runs_nothing(tmp_path):

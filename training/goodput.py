@@ -5,8 +5,10 @@ import json
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from cloze.tasks.progress import clock
 
 SPLIT = "goodput"  # of its lines in metrics.jsonl
 KINDS = {  # {name in the metrics: what the seconds were spent with}
@@ -78,8 +80,8 @@ class Goodput:
         share = self.seconds["computing"] / max(sum(self.seconds.values()), 1e-9)
         return {SPLIT: share, **self.seconds, "starts": self.starts, "reached": self.reached}
 
-    def summary(self, clock: Callable[[float], str]) -> str:
-        """One line for the console; `clock` shows seconds."""
+    def summary(self) -> str:
+        """One line for the console."""
         values = self.values()
         told = [
             f"{words} {clock(round(self.seconds[kind]))}" for kind, words in KINDS.items() if self.seconds[kind] >= 0.5

@@ -13,6 +13,7 @@ from cloze.data.batches import Prefetcher
 from cloze.errors import Preempted
 from cloze.parallel.cost import human
 from cloze.parallel.processes import decide
+from cloze.tasks.progress import clock
 from cloze.training import divergence, goodput, methods, retention
 from cloze.training.checkpoint import REWOUND
 from cloze.training.goodput import Goodput
@@ -364,13 +365,3 @@ def progress_line(step, last, values, rates, eta):
         f"{human(rates['tokens_per_second'])} tokens/s  mfu {100 * rates['mfu']:.1f}%  "
         f"{rates['seconds'] * 1000:.0f} ms/step  eta {clock(eta)}"
     )
-
-
-def clock(seconds):
-    """3725 -> "1h02m"; 65 -> "1m05s"."""
-    seconds = int(seconds)
-    if seconds >= 86400:
-        return f"{seconds // 86400}d{seconds % 86400 // 3600:02d}h"
-    if seconds >= 3600:
-        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
-    return f"{seconds // 60}m{seconds % 60:02d}s"

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from cloze.models.platforms import planned_for
 from cloze.parallel import cost, topologies
 from cloze.parallel import mesh as meshes
 from cloze.parallel.memory import Estimator
@@ -44,7 +45,7 @@ class Planned:
     @functools.cached_property
     def traced(self) -> jax.stages.Traced:
         """The traced step."""
-        with topologies.tracing_for(self.topology.platform):
+        with planned_for(self.topology.platform):
             return self.program.trace_train_step(self.rows)
 
     @functools.cached_property
@@ -59,7 +60,7 @@ class Planned:
 
     def compile(self) -> jax.stages.Compiled:
         """The compiled step; minutes for large models."""
-        with self.program.run.context(), topologies.tracing_for(self.topology.platform):
+        with self.program.run.context(), planned_for(self.topology.platform):
             return self.traced.lower().compile()
 
 
@@ -107,7 +108,7 @@ def planned(config: Any, topology: topologies.Topology, devices: list | None = N
     """
     devices = topologies.devices(topology) if devices is None else devices
     config = resolve.resolve(config)
-    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, topologies.tracing_for(topology.platform):
+    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, planned_for(topology.platform):
         run = build(_without_data(config, pathlib.Path(directory)), devices=devices, report=lambda line: None)
         data = run.data["train"]
         row, size = data.batches(0, [0]), data.size(0)

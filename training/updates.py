@@ -10,6 +10,7 @@ import optax
 
 from cloze import options
 from cloze.models import names
+from cloze.models.platforms import platform
 from cloze.training.optimizers.base import Optimizer
 
 
@@ -82,7 +83,7 @@ def _sum_of_squares(leaf):
 
 def _partial_sums(leaf):
     """Squares, of which all but the first dimensions may be summed already."""
-    if leaf.ndim < 2 or jax.default_backend() != "cpu":
+    if leaf.ndim < 2 or platform() != "cpu":
         return jnp.square(leaf)
     # XLA's CPU backend writes the squares down and adds them up alone; it multiplies matrices in all cores at once.
     return jnp.square(leaf) @ jnp.ones((leaf.shape[-1], 1), leaf.dtype)

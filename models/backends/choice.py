@@ -12,6 +12,7 @@ import jax
 
 from cloze.errors import ConfigError
 from cloze.models import axes, random_bits
+from cloze.models.platforms import platform
 from cloze.registry import Registry
 
 PREFERENCE = ("splash", "cudnn", "flash", "local", "einsum")  # the first that can, and that is not slow, is taken
@@ -202,10 +203,10 @@ def _refusal(name, reason):
 def case_of(q_BTHE: Any, k_BSKE: Any, visibility: Any, bias: Any, softcap: float, dropout: float, key: Any) -> Case:
     """The Case of arrays, on the devices of the mesh in whose context they are traced, else on the default ones."""
     rows, queries, heads, head_dim = q_BTHE.shape
-    platform, capability = devices()
+    kind, capability = devices()
     row_cuts, length_cuts, head_cuts = (cuts(name) for name in (axes.BATCH, axes.LENGTH, axes.ACT_HEADS))
     return Case(
-        platform=platform,
+        platform=kind,
         capability=capability,
         rows=rows,
         queries=queries,
@@ -233,16 +234,12 @@ def case_of(q_BTHE: Any, k_BSKE: Any, visibility: Any, bias: Any, softcap: float
 
 def devices() -> tuple[str, tuple[int, int] | None]:
     """(platform, compute capability or None) of the devices that a program is traced for."""
-    if planned := _planned.get():
-        return planned, None
-    mesh = jax.sharding.get_abstract_mesh()
-    device = None if mesh.empty else mesh.abstract_device
-    platform = {"cuda": "gpu"}.get(device.platform, device.platform) if device else jax.default_backend()
-    if platform != "gpu" or jax.default_backend() != "gpu":
-        return platform, None
+    found = platform()
+    if found != "gpu" or jax.default_backend() != "gpu":
+        return found, None
     capability = getattr(jax.devices()[0], "compute_capability", None)
     parts = str(capability).split(".")
-    return platform, (int(parts[0]), int(parts[1])) if len(parts) == 2 else None
+    return found, (int(parts[0]), int(parts[1])) if len(parts) == 2 else None
 
 
 def cuts(name: str) -> int:
@@ -268,19 +265,6 @@ def uneven(case: Case) -> str | None:
     if case.kv_heads % case.head_cuts:
         return f"needs key heads that divide by mesh.tensor, got {case.kv_heads} for {case.head_cuts}"
     return None
-
-
-_planned: contextvars.ContextVar[str | None] = contextvars.ContextVar("planned", default=None)
-
-
-@contextlib.contextmanager
-def planned_for(platform: str) -> Iterator[None]:
-    """While this holds, what is traced is for devices that are not there, of "cpu", "gpu" or "tpu"."""
-    token = _planned.set(platform)
-    try:
-        yield
-    finally:
-        _planned.reset(token)
 
 
 _choices: contextvars.ContextVar[list | None] = contextvars.ContextVar("choices", default=None)

@@ -27,6 +27,10 @@ GKE = (
         (["--job.backend=slurm", "--job.claim=x", *SMALL], "job.claim is an option of jobset"),
         (["--job.backend=slurm", "--verb", "prepare", *SMALL], "write --verb=VALUE"),
         (["--job.backend=slurm", "--verb=eval", "--task=sst2"], "--workdir is required"),
+        (
+            [*GKE, "--verb=eval", "--task=sst2", "--workdir=/mnt/cloze/a,runs/b"],
+            "--workdir=runs/b is lost",
+        ),
         (["--job.backend=slurm", "--job.nodes=2", "--verb=prepare", *SMALL], "prepare runs in one process"),
         (["--job.backend=slurm", *SMALL, "--config.model.heads=7"], "model.width=192 does not divide"),
         (["--job.backend=slurm", *SMALL, "--num_processes=2"], "--num_processes is what the job finds itself"),

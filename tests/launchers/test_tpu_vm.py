@@ -47,10 +47,12 @@ case "$1 $2" in
     esac ;;
 esac
 """
-# On a host: what the installation leaves as `cloze`. Process 0 takes the next outcome; the others end as it does.
+# On a host: what the installation leaves as `cloze`. Process 0 takes the next outcome when all have met, as JAX has it.
 CLOZE = r"""
 printf '%s\n' "$*" >> "$CLOUD/runs"
 case "$*" in *--process_id=0) ;; *) exit 75 ;; esac
+count=${*##*--num_processes=}; count=${count%% *}; starts=$(grep -c -e '--process_id=0' "$CLOUD/runs")
+while [ "$(wc -l < "$CLOUD/runs")" -lt $((count * starts)) ]; do sleep 0.05; done
 outcome=$(sed -n 1p "$CLOUD/outcomes"); sed -i 1d "$CLOUD/outcomes"
 if [ "$outcome" = taken ]; then
   echo SUSPENDED > "$CLOUD/state"

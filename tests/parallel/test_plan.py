@@ -255,17 +255,6 @@ def test_budgets_are_spent_as_published():
     assert fits["Kaplan"].best(compute.PF_DAY)[0] == pytest.approx(1.3e9)
 
 
-def test_the_exact_form_counts_as_the_program():
-    from cloze import models
-    from tests.models import tiny
-
-    model = models.Transformer(tiny.config("gpt2"))
-    data = tiny.batch("gpt2", rows=2, length=16)
-    jaxpr = jax.make_jaxpr(lambda p: model.apply({"params": p}, data).logits)(tiny.parameters("gpt2"))
-    exact = compute.exact_flops(layers=3, width=32, ffn=64, vocab=104, length=16, tokens=32)
-    assert exact == 3 * cost.count_flops(jaxpr)
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [

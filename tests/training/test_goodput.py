@@ -7,7 +7,6 @@ import pytest
 
 from cloze.training import goodput
 from cloze.training.goodput import KINDS, Goodput, last_line
-from cloze.training.loop import clock
 from cloze.training.metrics import MetricWriter
 
 
@@ -71,7 +70,7 @@ def test_it_goes_on_after_a_crash_and_counts_what_comes_again(clock_of_test, tmp
     values = account.values()
     assert (values["starts"], values["reached"], values["starting"], values["waiting"]) == (2, 5, 10.0, 3.5)
     assert (values["computing"], values["recomputing"]) == (4 * 2.0 + 2.0, 2 * 2.0)
-    shown = account.summary(clock)
+    shown = account.summary()
     assert shown.startswith("Goodput 36.4% of 0m28s in 2 starts: computing 0m10s") and "saving" not in shown
 
 

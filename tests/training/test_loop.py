@@ -11,8 +11,9 @@ import pytest
 
 from cloze.errors import DivergedError, Preempted
 from cloze.parallel.cost import human
+from cloze.tasks.progress import clock
 from cloze.training.checkpoint import Checkpoints
-from cloze.training.loop import Progress, StopSignal, clock, fit
+from cloze.training.loop import Progress, StopSignal, fit
 from cloze.training.metrics import MetricWriter
 from cloze.training.retention import Retention
 from tests.training import tiny_run

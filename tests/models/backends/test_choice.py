@@ -9,7 +9,7 @@ from cloze import models
 from cloze.errors import ConfigError
 from cloze.models.backends import choice
 from cloze.models.backends.choice import Case
-from cloze.parallel import topologies
+from cloze.models.platforms import planned_for
 from tests.models import tiny
 
 CPU, TPU = Case(platform="cpu"), Case(platform="tpu")
@@ -125,6 +125,6 @@ def test_a_configuration_is_held_to_its_backend_before_there_is_data():
 
 def test_what_is_planned_has_the_kernels_of_its_devices():
     """Also where the mesh in context is of this machine, as when a plan is estimated."""
-    with topologies.tracing_for("tpu"):
+    with planned_for("tpu"):
         assert choice.devices() == ("tpu", None)
     assert choice.devices() == ("cpu", None)
