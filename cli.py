@@ -14,7 +14,7 @@ from absl import flags
 from cloze import options, storage
 from cloze.errors import ConfigError, ProcessLost, UserError, WriteError
 from cloze.options import suggest
-from cloze.parallel import supervisor
+from cloze.parallel import clusters, supervisor
 from cloze.value_types import MOUNT
 
 FLAGS = flags.FLAGS
@@ -43,10 +43,13 @@ def command():
 
 
 def define_process_flags():
-    """Flags of a multi-process run; on Cloud TPU, GKE and Slurm JAX finds the values by itself."""
+    """Flags of a multi-process run; on Cloud TPU, GKE and Slurm JAX finds who and where the processes are."""
     flags.DEFINE_string("coordinator", "", "HOST:PORT of the first process of a multi-process run.")
     flags.DEFINE_integer("num_processes", 0, "Number of processes of a multi-process run.")
     flags.DEFINE_integer("process_id", -1, "Number of this process, from 0.")
+    flags.DEFINE_integer(
+        "start_timeout", 300, "Seconds for which the processes wait for each other at the start.", lower_bound=1
+    )
     flags.DEFINE_integer(
         "heartbeat_timeout", 30, "Seconds after which a process that does not answer counts as lost.", lower_bound=1
     )
@@ -89,6 +92,15 @@ def run(main, usage, required=()):
     sys.modules["__main__"].__doc__ = usage
     _quiet()
     try:
+        _run(main, required)
+    except Exception as error:  # a bug of ours
+        if who := _who():
+            error.add_note(f"This was {who}.")
+        raise
+
+
+def _run(main, required):
+    try:
         _parse(required)
         if _one_of_several():
             supervisor.supervise()
@@ -114,7 +126,8 @@ def run(main, usage, required=()):
 
 
 def _refuse(error):
-    print(f"{_program()}: {error}", file=sys.stderr)
+    who = f" ({_who()})" if _who() else ""
+    print(f"{_program()}{who}: {error}", file=sys.stderr)
     # At once: an orderly end would wait for the other process, or for threads of Orbax that wait for one that failed.
     if isinstance(error, (ProcessLost, WriteError)):
         sys.stdout.flush()
@@ -207,6 +220,18 @@ def _program():
     return pathlib.Path(sys.argv[0]).name
 
 
+def _who():
+    """ "process 1 of 4", or "" where there is one, or none knows its number yet."""
+    found = None
+    if _coordinated():
+        found = FLAGS.process_id, FLAGS.num_processes
+    elif _joins():
+        found = clusters.place_by_environment()
+        if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+            found = sys.modules["jax"].process_index(), sys.modules["jax"].process_count()
+    return f"process {found[0]} of {found[1]}" if found else ""
+
+
 def _exit(code):
     try:
         sys.stdout.flush()
@@ -252,18 +277,12 @@ def start_jax(compile_cache=""):
     Args:
         compile_cache: directory for compiled programs, or an address that JAX reads (gs://), or "".
     """
-    import jax
+    if _one_of_several():
+        from cloze.parallel import joining
 
-    if _coordinated():
-        if not FLAGS.coordinator or FLAGS.num_processes < 1 or not 0 <= FLAGS.process_id < FLAGS.num_processes:
-            raise ConfigError(
-                "a multi-process run needs all of --coordinator=HOST:PORT, --num_processes=N and --process_id=I "
-                "with 0 <= I < N"
-            )
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id, **_timeouts())
-    elif _managed_cluster():
-        jax.distributed.initialize(**_timeouts())
+        given = (FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id) if _coordinated() else None
+        joining.join(joining.Place(*given) if given else None, FLAGS.start_timeout, **_timeouts())
+        _silence_all_but_the_first()
     from cloze.parallel import compile_cache as compiled
     from cloze.parallel.self_check import check_backend
 
@@ -274,29 +293,33 @@ def start_jax(compile_cache=""):
 
 
 def _timeouts():
-    if "heartbeat_timeout" not in FLAGS:  # of a verb without these flags
-        return {}
     return {
         "heartbeat_timeout_seconds": FLAGS.heartbeat_timeout,
         "shutdown_timeout_seconds": FLAGS.shutdown_timeout,
     }
 
 
+def _silence_all_but_the_first():
+    """What is printed is printed once; errors come from all processes."""
+    import jax
+
+    if jax.process_index():
+        sys.stdout.flush()
+        sys.stdout = open(os.devnull, "w")
+
+
+def _joins():
+    """Whether this verb may be one of several processes; a single one converts or prepares."""
+    return FLAGS.is_parsed() and "coordinator" in FLAGS
+
+
 def _one_of_several():
-    return _coordinated() or _managed_cluster()
+    return _joins() and (_coordinated() or clusters.is_managed())
 
 
 def _coordinated():
     """Whether flags say that this is one of several processes."""
-    return "coordinator" in FLAGS and bool(FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0)
-
-
-def _managed_cluster():
-    """Whether this is one of several processes whose number and address JAX finds in the environment."""
-    slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_JOB_ID" in os.environ
-    tpu_pod = len([h for h in os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",") if h]) > 1
-    gke = "JOB_COMPLETION_INDEX" in os.environ and "MEGASCALE_COORDINATOR_ADDRESS" in os.environ
-    return slurm or tpu_pod or gke
+    return _joins() and bool(FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0)
 
 
 class Log:

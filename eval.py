@@ -14,6 +14,7 @@ score is. --output holds {task: {metric: value}}, of several runs {run: {task: .
 standard errors "accuracy_stderr". Exit codes: 0 done, 2 bad usage, 3 bad or missing data, 5 checkpoint corrupt.
 """
 
+import functools
 import json
 import pathlib
 
@@ -61,11 +62,14 @@ STEP = flags.DEFINE_string(
 )
 EMA = flags.DEFINE_bool("ema", False, "Take the moving averages of the parameters that trained (train.ema_decay).")
 PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with every prediction.")
+cli.define_process_flags()
 
 
 def main():
     """Loads every run, scores it on every task, prints tables, writes what is asked for."""
     from cloze import tasks
+    from cloze.parallel import mesh as meshes
+    from cloze.parallel.processes import decide
     from cloze.training import restore, runs
 
     check_flags()
@@ -73,10 +77,11 @@ def main():
     configs = [runs.load_config(workdir) for workdir in WORKDIR.value]  # all of them, before the first is scored
     cli.start_jax(configs[0].train.compile_cache)
     results, harness = {}, {}
-    for workdir in WORKDIR.value:
+    for workdir, config in zip(WORKDIR.value, configs, strict=True):
         if len(WORKDIR.value) > 1:
             print(f"\n{workdir}")
-        trained = restore.load(workdir, ema=EMA.value, which=STEP.value)
+        mesh = meshes.mesh_for_reading(config.mesh, print)
+        trained = restore.load(workdir, ema=EMA.value, which=STEP.value, mesh=mesh)
         if LM_EVAL.value:
             harness[workdir] = score_by_harness(trained)
         results[workdir] = {name: score(trained, name, len(names) > 1) for name in names}
@@ -85,7 +90,8 @@ def main():
                 print_table(name, {workdir: result})
             if PREDICTIONS.value:
                 folder = pathlib.Path(PREDICTIONS.value) / ("" if len(WORKDIR.value) == 1 else _safe(workdir))
-                write_predictions(folder / f"{_safe(name)}.jsonl", result)
+                path = folder / f"{_safe(name)}.jsonl"
+                decide(functools.partial(write_predictions, path, result))
     if len(WORKDIR.value) > 1:
         for name in names:
             print_table(name, {workdir: results[workdir][name] for workdir in WORKDIR.value})
@@ -98,7 +104,7 @@ def main():
         found = {run: {name: scores_of(result) for name, result in some.items()} for run, some in results.items()}
         for run, scores in harness.items():
             found[run] |= {f"lm_eval/{name}": some for name, some in scores.items()}
-        write_scores(found if len(found) > 1 else found[WORKDIR.value[0]])
+        decide(lambda: write_scores(found if len(found) > 1 else found[WORKDIR.value[0]]))
 
 
 def check_flags():

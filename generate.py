@@ -38,6 +38,7 @@ EMA = flags.DEFINE_bool("ema", False, "Take the moving averages of the parameter
 CANDIDATES = flags.DEFINE_integer("candidates", None, "Candidates printed for each blank; default: 5.", lower_bound=1)
 PIECES = flags.DEFINE_integer("pieces", None, "Pieces that a blank may have; default: 1.", lower_bound=1, upper_bound=8)
 cli.define_options(DecodingOptions)
+cli.define_process_flags()
 
 
 def main():
@@ -47,11 +48,15 @@ def main():
     given = cli.given(DecodingOptions)
     check_flags(given)
 
+    import jax
+
     from cloze.parallel import mesh as meshes
     from cloze.training import generation, restore, runs
 
     config = runs.load_config(WORKDIR.value)
     cli.start_jax(config.train.compile_cache)
+    if CHAT.value and jax.process_count() > 1:
+        raise ConfigError("--chat reads what you type, which one process alone can: start one, or give --prompts")
     asked = [{"prompt": prompt} for prompt in PROMPT.value]
     asked += generation.read_prompts(PROMPTS.value) if PROMPTS.value else []
     mesh = meshes.mesh_for_reading(config.mesh, print)
@@ -64,7 +69,7 @@ def main():
         fill(trained, asked)
     elif "lm" in heads and architecture in ("decoder", "encoder_decoder"):
         refuse_flags([f.name for f in (CANDIDATES, PIECES) if f.present], "filling blanks, and this model writes")
-        write(trained, asked, given, mesh)
+        write(trained, asked, given)
     else:
         raise ConfigError(
             f"--workdir={WORKDIR.value} holds a model trained with objective.name={trained.config.objective.name}, "
@@ -107,12 +112,12 @@ def refuse_flags(names, what):
         raise ConfigError(f"{', '.join(f'--{name}' for name in names)}: of {what}; leave it out")
 
 
-def write(trained, asked, given, mesh):
+def write(trained, asked, given):
     """Prints every prompt and what the model writes behind it, or keeps it in --output."""
     from cloze.training import evaluation, generation
 
     size = 1 if STREAM.value or CHAT.value else min(BATCH_SIZE.value, len(asked))
-    writer = evaluation.writer(trained, batch_size=size, mesh=mesh)
+    writer = evaluation.writer(trained, batch_size=size)
     said = generation.stated(writer)
     options = generation.decoding_options(given, said, trained.model.config.vocab_size)
     if shown := [f"{name}={value}" for name, value in said.items() if name not in given]:
@@ -180,9 +185,14 @@ def fill(trained, asked):
 
 
 def keep(lines):
-    """Appends objects to --output."""
-    with open(OUTPUT.value, "a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    """Appends objects to --output; of several processes the first does."""
+    from cloze.parallel.processes import decide
+
+    def append():
+        with open(OUTPUT.value, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+    decide(append)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.decoding.devices import to_host
+
 ROWS = 8  # that are run at once
 MOST_SHAPES = 64  # combinations of numbers of pieces that are tried
 
@@ -126,5 +128,5 @@ class _Runs:
                 tokens[row, : len(text)], sizes[row], at[row] = text, len(text), places[first + row]
             segments = (np.arange(self._length) < sizes).astype(np.int32)
             scores = _log_probs(self._model, self._params, tokens, segments, at, self._is_text)
-            found.append(np.asarray(scores)[: len(some)])
+            found.append(to_host(scores)[: len(some)])
         return np.concatenate(found)

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cloze.decoding.devices import ONE, Devices, to_host
+
 LENGTHS = 16, 32, 64, 128, 256, 512, 1024, 2048, 4096
 
 
@@ -51,7 +53,7 @@ def _nothing(count: int) -> None:
 
 def score(
     model, params, rows: Sequence[Row], *, length: int, batch_size: int, pad_id: int,
-    done: Callable[[int], None] = _nothing,
+    done: Callable[[int], None] = _nothing, devices: Devices = ONE,
 ) -> Scored:  # fmt: skip
     """The log-probability of every row's targets.
 
@@ -63,13 +65,16 @@ def score(
         batch_size: rows that are run at once.
         pad_id: id of padding.
         done: called with the number of rows that were scored since the last call.
+        devices: where it is run; a batch has a few rows more where they do not divide.
 
     Returns:
         Scored, in the order of the rows. What a row gets does not depend on the others.
     """
     log_probs, greedy = np.zeros(len(rows)), np.zeros(len(rows), bool)
-    for numbers, batch in _batches(model.config.architecture, rows, _Shape(length, batch_size, pad_id)):
-        found = jax.device_get(_targets(model, params, batch))
+    shape = _Shape(length, devices.whole(batch_size), pad_id)
+    for numbers, batch in _batches(model.config.architecture, rows, shape):
+        with devices.context():
+            found = to_host(_targets(model, params, devices.place(batch)))
         log_probs[numbers], greedy[numbers] = (array[: len(numbers)] for array in found)
         done(len(numbers))
     return Scored(log_probs, greedy)
@@ -77,7 +82,7 @@ def score(
 
 def vocabulary(
     model, params, rows: Sequence[Row], is_text: np.ndarray, *, length: int, batch_size: int, pad_id: int,
-    done: Callable[[int], None] = _nothing,
+    done: Callable[[int], None] = _nothing, devices: Devices = ONE,
 ) -> Iterator[tuple[int, np.ndarray]]:  # fmt: skip
     """Yields (number of a row, f32 [V] log-probabilities at its only place, among ids that are text).
 
@@ -85,8 +90,10 @@ def vocabulary(
         as of `score`; a row's target is not looked at.
         is_text: bool [V], the ids that are compared; others get -inf.
     """
-    for numbers, batch in _batches(model.config.architecture, rows, _Shape(length, batch_size, pad_id)):
-        log_probs_BV = np.asarray(_words(model, params, batch, jnp.asarray(is_text)))
+    shape = _Shape(length, devices.whole(batch_size), pad_id)
+    for numbers, batch in _batches(model.config.architecture, rows, shape):
+        with devices.context():
+            log_probs_BV = to_host(_words(model, params, devices.place(batch), is_text))
         yield from zip(numbers, log_probs_BV[: len(numbers)], strict=True)
         done(len(numbers))
 

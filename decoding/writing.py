@@ -15,6 +15,7 @@ from flax import struct
 
 from cloze.decoding import beams, rows, transforms
 from cloze.decoding.cached import prefill, step
+from cloze.decoding.devices import to_host
 
 _STATIC = ("model", "options", "end_ids", "pad_id")
 
@@ -82,17 +83,17 @@ def write(
     given = dict(options=options.compiled, end_ids=tuple(end_ids), pad_id=pad_id)
     if options.beams > 1:
         found = beams.search(model, params, batch, prompt_lengths, valid_V, prefix=prefix, **given)
-        return Written(*map(np.asarray, found))
+        return Written(*to_host(found))
     state = begin(model, params, batch, prompt_lengths, valid_V, keys, prefix=prefix, **given)
     most = options.max_tokens
     while True:
         number = int(state.number)
-        tokens, ended = (np.asarray(x) for x in (rows.behind(state.tokens, state.start, most), state.ended))
+        tokens, ended = to_host((rows.behind(state.tokens, state.start, most), state.ended))
         if watch is not None and (over := watch(tokens, number)) is not None:
             ended = ended | over
-            state = state.replace(ended=state.ended | jnp.asarray(over))
+            state = state.replace(ended=jax.device_put(ended, state.ended.sharding))
         if number >= most or ended.all():
-            return Written(tokens, np.asarray(state.lengths))
+            return Written(tokens, to_host(state.lengths))
         until = most if watch is None else min(number + every, most)
         state = advance(model, params, state, valid_V, jnp.int32(until), **given)
 

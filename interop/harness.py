@@ -122,6 +122,6 @@ class Adapter(LM):
     def _score(self, rows, what):
         return row_scoring.score(
             self._writer.model, self._writer.params, rows, length=self._layout.length,
-            batch_size=self._writer.batch_size, pad_id=self._writer.pad,
+            batch_size=self._writer.batch_size, pad_id=self._writer.pad, devices=self._writer.devices,
             done=Progress(self._report, what, len(rows)),
         )  # fmt: skip

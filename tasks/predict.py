@@ -1,12 +1,10 @@
 """What a model answers on the examples of a task, in the form that `tasks.metrics.score` reads."""
 
-import contextlib
 import copy
 import dataclasses
 import functools
 import itertools
 import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -100,8 +98,7 @@ class LanguageModel:
         prefix: objective.prefix, of decoders.
         batch_size: prompts that are run at once.
         report: called with messages.
-        place: puts arrays of rows onto devices.
-        context: makes the context in which programs run, of a mesh.
+        devices: where it runs.
     """
 
     model: object
@@ -112,8 +109,7 @@ class LanguageModel:
     prefix: str
     batch_size: int
     report: object = print
-    place: Callable = lambda rows: rows
-    context: Callable = contextlib.nullcontext
+    devices: decoding.Devices = decoding.Devices()
 
     @functools.cached_property
     def _writing(self):
@@ -229,7 +225,7 @@ class LanguageModel:
                 architecture=self.layout.architecture, length=self.layout.length, pad_id=self.pad,
                 decoder_start=self.layout.decoder_start, prefix=self.prefix,
             )  # fmt: skip
-            scores = np.asarray(decoding.log_probability(self.model, self.params, _widened(batch, longest)))
+            scores = self._log_probability(_widened(batch, longest))
             counts = batch["target_weights"].sum(axis=-1)
             found += [AnswerScores(*pair) for pair in zip(scores, counts, strict=True)]
             done(len(prompts[here]))
@@ -306,7 +302,7 @@ class LanguageModel:
         done = Progress(self.report, "windows", len(rows))
         for first in range(0, len(rows), self.batch_size):
             some = rows[first : first + self.batch_size]
-            scored = -np.asarray(decoding.log_probability(self.model, self.params, self._windows(some)))
+            scored = -self._log_probability(self._windows(some))
             np.add.at(nats, owners[first : first + len(some)], scored[: len(some)])
             done(len(some))
         return [metrics.Likelihood(float(a), tokens=b) for a, b in zip(nats, predicted, strict=True)]
@@ -317,6 +313,12 @@ class LanguageModel:
         prompts = [self._text(metrics.last_word(text)[0])[-room:] for text in texts]
         matches = [re.match(r"\w[\w'’-]*|\S*", text) for text in self._continue(prompts, _WORD)]
         return [match.group() for match in matches]
+
+    def _log_probability(self, batch):
+        """See `decoding.log_probability`; a numpy array."""
+        with self.devices.context():
+            found = decoding.log_probability(self.model, self.params, self.devices.place(batch))
+            return decoding.to_host(found)
 
     def _text(self, text):
         """The ids of a text, behind what stands before texts."""
@@ -360,11 +362,12 @@ class LanguageModel:
             return np.array(over + [True] * (len(tokens) - len(over)))
 
         watched = bool(options.stop or show)
-        with self.context():
+        place = self.devices.place
+        with self.devices.context():
             written = decoding.write(
-                self.model, self._writing, self.place(batch), self.place(prompt_lengths), self._valid,
+                self.model, self._writing, place(batch), place(prompt_lengths), self._valid,
                 options=options, end_ids=ends, pad_id=self.pad, prefix=self.prefix,
-                keys=self.place(_keys(options, first, len(rows))) if options.draws else None,
+                keys=place(_keys(options, first, len(rows))) if options.draws else None,
                 watch=watch if watched else None, every=1 if show else 8,
             )  # fmt: skip
         found = []

@@ -111,6 +111,7 @@ class TextScorer:
         decoder_start: ids that the decoder of an encoder-decoder begins with.
         batch_size: rows that are run at once.
         report: called with messages.
+        devices: where it runs.
     """
 
     model: Any
@@ -123,6 +124,7 @@ class TextScorer:
     decoder_start: tuple[int, ...] = ()
     batch_size: int = 32
     report: Callable[[str], None] = print
+    devices: row_scoring.Devices = row_scoring.ONE
 
     @property
     def architecture(self) -> str:
@@ -187,7 +189,9 @@ class TextScorer:
     @property
     def _sizes(self):
         pad = self.tokenizer.tables.pad
-        return dict(length=self.length, batch_size=self.batch_size, pad_id=0 if pad is None else pad)
+        return dict(
+            length=self.length, batch_size=self.batch_size, pad_id=0 if pad is None else pad, devices=self.devices
+        )
 
     def _encoded(self, texts):
         """Yields (text, ids int32 [n], the number of the word that each is of, int [n])."""

@@ -10,10 +10,8 @@ import os
 from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
-from cloze import objectives, tasks
+from cloze import decoding, objectives, tasks
 from cloze.data import encoding
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.examples import Features
@@ -195,13 +193,11 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
     for line in encoding.describe(arrays, layout):
         report(f"{task.name}: {line}")
     features = Features(arrays, layout, len(examples), task.labels())
-    order = Once([len(features.used)], batch_size)
+    devices = devices_of(trained)
+    order = Once([len(features.used)], devices.whole(batch_size))
     batches = ExampleBatches(
         [features], order, batching="buckets", length=objective.rows.length, pad=objective.rows.pad
     )
-    mesh = meshes.make_mesh(dict(data=-1, fsdp=1, tensor=1, sequence=1))
-    places = NamedSharding(mesh, PartitionSpec(meshes.ROW_AXES if batch_size % mesh.size == 0 else None))
-    params = jax.device_put(trained.params, NamedSharding(mesh, PartitionSpec()))
 
     @jax.jit
     def head(params, batch):
@@ -210,7 +206,8 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
     def scored():
         for step in range(order.steps_per_epoch):
             rows = batches.batches(step)
-            scores = np.asarray(head(params, jax.device_put(rows, places)))
+            with devices.context():
+                scores = decoding.to_host(head(trained.params, devices.place(rows)))
             yield scores if columns is None else scores[..., columns], rows["row_id"]
 
     return predict.from_heads(task, examples, features, scored(), config.task, unanswerable)
@@ -262,7 +259,7 @@ def _order(learned, model, task, report):
     return columns
 
 
-def writer(trained, config=None, batch_size=1, report=print, mesh=None):
+def writer(trained, config=None, batch_size=1, report=print):
     """A model that writes, as tasks.predict.LanguageModel.
 
     Args:
@@ -270,7 +267,6 @@ def writer(trained, config=None, batch_size=1, report=print, mesh=None):
         config: the run's configuration with a task in place of its own, changed in place; None: there is no task.
         batch_size: rows that are run at once; on a mesh, a few more where they do not divide.
         report: called with messages.
-        mesh: a mesh that rows are cut over, as the parameters are; None: one device.
     """
     config = _config(trained.config, "", "") if config is None else config
     name = config.objective.name
@@ -286,18 +282,18 @@ def writer(trained, config=None, batch_size=1, report=print, mesh=None):
         layout = dataclasses.replace(layout, cut_left=True)
         if decoder:  # which has not learned that what ends texts stands before answers, too
             layout = dataclasses.replace(layout, separator=())
-    made = predict.LanguageModel(
-        trained.model, trained.params, trained.tokenizer, layout, rows.pad, prefix, batch_size, report
-    )
-    if mesh is None:
-        return made
-    across = math.prod(mesh.shape[axis] for axis in meshes.ROW_AXES)
-    return dataclasses.replace(
-        made,
-        batch_size=math.ceil(batch_size / across) * across,
-        place=functools.partial(jax.device_put, device=meshes.row_sharding(mesh)),
-        context=functools.partial(meshes.context, mesh),
-    )
+    devices = devices_of(trained)
+    return predict.LanguageModel(
+        trained.model, trained.params, trained.tokenizer, layout, rows.pad, prefix, devices.whole(batch_size), report,
+        devices,
+    )  # fmt: skip
+
+
+def devices_of(trained):
+    """The decoding.Devices that a model runs on: those that hold its parameters."""
+    if trained.mesh is None:
+        return decoding.Devices()
+    return decoding.Devices(meshes.row_sharding(trained.mesh), functools.partial(meshes.context, trained.mesh))
 
 
 def text_scorer(trained, asked="auto", batch_size=32, report=print):
@@ -314,7 +310,7 @@ def text_scorer(trained, asked="auto", batch_size=32, report=print):
     """
     model, tables = trained.model.config, trained.tokenizer.tables
     scoring = text_scores.scoring_of(model.heads_out, model.architecture, trained.config.objective.name, tables, asked)
-    given = dict(batch_size=batch_size, report=report)
+    given = dict(batch_size=batch_size, report=report, devices=devices_of(trained))
     if model.architecture == "encoder":
         around = [() if i is None else (i,) for i in (tables.cls, tables.sep)]
         length = trained.config.data.sequence_length
