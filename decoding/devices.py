@@ -23,6 +23,16 @@ def _whole(array):
     return np.asarray(jax.jit(lambda x: x, out_shardings=everywhere)(array))
 
 
+def put(array: Any, sharding: Any) -> jax.Array:
+    """An array that every process has, as one array over the devices of all."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        words = put(np.asarray(jax.random.key_data(array)), sharding)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(array))
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """Where batches are run.
@@ -45,7 +55,7 @@ class Devices:
 
     def place(self, batch: Any) -> Any:
         """Arrays of rows on the devices; each process gives all rows."""
-        return batch if self.rows is None else jax.device_put(batch, self.rows)
+        return batch if self.rows is None else jax.tree.map(lambda array: put(array, self.rows), batch)
 
 
 ONE = Devices()

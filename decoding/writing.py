@@ -15,7 +15,7 @@ from flax import struct
 
 from cloze.decoding import beams, rows, transforms
 from cloze.decoding.cached import prefill, step
-from cloze.decoding.devices import to_host
+from cloze.decoding.devices import put, to_host
 
 _STATIC = ("model", "options", "end_ids", "pad_id")
 
@@ -91,7 +91,7 @@ def write(
         tokens, ended = to_host((rows.behind(state.tokens, state.start, most), state.ended))
         if watch is not None and (over := watch(tokens, number)) is not None:
             ended = ended | over
-            state = state.replace(ended=jax.device_put(ended, state.ended.sharding))
+            state = state.replace(ended=put(ended, state.ended.sharding))
         if number >= most or ended.all():
             return Written(tokens, to_host(state.lengths))
         until = most if watch is None else min(number + every, most)

@@ -26,6 +26,13 @@ class MeshOptions:
     fsdp: int = option(1, "parameters and rows are both cut along this axis", changes=FREELY, least=-1)
     tensor: int = option(1, "heads, feed-forward and vocabulary are cut along this axis", changes=FREELY, least=-1)
     sequence: int = option(1, "positions within a row are cut along this axis", changes=FREELY, least=-1)
+    slices: int = option(
+        0,
+        "parts that mesh.data goes over first, such as slices joined by the data-centre network; 0: as many slices as "
+        "there are, along the first axis that they divide",
+        changes=FREELY,
+        least=0,
+    )
 
 
 RULES = (
@@ -50,34 +57,48 @@ def make_mesh(sizes, devices=None):
     """A mesh over all devices.
 
     Args:
-        sizes: mapping of each of MESH_AXES to a size; one of them may be -1 and takes what is left.
+        sizes: mapping of each of MESH_AXES to a size; one of them may be -1 and takes what is left. `slices`, where it
+            is there, as of MeshOptions.
         devices: devices to use; None: all.
 
     Raises:
-        ConfigError: the sizes do not multiply to the number of devices.
+        ConfigError: the sizes do not multiply to the number of devices, or slices do not divide.
     """
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(sizes, len(devices))
-    return Mesh(_arranged(shape, devices), MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+    arranged = _arranged(shape, devices, int(sizes.get("slices", 0)))
+    return Mesh(arranged, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
 
-def _arranged(shape, devices):
+def _arranged(shape, devices, asked):
     """Devices as a mesh: neighbours along an axis are neighbours in the machine as far as that goes.
 
-    Of several slices, which the data-centre network joins, the first axis that they divide goes over them.
+    Of several slices, which the data-centre network joins, one axis goes over them, and each slice is a part of the
+    mesh. Where devices know nothing of slices, such as GPUs, those that follow each other are one.
     """
-    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    there = len({getattr(device, "slice_index", 0) for device in devices})
+    slices = asked or there
     if slices == 1:
         return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
-    across = next((number for number, size in enumerate(shape) if size % slices == 0), None)
+    if there > 1 and slices != there:
+        raise ConfigError(f"mesh.slices={slices}, but the devices are of {there} slices: set it to {there}, or to 0")
+    axes = range(1) if asked else range(len(shape))
+    across = next((number for number in axes if shape[number] % slices == 0), None)
     if across is None:
-        shown = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
-        raise ConfigError(
-            f"no axis of the mesh goes over {slices} slices: {shown}; make mesh.data a multiple of {slices}"
-        )
+        what = f"mesh.data={shape[0]} does not go" if asked else "no axis of the mesh goes"
+        raise ConfigError(f"{what} over {slices} slices: {_shown(shape)}; make mesh.data a multiple of {slices}")
     within = [size // slices if number == across else size for number, size in enumerate(shape)]
-    between = [slices if number == across else 1 for number in range(len(shape))]
-    return mesh_utils.create_hybrid_device_mesh(within, between, devices, allow_split_physical_axes=True)
+    if there > 1:
+        between = [slices if number == across else 1 for number in range(len(shape))]
+        return mesh_utils.create_hybrid_device_mesh(within, between, devices, allow_split_physical_axes=True)
+    size = len(devices) // slices
+    parts = [devices[number * size : (number + 1) * size] for number in range(slices)]
+    parts = [mesh_utils.create_device_mesh(within, part, allow_split_physical_axes=True) for part in parts]
+    return np.concatenate(parts, axis=across)
+
+
+def _shown(shape):
+    return ", ".join(f"mesh.{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
 
 
 def mesh_for_reading(sizes, report):
@@ -102,7 +123,7 @@ def mesh_for_reading(sizes, report):
 def mesh_shape(sizes, count):
     """The sizes of MESH_AXES for `count` devices, -1 resolved."""
     shape = [int(sizes[axis]) for axis in MESH_AXES]
-    shown = ", ".join(f"mesh.{axis}={size}" for axis, size in zip(MESH_AXES, shape, strict=True))
+    shown = _shown(shape)
     if shape.count(-1) > 1 or any(size < 1 and size != -1 for size in shape):
         raise ConfigError(f"mesh sizes must be positive, and at most one -1; got {shown}")
     fixed = math.prod(size for size in shape if size != -1)

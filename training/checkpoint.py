@@ -44,10 +44,14 @@ class Checkpoints:
 
     def __init__(self, directory, retention=None):
         self.directory = pathlib.Path(directory).absolute()
-        self._writer = jax.process_index() == 0
         self._retention = retention
         self._thread = None
         self._failure = None
+
+    @property
+    def _writer(self):
+        """Whether this process writes; asked only when the processes have met, because JAX opens its devices for it."""
+        return jax.process_index() == 0
 
     def steps(self):
         """Steps of all checkpoints on disk, whole or not, oldest first."""

@@ -1,5 +1,7 @@
 """Any mesh computes what one device computes."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -131,3 +133,43 @@ def test_a_part_whose_size_does_not_divide_is_named(root):
         ConfigError, match="the generator's width=9 does not divide by mesh.fsdp=2: change mesh.fsdp, or"
     ):
         tiny_run.build(tiny_run.config("bert", root, **changes), devices=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class OfSlice:
+    """A device of one of several slices, as far as a mesh looks at it."""
+
+    id: int
+    slice_index: int
+    process_index: int = 0
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+
+
+@pytest.mark.parametrize("sizes", [dict(data=4, fsdp=2), dict(data=2, fsdp=2, tensor=2), dict(data=-1, sequence=4)])
+@pytest.mark.parametrize("known", [True, False])
+def test_data_goes_over_slices_and_everything_else_stays_within_one(sizes, known):
+    """Whether the devices say which slice they are of, or those that follow each other are one."""
+    sizes = {**dict.fromkeys(meshes.MESH_AXES, 1), **sizes, "slices": 2}
+    devices = jax.devices()
+    if known:  # in any order
+        devices = [OfSlice(number, slice_index) for number in (3, 0, 2, 1) for slice_index in (1, 0)]
+    arranged = meshes._arranged(meshes.mesh_shape(sizes, 8), devices, 2)
+    slices = np.vectorize(lambda d: d.slice_index if known else d.id // 4)(arranged)
+    half = len(slices) // 2
+    assert (slices[:half] == 0).all() and (slices[half:] == 1).all()
+    assert len({(d.id, getattr(d, "slice_index", 0)) for d in arranged.flat}) == 8
+    if not known:
+        assert (meshes.make_mesh(sizes).devices == arranged).all()
+
+
+def test_slices_that_do_not_fit_are_refused():
+    sizes = dict(data=2, fsdp=4, tensor=1, sequence=1)
+    with pytest.raises(ConfigError, match="mesh.data=2 does not go over 4 slices.*multiple of 4"):
+        meshes.make_mesh({**sizes, "slices": 4})
+    of_two = [OfSlice(number, number // 4) for number in range(8)]
+    with pytest.raises(ConfigError, match="mesh.slices=4, but the devices are of 2 slices"):
+        meshes._arranged((4, 2, 1, 1), of_two, 4)
+    with pytest.raises(ConfigError, match="no axis of the mesh goes over 3 slices"):
+        meshes._arranged((4, 2, 1, 1), [OfSlice(number, number % 3) for number in range(8)], 0)
+    assert meshes._arranged((1, 8, 1, 1), of_two, 0).shape == (1, 8, 1, 1)  # as a user has chosen
