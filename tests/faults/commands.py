@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import multiprocessing
+import os
 import pathlib
 import resource
+import signal
 import tempfile
 import time
 
@@ -45,13 +47,13 @@ def limited(largest_file, *train):
     return start(*train, before=(largest_file,)).wait()
 
 
-def start(*train, before=()):
-    """Starts train.py, forked as verbs.run does it; see `Started`."""
-    return Started(verbs.command("train", *train)[1:], before)
+def start(*arguments, before=(), verb="train"):
+    """Starts train.py or another verb, forked as verbs.run does it; see `Started`."""
+    return Started(verbs.command(verb, *arguments)[1:], before)
 
 
 class Started:
-    """A command that runs; `wait()` gives its verbs.Done, `kill_after(text, seconds)` ends it with kill -9."""
+    """A command that runs; `wait()` gives its verbs.Done, `end_after(text, seconds)` ends it by a signal."""
 
     def __init__(self, argv, limits):
         context = multiprocessing.get_context("forkserver")
@@ -69,13 +71,14 @@ class Started:
             self._process.join()
         return verbs.Done(self._process.exitcode, *(stream.read_text() for stream in self._streams))
 
-    def kill_after(self, text, seconds):
-        """kill -9, some time after a text was printed; nothing happens to a command that ends before."""
+    def end_after(self, text, seconds, number=signal.SIGKILL):
+        """kill -9 or another signal, some time after a text was printed; none to a command that ends before."""
         stdout, _ = self._streams
         while self._process.is_alive() and not (stdout.exists() and text in stdout.read_text()):
             time.sleep(0.005)
         time.sleep(seconds)
-        self._process.kill()
+        if self._process.is_alive():
+            os.kill(self._process.pid, number)
         return self.wait()
 
 
