@@ -222,8 +222,9 @@ class Execution:
     )
     remat: str = option(
         "none",
-        "recompute in the backward pass: dots keeps matrix products",
-        choices=("none", "dots", "full"),
+        "recompute in the backward pass: dots keeps matrix products; offload recomputes all, like full, and keeps each "
+        "layer's input in the host's memory, where there are accelerators",
+        choices=("none", "dots", "full", "offload"),
         needs={"architecture": TRANSFORMERS},
         changes=FREELY,
     )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 from flax.core import meta, unfreeze
 from flax.core.scope import LazyRng, Scope
+from jax.ad_checkpoint import checkpoint_name
 
 from cloze.models import axes
 from cloze.models.dropout import dropout
@@ -24,9 +25,16 @@ from cloze.models.platforms import platform
 from cloze.models.primitives import Norm
 
 UNROLLED = 16  # layers of a stack that are unrolled on a CPU, unless model.scan says otherwise
+INPUT = "layer_input"  # what checkpoint policies call it
 REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "full": jax.checkpoint_policies.nothing_saveable,
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[INPUT],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
 }
 
 _DRAWN = {}  # {(ModelConfig, whether layers cross): Flax's counts of numbers drawn in a layer, after its first draw}
@@ -223,8 +231,10 @@ class Stack(nn.Module):
             if alike:  # one trace serves all layers at this place of the pattern; XLA compiles a copy for each
                 body = jax.jit(body)
             if backward and self.config.remat != "none":
-                policy = REMAT_POLICIES[self.config.remat]
-                body = jax.checkpoint(body, policy=policy, prevent_cse=prevent_cse)
+                # Of a CPU the host's memory is its own.
+                name = "full" if self.config.remat == "offload" and platform() == "cpu" else self.config.remat
+                policy = REMAT_POLICIES[name]
+                body = jax.checkpoint(_with_named_input(body), policy=policy, prevent_cse=prevent_cse)
             return body
 
         def steps(carry, slices, numbers, prevent_cse):
@@ -246,6 +256,18 @@ class Stack(nn.Module):
             carry, output = steps(carry, rest, range(first + looped, last), True)
             stacked.append(output)
         return carry, stacked
+
+
+def _with_named_input(body):
+    """A layer whose input has a name for checkpoint policies."""
+
+    def name(array):
+        return checkpoint_name(array, INPUT) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+    def named(carry, piece):
+        return body(jax.tree.map(name, carry), piece)
+
+    return named
 
 
 def _copied(counters):

@@ -9,6 +9,7 @@ import functools
 import math
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend import core as jax_core
 
@@ -129,7 +130,10 @@ def _value(var, known):
         return None
     if var not in known:
         shape = tuple(getattr(var.aval, "shape", ()))
-        known[var] = Value(shape, _itemsize(getattr(var.aval, "dtype", None)), [()] * len(shape))
+        # What lies in the host's memory takes none of a device.
+        there = getattr(var.aval, "memory_space", None) != jax.memory.Space.Host
+        itemsize = _itemsize(getattr(var.aval, "dtype", None)) if there else 0
+        known[var] = Value(shape, itemsize, [()] * len(shape))
     return known[var]
 
 

@@ -15,7 +15,7 @@ from cloze.training import restore
 from cloze.training.checkpoint import Checkpoints
 from tests import verbs
 from tests.faults import CHAOS
-from tests.training import tiny_run
+from tests.training import finetuned, tiny_run
 
 
 def free_port():
@@ -28,10 +28,20 @@ def start_two(*arguments):
     return start_several(2, *arguments)
 
 
-def start_several(count, *arguments):
+def start_several(count, *arguments, verb="train", without=()):
+    """The processes of a run, but for those with some numbers."""
     port = free_port()
     joined = [f"--coordinator=localhost:{port}", f"--num_processes={count}"]
-    return [verbs.start("train", *arguments, *joined, f"--process_id={i}") for i in range(count)]
+    numbers = [number for number in range(count) if number not in without]
+    return [verbs.start(verb, *arguments, *joined, f"--process_id={number}") for number in numbers]
+
+
+def ended(started, code=0):
+    """[(standard output, errors)] of processes that end with a code."""
+    results = [process.communicate(timeout=240) for process in started]
+    for process, (_, errors) in zip(started, results, strict=True):
+        assert process.returncode == code, errors
+    return results
 
 
 def losses(workdir):
@@ -53,9 +63,7 @@ def test_two_processes_equal_one_and_resume_as_one(root):
     assert done.returncode == 0, done.stderr
 
     started = start_two(*verbs.small(root), f"--workdir={together}")
-    results = [process.communicate(timeout=240) for process in started]
-    for process, (_, errors) in zip(started, results, strict=True):
-        assert process.returncode == 0, errors
+    results = ended(started)
     assert "on 2 cpu device(s)" in results[0][0]
     assert "step 1/" not in results[1][0]  # only the first process speaks
     one, two = losses(alone), losses(together)
@@ -73,6 +81,66 @@ def test_two_processes_equal_one_and_resume_as_one(root):
         assert b[2:] == pytest.approx(a[2:], rel=1e-5)
 
 
+@pytest.mark.skipif(not CHAOS, reason="a part of `make chaos`")
+def test_two_processes_go_on_with_what_one_has_gone_on_with(root):
+    alone, together = root / "alone", root / "together"  # made above, by one process and by two and one
+    longer = [*verbs.small(root), "--config.train.steps=7"]
+    done = verbs.run("train", *longer, f"--workdir={alone}")
+    assert done.returncode == 0, done.stderr
+    (output, _), _ = ended(start_two(*longer, f"--workdir={together}"))
+    assert "Resuming after step 5" in output
+    one, two = losses(alone), losses(together)
+    assert [line[:2] for line in two] == [line[:2] for line in one] and one[-1][0] == 7
+    for a, b in zip(one, two, strict=True):
+        assert b[2:] == pytest.approx(a[2:], rel=1e-5)
+
+
+def test_two_processes_score_as_one(root):
+    files = [root / "alone.json", root / "together.json"]
+    asked = ["eval", f"--workdir={root / 'alone'}", "--task=probes", "--batch_size=3"]  # made above
+    done = verbs.run(*asked, f"--output={files[0]}")
+    assert done.returncode == 0, done.stderr
+    (first, _), (second, _) = ended(start_several(2, *asked[1:], f"--output={files[1]}", verb=asked[0]))
+    assert "probes, validation" in first and "probes, validation" not in second
+    one, two = (json.loads(file.read_text())["probes"] for file in files)
+    assert one.keys() == two.keys() and len(one) > 2
+    for metric, value in one.items():
+        assert two[metric] == (None if value is None else pytest.approx(value, rel=1e-5)), metric
+
+
+@pytest.mark.skipif(not CHAOS, reason="a part of `make chaos`")
+@pytest.mark.parametrize("way", ["--num_samples=2", "--beams=3", "--stop=a"])
+def test_two_processes_write_as_one(way, root):
+    workdir, files = root / "gpt2", [root / f"{way}-{number}.jsonl" for number in range(2)]
+    if not workdir.exists():
+        program = tiny_run.build(tiny_run.config("gpt2", root))
+        finetuned.save(program, program.new_state(finetuned.quiet), workdir)
+    asked = ["generate", f"--workdir={workdir}", "--prompt=the list", "--prompt=a", "--max_tokens=6", way]
+    done = verbs.run(*asked, f"--output={files[0]}")
+    assert done.returncode == 0, done.stderr
+    ended(start_several(2, *asked[1:], f"--output={files[1]}", verb=asked[0]))
+    one, two = (list(map(json.loads, file.read_text().splitlines())) for file in files)
+    assert [line["text"] for line in one] == [line["text"] for line in two] and len(one) >= 2
+
+
+@pytest.mark.skipif(not CHAOS, reason="a part of `make chaos`")
+def test_two_processes_fill_blanks_as_one(root):
+    asked = ["generate", f"--workdir={root / 'alone'}", "--prompt=The [MASK] is [MASK]."]
+    done = verbs.run(*asked)
+    (first, _), (second, _) = ended(start_several(2, *asked[1:], verb=asked[0]))
+    assert done.stdout.strip() in first and "blank 1" in first and "blank" not in second
+
+
+@pytest.mark.skipif(not CHAOS, reason="tests/parallel/test_joining.py has it without commands")
+def test_processes_that_are_missing_are_named_by_all_that_are_there(root):
+    arguments = [*verbs.small(root), f"--workdir={root / 'missing'}", "--start_timeout=5"]
+    started = start_several(4, *arguments, without=(1, 2))
+    for number, (_, errors) in zip((0, 3), ended(started, 75), strict=True):
+        assert len(errors.splitlines()) == 1 and errors.startswith(f"train.py (process {number} of 4): "), errors
+        assert "processes 1 and 2 of 4 did not come within 5 s" in errors
+    assert not (root / "missing").exists()
+
+
 def test_two_processes_begin_from_another_run(root):
     source, workdir = root / "alone", root / "from"  # the first was made above
     taken = [f"--config.init.checkpoint={source}", f"--config.tokenizer.path={source}/tokenizer", "--config.seed=1"]
@@ -84,9 +152,7 @@ def test_two_processes_begin_from_another_run(root):
         "--config.optimizer.learning_rate=0",
     ]
     started = start_two(*verbs.small(root), *taken, *cut, f"--workdir={workdir}")
-    results = [process.communicate(timeout=240) for process in started]
-    for process, (_, errors) in zip(started, results, strict=True):
-        assert process.returncode == 0, errors
+    results = ended(started)
     assert f"From {source}, step 5" in results[0][0]
     theirs, ours = (names.flatten(restore.load(path).params) for path in (source, workdir))
     for name, array in theirs.items():
@@ -122,9 +188,7 @@ def test_a_signal_to_one_process_stops_both_after_saving(number, root):
         if line.startswith("step 3/"):
             break
     started[1].send_signal(number)
-    results = [process.communicate(timeout=120) for process in started]
-    for process, (_, errors) in zip(started, results, strict=True):
-        assert process.returncode == 75, errors
+    ended(started, 75)
     assert Checkpoints(workdir / "checkpoints").latest_whole() >= 3
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from cloze import models
 from cloze.errors import ConfigError
+from cloze.models import platforms
 from tests.models import tiny
 
 FAMILIES = list(tiny.FAMILIES)
@@ -163,6 +164,22 @@ def test_scanned_equals_unrolled_equals_recomputed(family):
         np.testing.assert_allclose(other_loss, loss, rtol=1e-6)
         for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(gradient), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-6 + 1e-5 * float(jnp.abs(b).max()))
+
+
+def test_offload_keeps_the_inputs_of_layers_in_the_host_s_memory_where_there_is_another():
+    """Of a CPU it is its own: there `offload` recomputes like `full`."""
+    data, params = tiny.batch("gpt2"), tiny.parameters("gpt2")
+
+    def traced(remat, devices):
+        model = models.Transformer(tiny.config("gpt2", remat=remat, scan=True))
+        with platforms.planned_for(devices):
+            run = jax.make_jaxpr(jax.grad(lambda p: jnp.square(model.apply({"params": p}, data).logits).mean()))
+            return str(run(params))
+
+    layers, width = tiny.config("gpt2").layers, tiny.config("gpt2").width
+    shape = ",".join(map(str, (layers, *data["tokens"].shape, width)))
+    assert f"f32<host>[{shape}]" in traced("offload", "tpu")
+    assert "<host>" not in traced("full", "tpu") and "<host>" not in traced("offload", "cpu")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
