@@ -22,7 +22,10 @@ from cloze.parallel.collectives import Collective
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
-MODEL = "--config=configs/gpt2.py --topology=v5e:2x4 --config.train.batch_size=64 --config.train.microbatches=1"
+MODEL = (  # small, so that it compiles in a minute; what is exchanged how often does not depend on sizes
+    "--config=configs/gpt2.py:tiny --topology=v5e:2x4 --config.model.dtype=bfloat16 --config.model.layers=4 "
+    "--config.model.width=256 --config.model.heads=4 --config.model.ffn=1024 --config.train.batch_size=16"
+)
 MESHES = {"data": "data:8", "fsdp": "fsdp:8", "tensor": "data:2,tensor:4", "sequence": "data:2,sequence:4"}
 KEEP = flags.DEFINE_string("keep", "runs/collectives", "Folder for the plans.")
 ONLY = flags.DEFINE_list("only", [], f"Axes to plan, of {', '.join(MESHES)}; empty: all.")

@@ -211,3 +211,14 @@ def test_one_step_is_pinned(family, root):
         _, metrics = step(state, rows, program.run.keys)
     got = {k: float(v) for k, v in metrics.items() if k != "gradient_norms"}
     assert got == pytest.approx(PINNED[family], rel=1e-4)
+
+
+def test_microbatches_are_summed_in_f32_whatever_a_step_computes_in(root):
+    config = tiny_run.config("gpt2", root, model__dtype="bfloat16", model__scan=False, train__microbatches=2)
+    program = tiny_run.build(config)
+    trainable = [leaf.shape for leaf in jax.tree.leaves(program.abstract_state.trainable)]
+    jaxpr = program.trace_train_step().jaxpr
+    loops = [e for e in jaxpr.eqns if e.primitive.name == "scan" and e.params["length"] == 2]
+    (sums,) = ([var.aval for var in loop.outvars[: loop.params["num_carry"]]] for loop in loops)
+    assert {leaf.dtype for leaf in sums} == {np.dtype("float32")}
+    assert sorted(leaf.shape for leaf in sums if leaf.ndim) == sorted(trainable)
