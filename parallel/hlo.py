@@ -19,6 +19,7 @@ FREE = {
     "dynamic-slice-done", "dynamic-update-slice-done", "opt-barrier", "domain", "add-dependency",
 }  # fmt: skip
 _HEADER = re.compile(r"^(ENTRY )?%?([^\s(]+) \(.*\) -> .* \{$")
+_END = re.compile(r"^\}(, execution_thread=.*)?\s*$")  # attributes of kernels have lines that begin with one as well
 _SHAPE = re.compile(r"([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
 _CALLED = re.compile(r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
@@ -86,7 +87,7 @@ class Module:
                 if header := _HEADER.match(line):
                     current = self.computations.setdefault(header[2], {})
                     self.entry = header[2] if header[1] else self.entry
-            elif line.startswith("}"):
+            elif _END.match(line):
                 current = None
             elif (instruction := _parse(line)) is not None:
                 current[instruction.name] = instruction

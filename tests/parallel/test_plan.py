@@ -274,3 +274,16 @@ def test_the_verb_plans():
     done = verbs.run("plan", "--config=configs/gpt2.py:tiny", "--topology=v5e:2x2", "--estimate", "--json=-")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout[done.stdout.index("{") :])["fits"]
+
+
+def test_a_kernel_whose_attributes_have_lines_of_their_own_does_not_end_a_computation():
+    """As XLA for TPUs writes them: what stands behind it counts as well."""
+    text = (
+        "HloModule m\n\nENTRY %main (x: f32[8,4]) -> f32[8,4] {\n  %x = f32[8,4]{1,0} parameter(0)\n"
+        '  %k = f32[8,4]{1,0} custom-call(%x), custom_call_target="tpu_custom_call", frontend_attributes={a={\n'
+        '"block": "128"\n}}, metadata={op_name="k"}\n'
+        "  ROOT %sum = f32[8,4]{1,0} all-reduce(%k), replica_groups={{0,1}}, to_apply=%add\n"
+        '}, execution_thread="main"\n'
+    )
+    (found,) = collectives.of(hlo.Module(text), {"data": 2})
+    assert (found.kind, found.axes, found.bytes, found.times) == ("all-reduce", ("data",), 128, 1)
