@@ -92,7 +92,6 @@ def described(launcher, arguments):
         if not launcher.shares_disks:
             raise ConfigError("--workdir is required: a folder of the job's shared storage (job.mount)")
         workdir = str(importlib.import_module("cloze.train").default_workdir())
-    checkout = str(cli.HERE) if (cli.HERE / "setup.py").is_file() else ""
     name = launcher.name or default_name(verb, workdir)
     if not NAME.fullmatch(name):
         raise ConfigError(f"job.name={name!r} must be at most 38 of a to z, 0 to 9 and -, the first a letter")
@@ -102,9 +101,9 @@ def described(launcher, arguments):
         arguments=arguments,
         workdir=workdir,
         cache=values.config.data.cache_dir if "config" in values else "",
-        local=(sys.executable, *local_program(verb, checkout), *arguments),
+        local=(sys.executable, *cli.local_program(verb, cli.checkout()), *arguments),
         folder=str(pathlib.Path.cwd()),
-        checkout=checkout,
+        checkout=cli.checkout(),
     )
 
 
@@ -122,13 +121,6 @@ def forwarded(arguments):
     return tuple(argument for argument in arguments if not OWN.fullmatch(argument))
 
 
-def local_program(verb, checkout):
-    """How Python runs a verb on machines that see the disks of this one."""
-    if not checkout:
-        return ("-m", f"cloze.{verb}")
-    return (f"{verb}.py" if pathlib.Path.cwd() == cli.HERE else str(cli.HERE / f"{verb}.py"),)
-
-
 def default_name(verb, workdir):
     """A name for the job: of the run's folder, or of the configuration."""
     last = pathlib.Path(workdir).name
@@ -141,9 +133,8 @@ def default_name(verb, workdir):
 
 def check_config(launcher):
     """Refuses what the verb would refuse, as far as it can be seen from here."""
-    from cloze import objectives
     from cloze.configs import base
-    from cloze.training import methods, resolve
+    from cloze.training import resolve
 
     config, path = flags.FLAGS.config, flags.FLAGS["config"].config_filename.partition(":")[0]
     base.check(config)
@@ -153,10 +144,7 @@ def check_config(launcher):
     if away and (config.init.checkpoint or config.task.name):
         print("Note: init.checkpoint and the task are looked at where the job runs, which refuses them if need be")
         return
-    config = resolve.resolve(config)
-    methods.check(config)
-    objectives.check(config)
-    methods.model_config(config)
+    resolve.checked(config)
 
 
 def launch_dir(launcher, job):

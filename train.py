@@ -46,7 +46,7 @@ def main():
 
     from cloze.configs import base
     from cloze.parallel.processes import decide
-    from cloze.training import describe, plan_search, resolve
+    from cloze.training import describe, history, plan_search, resolve
     from cloze.training.checkpoint import Checkpoints
     from cloze.training.goodput import Goodput, last_line
     from cloze.training.run import build, retention_of
@@ -66,6 +66,7 @@ def main():
     run = build(config, directory.tokenizer if directory.has_learned else None, report=log)
     directory.keep_config()
     directory.keep_tokenizer(run.tokenizer)
+    directory.keep_facts(history.facts(run))
     describe.run_lines(run.program(), log)
 
     checkpoints = Checkpoints(directory.checkpoints, retention_of(run))
