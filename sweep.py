@@ -35,7 +35,9 @@ SWEEP = flags.DEFINE_string("sweep", "", "The sweep file.")
 WORKDIR = flags.DEFINE_string("workdir", "", "Where the sweep lives; default: runs/<name of the sweep file>.")
 PARALLEL = flags.DEFINE_integer("parallel", 1, "Runs at a time; each sees all devices.", lower_bound=1)
 RETRY = flags.DEFINE_bool("retry", False, "Try the runs again that have failed.")
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Print the runs and their options, and train nothing.")
+DRY_RUN = flags.DEFINE_bool(  # launch.py, which knows the flags of verbs, has one of its own
+    "dry_run", False, "Print the runs and their options, and train nothing.", allow_override=True
+)
 REPORT = flags.DEFINE_bool("report", False, "Make the results anew from the runs' directories, and train nothing.")
 INDEX = flags.DEFINE_integer("index", None, "Train this run alone, from 0, as a scheduler starts it.", lower_bound=0)
 
@@ -67,11 +69,16 @@ def asked():
 
     if SWEEP.value:
         runs = planned.load(SWEEP.value)
-        return runs, pathlib.Path(WORKDIR.value or pathlib.Path("runs") / pathlib.Path(SWEEP.value).stem)
+        return runs, pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
     if not (REPORT.value and WORKDIR.value):
         raise ConfigError("--sweep=FILE is required; without it, --report needs --workdir (see --help)")
     directory = pathlib.Path(WORKDIR.value)
     return planned.kept(directory)[0], directory
+
+
+def default_workdir():
+    """runs/<name of the sweep file>."""
+    return pathlib.Path("runs") / pathlib.Path(SWEEP.value).stem
 
 
 @contextlib.contextmanager

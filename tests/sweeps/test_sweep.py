@@ -7,6 +7,7 @@ from subprocess import TimeoutExpired
 import pytest
 
 from cloze.sweeps import planned, results
+from cloze.sweeps.processes import FINISHED, UNFINISHED, state_of
 from tests import verbs
 from tests.faults import CHAOS
 from tests.training import tiny_run
@@ -52,8 +53,10 @@ def test_a_sweep_trains_reports_and_skips_what_is_finished(root, tmp_path):
     done = verbs.run("sweep", *command)
     assert done.returncode == 0 and "1 finished" in done.stdout and "started" not in done.stdout
     sweep_file(root, **{"optimizer.beta2": 0.9})  # the run has the same name, and may not be taken for this one
-    done = verbs.run("sweep", *command)
-    assert done.returncode == 2 and "exit code 2: --workdir" in done.stdout and "optimizer.beta2" in done.stdout
+    (run,) = planned.load(command[0].removeprefix("--sweep="))
+    config = planned.checked([run], tmp_path)[run.name]
+    assert state_of(tmp_path / run.name).status == FINISHED
+    assert state_of(tmp_path / run.name, config).status == UNFINISHED
 
 
 def test_killed_at_any_time_a_sweep_ends_with_the_table_of_one_that_was_not(root, tmp_path):
@@ -94,9 +97,8 @@ def test_bad_usage_ends_with_2(arguments, words):
 
 
 def test_a_dry_run_prints_every_run_and_leaves_nothing(root, tmp_path):
-    done = verbs.run(
-        "sweep", f"--sweep={sweep_file(root, seed=[0, 1])}", f"--workdir={tmp_path / 'sweep'}", "--dry_run"
-    )
-    assert done.returncode == 0 and not (tmp_path / "sweep").exists(), done.stderr
-    assert f"{tmp_path / 'sweep' / 'seed=1'}\n    --config=configs/bert_base.py:tiny" in done.stdout
+    file, workdir = sweep_file(root, seed=[0, 1]), tmp_path / "sweep"
+    done = verbs.run("sweep", f"--sweep={file}", f"--workdir={workdir}", "--dry_run")
+    assert done.returncode == 0 and not workdir.exists(), done.stderr
+    assert f"{workdir / 'seed=1'}\n    --config=configs/bert_base.py:tiny" in done.stdout
     assert "--config.seed=1" in done.stdout and done.stdout.endswith("2 runs\n")
