@@ -15,6 +15,7 @@ ROOMS = [
     "models",
     "objectives",
     "parallel",
+    "reports",
     "sweeps",
     "tasks",
     "training",
@@ -36,6 +37,7 @@ MODULES = [
     "plan",
     "launch",
     "sweep",
+    "report",
 ]  # files at the top of the checkout
 
 

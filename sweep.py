@@ -2,7 +2,7 @@
 
     python sweep.py --sweep=configs/sweeps/mask_rate.py --workdir=runs/mask_rate
     python sweep.py --sweep=configs/sweeps/mask_rate.py --dry_run              # names of the runs and their options
-    python sweep.py --workdir=runs/mask_rate --report                          # tables anew, of what has been trained
+    python sweep.py --workdir=runs/mask_rate --report                          # all that anew, of what has been trained
 
 A sweep file is Python: its function sweep() returns the runs, as the combinators of cloze.sweeps make them:
 
@@ -13,8 +13,8 @@ A sweep file is Python: its function sweep() returns the runs, as the combinator
 
 Each run is train.py in a process of its own, in --workdir/NAME, --parallel of them at a time. The same command again
 skips finished runs, resumes interrupted ones, and with --retry tries failed ones again. In --workdir: results.csv and
-results.jsonl (a row for each run) and table.md (means over seeds). docs/sweeps.md says more. Exit codes: 0 done, 2 bad
-sweep, 75 stopped by a signal or a run was interrupted, else that of the first run that failed.
+results.jsonl (a row for each run), table.md (means over seeds) and report.html. docs/sweeps.md says more.
+Exit codes: 0 done, 2 bad sweep, 75 stopped by a signal or a run was interrupted, else that of the first failed run.
 """
 
 import collections
@@ -48,6 +48,7 @@ def main():
 
     runs, directory = asked()
     if REPORT.value:
+        report_runs(runs, directory)
         show(runs, directory)
     elif INDEX.value is not None:
         become(runs, directory)
@@ -121,8 +122,18 @@ def train(runs, configs, directory):
     judge(runs, directory)
 
 
+def report_runs(runs, directory):
+    """Writes the report of each run that has begun."""
+    from cloze.reports import run as report
+
+    for run in runs:
+        if (directory / run.name / "config.json").is_file():
+            report.write(directory / run.name)
+
+
 def show(runs, directory):
-    """Writes the results, prints the table and the runs that have failed."""
+    """Writes the results and the report, prints the table and the runs that have failed."""
+    from cloze.reports import sweep as report
     from cloze.sweeps import processes, results
 
     rows = results.write(runs, directory)
@@ -131,9 +142,8 @@ def show(runs, directory):
         if row.status == processes.BROKEN:
             state = processes.state_of(directory / row.run.name)
             print(f"{row.run.name} has failed with exit code {state.code}: {state.message}")
-    print(
-        f"Results: {directory / 'results.csv'}, {directory / 'results.jsonl'} and {directory / 'table.md'}", flush=True
-    )
+    print(f"Results: results.csv, results.jsonl and table.md in {directory}", flush=True)
+    print(f"Report: {report.write(runs, directory)}", flush=True)
 
 
 def judge(runs, directory):

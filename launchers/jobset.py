@@ -42,9 +42,7 @@ class JobSet(Queued):
         self.check_places(job, "claim", self.claim)
         machines, name = self.machines(), f"{job.name}.yaml"
         if job.array and machines.tpu:
-            raise ConfigError(
-                "a sweep runs on GPUs here: GKE makes one slice of the pods of a Job on TPUs"
-            )
+            raise ConfigError("a sweep runs on GPUs here: GKE makes one slice of the pods of a Job on TPUs")
         told = ("--namespace", self.namespace)
         header = comment(f"Submit with: {line('kubectl', 'create', '-f', name)}")
         return Plan(

@@ -96,7 +96,7 @@ def named(runs: Sequence[Mapping[str, Any]]) -> list[Planned]:
     _check(texts)
     keys = sorted(set().union(*texts))
     differing = tuple(key for key in keys if len({text.get(key) for text in texts}) > 1)
-    called = _short(differing)
+    called = short_keys(differing)
     names = [_name(text, differing, called) for text in texts]
     twice = {name for name, count in collections.Counter(names).items() if count > 1}
     names = [_marked(name, text) if name in twice else name for name, text in zip(names, texts, strict=True)]
@@ -119,7 +119,7 @@ def _check(texts):
             raise ConfigError(f"runs {before} and {number} have the same options ({told}): they would share a name")
 
 
-def _short(keys):
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
     """{key: its last word, or all of it where another key ends with the same one}."""
     last = collections.Counter(key.rpartition(".")[2] for key in keys)
     return {key: word if last[word := key.rpartition(".")[2]] == 1 else key for key in keys}

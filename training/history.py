@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,16 @@ FACTS = "run.json"
 RATES = ("tokens_per_second", "mfu", "seconds", "data_wait", "flops")  # of the lines of training: how, and not what
 
 
-def facts(run: Any) -> dict[str, Any]:
-    """What `FACTS` holds of a training.run.Run.
+def facts(run: Any, source: str, changed: Sequence[tuple[str, Any, Any]]) -> dict[str, Any]:
+    """What `FACTS` holds of a run.
 
     {"steps": of the run, "parameters", "trainable": numbers of the first stage, "data": its description, "fingerprint",
-    "devices": words, "jax": version}.
+    "devices": words, "jax": version}, and the arguments.
+
+    Args:
+        run: training.run.Run.
+        source: the config file, with arguments after a colon.
+        changed: [(option, its value there, its value in this run)].
     """
     parameters, trainable = run.program().parameter_counts()
     data = run.data["train"]
@@ -33,6 +38,8 @@ def facts(run: Any) -> dict[str, Any]:
         "fingerprint": data.fingerprint,
         "devices": f"{run.mesh.size} {jax.devices()[0].device_kind}",
         "jax": jax.__version__,
+        "source": source,
+        "changed": [list(one) for one in changed],
     }
 
 
