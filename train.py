@@ -7,9 +7,9 @@
 The same command again resumes where the run stopped. Options that decide what is learned must be the same then, unless
 --allow_changes=optimizer.learning_rate,data names them or their sections; --describe says which may change anyway.
 
-In --workdir: config.json, metrics.jsonl, tensorboard/, checkpoints/, tokenizer/, log.txt, report.html. --describe prints every
-option with its value and what it means. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint
-corrupt, 74 cannot write, 75 stopped by a signal after saving.
+In --workdir: config.json, metrics.jsonl, tensorboard/, checkpoints/, tokenizer/, log.txt, report.html. --describe
+prints every option with its value and what it means. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged,
+5 checkpoint corrupt, 74 cannot write, 75 stopped by a signal after saving.
 """
 
 import contextlib
