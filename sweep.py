@@ -39,6 +39,7 @@ DRY_RUN = flags.DEFINE_bool(  # launch.py, which knows the flags of verbs, has o
     "dry_run", False, "Print the runs and their options, and train nothing.", allow_override=True
 )
 REPORT = flags.DEFINE_bool("report", False, "Make the results anew from the runs' directories, and train nothing.")
+STUDY = flags.DEFINE_bool("study", False, "Write the section of the sweep's study into docs/studies.md at the end.")
 INDEX = flags.DEFINE_integer("index", None, "Train this run alone, from 0, as a scheduler starts it.", lower_bound=0)
 
 
@@ -50,6 +51,8 @@ def main():
     if REPORT.value:
         report_runs(runs, directory)
         show(runs, directory)
+        if STUDY.value:
+            write_study(runs, directory)
     elif INDEX.value is not None:
         become(runs, directory)
     else:
@@ -62,6 +65,8 @@ def main():
         with locked(directory):
             planned.keep(runs, directory, SWEEP.value)
             train(runs, configs, directory)
+        if STUDY.value:
+            write_study(runs, directory)
 
 
 def asked():
@@ -107,7 +112,7 @@ def train(runs, configs, directory):
     if RETRY.value:
         for run in runs:
             storage.remove(directory / run.name / processes.FAILED)
-    states = {run.name: processes.state_of(directory / run.name, configs[run.name]) for run in runs}
+    states = {run.name: processes.state_of(run, directory, configs[run.name]) for run in runs}
     waiting = [run for run in runs if states[run.name].status == processes.UNFINISHED]
     counts = collections.Counter(state.status for state in states.values())
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
@@ -140,17 +145,33 @@ def show(runs, directory):
     print("\n".join(["", *results.table(rows), ""]))
     for row in rows:
         if row.status == processes.BROKEN:
-            state = processes.state_of(directory / row.run.name)
+            state = processes.state_of(row.run, directory)
             print(f"{row.run.name} has failed with exit code {state.code}: {state.message}")
     print(f"Results: results.csv, results.jsonl and table.md in {directory}", flush=True)
     print(f"Report: {report.write(runs, directory)}", flush=True)
+
+
+def write_study(runs, directory):
+    """Puts the section of the sweep's study into docs/studies.md, with the results of the runs' directories.
+
+    Raises:
+        ConfigError: the sweep file has no study, or there are settings without a finished run.
+    """
+    from cloze.sweeps import planned, results, study
+
+    told = planned.read(SWEEP.value)[1] if SWEEP.value else None
+    if told is None:
+        raise ConfigError("--study needs --sweep=FILE of a sweep file that defines STUDY (docs/sweeps.md)")
+    name = pathlib.Path(SWEEP.value).stem
+    study.put(cli.HERE / study.PAGE, name, told.title, results.study_section(told, runs, directory, SWEEP.value))
+    print(f"Study: {cli.HERE / study.PAGE}, between the markers of {name}")
 
 
 def judge(runs, directory):
     """Raises what a sweep ends with of which not all runs have finished."""
     from cloze.sweeps import processes
 
-    states = [processes.state_of(directory / run.name) for run in runs]
+    states = [processes.state_of(run, directory) for run in runs]
     if failed := [state for state in states if state.status == processes.BROKEN]:
         raise RunsFailed(
             f"{len(failed)} of {len(runs)} runs have failed, see above; --retry tries them again", failed[0].code

@@ -37,17 +37,12 @@ def write(runs: Sequence[Planned], directory: str | os.PathLike) -> pathlib.Path
     return path / of_run.FILE
 
 
-def _label(group):
-    """A group in words, for legends."""
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in group.values.items()) or "all runs"
-
-
 def _summary(rows, groups):
     metrics = results.shown_metrics(rows)
     keys = list(dict.fromkeys(key for group in groups for key in group.values))
     lines = []
     for group in groups:
-        cells = [_option(group.values.get(key, "")) for key in keys] or [_label(group)]
+        cells = [_option(group.values.get(key, "")) for key in keys] or [results.label(group)]
         for metric in metrics:
             mean, spread = group.summary(metric)
             shown = tables.shown(mean, spread) if group.finished else ""
@@ -68,7 +63,7 @@ def _option(value):
 
 def _charts(groups, directory):
     """The curves of all runs, those of a group in one colour."""
-    told = [(n, _label(group), history.read(directory / row.run.name)) for n, group in enumerate(groups)
+    told = [(n, results.label(group), history.read(directory / row.run.name)) for n, group in enumerate(groups)
             for row in group.rows]  # fmt: skip
     for title, split, strong in (("Validation loss", "validation", True), ("Training loss", "train", False)):
         curves = [
@@ -105,7 +100,7 @@ def _metric(value):
 def _failed(rows, directory):
     for row in rows:
         if row.status == BROKEN:
-            state = state_of(directory / row.run.name)
+            state = state_of(row.run, directory)
             yield (
                 f"<p><code>{escape(row.run.name)}</code>, exit code {state.code}:</p>"
                 f"<blockquote>{escape(state.message)}</blockquote>"

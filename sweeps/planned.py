@@ -12,6 +12,7 @@ from typing import Any
 
 from cloze import cli, options, storage
 from cloze.errors import ConfigError, UserError
+from cloze.sweeps.study import Study
 
 CONFIG = "config"  # the key of a run that names its config file
 FILE = "sweep.json"  # in the sweep's directory: its runs
@@ -27,12 +28,14 @@ class Planned:
         config: its config file, with arguments after a colon.
         overrides: {option: value} beside it.
         differing: of these and "config", the keys that differ between the runs of the sweep.
+        evaluate: flags of eval.py that judge the finished run; empty: it is not judged.
     """
 
     name: str
     config: str
     overrides: dict[str, Any]
     differing: tuple[str, ...]
+    evaluate: tuple[str, ...] = ()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -70,12 +73,22 @@ def load(path: str) -> list[Planned]:
     Raises:
         ConfigError: it cannot be read, has no `sweep()`, or that gives no runs, two equal ones or one without config.
     """
+    return read(path)[0]
+
+
+def read(path: str) -> tuple[list[Planned], Study | None]:
+    """(the runs of a sweep file, its study if it defines one); raises as `load`."""
     file = find(path)
     try:
-        function = runpy.run_path(str(file)).get("sweep")
+        defined = runpy.run_path(str(file))
+        function, evaluate, study = (defined.get(name) for name in ("sweep", "EVALUATE", "STUDY"))
         if not callable(function):
             raise ConfigError("it defines no function sweep(), which returns the runs; see docs/sweeps.md")
-        return named(function())
+        if not isinstance(evaluate, (list, tuple, type(None))):
+            raise ConfigError("EVALUATE must be a list of flags of eval.py")
+        if not isinstance(study, (Study, type(None))):
+            raise ConfigError("STUDY must be a cloze.sweeps.Study")
+        return [dataclasses.replace(run, evaluate=tuple(evaluate or ())) for run in named(function())], study
     except UserError as error:
         raise ConfigError(f"{path}: {error}") from None
     except Exception as error:  # whatever the user's own code raises

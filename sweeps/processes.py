@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from cloze.tasks.progress import clock
 from cloze.training import history, workdir
 
 FAILED = "failed.json"  # in a run's directory: {"code": exit code, "message"}, until it is tried again
+SCORES = "scores.json"  # in a run's directory: what eval.py says of the finished run
 ERRORS = "errors.txt"  # in a run's directory: what its last process wrote to standard error
 POLL = 0.1  # seconds between looks at the processes
 # How a process ends that its run can go on from: asked to stop, or killed by a signal (as a shell has it).
@@ -42,14 +44,16 @@ class State:
     code: int = 0
 
 
-def state_of(run: pathlib.Path, config: Mapping[str, Any] | None = None) -> State:
-    """Where a run is, from its directory.
+def state_of(planned: Planned, directory: pathlib.Path, config: Mapping[str, Any] | None = None) -> State:
+    """Where a run is, from its directory. One that is to be judged is finished when it has been.
 
     Args:
-        run: its directory.
+        planned: the run.
+        directory: of the sweep.
         config: JSON dict of the configuration that it shall have. A finished run of another one is unfinished, so that
             train.py looks at it; None: any.
     """
+    run = directory / planned.name
     try:
         failure = storage.read_checked(run / FAILED)
         return State(BROKEN, str(failure["message"]), int(failure["code"]))
@@ -59,6 +63,7 @@ def state_of(run: pathlib.Path, config: Mapping[str, Any] | None = None) -> Stat
         return State(UNFINISHED)
     found = history.read(run)
     done = found.finished and (config is None or not _another(found.config, config))
+    done = done and (not planned.evaluate or (run / SCORES).is_file())
     return State(FINISHED if done else UNFINISHED)
 
 
@@ -91,6 +96,7 @@ class _Child:
     process: subprocess.Popen
     began: float
     signals: int = 0
+    verb: str = "train"
 
 
 def train(
@@ -128,6 +134,9 @@ def train(
                     child.process.send_signal(signal.SIGTERM)
                     child.signals += 1
             for child in [one for one in children if one.process.poll() is not None]:
+                if child.process.returncode == 0 and child.verb == "train" and child.run.evaluate and not stop.count:
+                    child.verb, child.process = "eval", _process(child.run, directory / child.run.name, "eval")
+                    continue
                 children.remove(child)
                 report(_end(child, directory / child.run.name))
                 ended()
@@ -138,13 +147,21 @@ def train(
 
 def _start(run, path):
     path.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, *cli.local_program("train", cli.checkout()), *run.flags, f"--workdir={path}"]
+    storage.remove(path / SCORES)  # which would be of another step
+    return _Child(run, _process(run, path, "train"), time.monotonic())
+
+
+def _process(run, path, verb):
+    """train.py, or of a run that has ended eval.py."""
+    given = [f"--workdir={path}", *run.flags]
+    if verb == "eval":
+        given = [f"--workdir={path}", *run.evaluate, f"--output={path / SCORES}"]
+    command = [sys.executable, *cli.local_program(verb, cli.checkout()), *given]
     with open(path / ERRORS, "wb") as errors:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
             env={**os.environ, supervisor.STARTED_BY: str(os.getpid())},
         )  # fmt: skip
-    return _Child(run, process, time.monotonic())
 
 
 def _end(child, path):
@@ -165,4 +182,4 @@ def _end(child, path):
 def _last_line(path):
     """The last line of what a process wrote to standard error, without the name of the program."""
     lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].removeprefix("train.py: ") if lines else "it left no message"
+    return re.sub(r"^(train|eval)\.py: ", "", lines[-1]) if lines else "it left no message"

@@ -7,13 +7,18 @@ import json
 import math
 import pathlib
 import statistics
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from cloze import storage
+from cloze.parallel.cost import human
+from cloze.sweeps import study
 from cloze.sweeps.planned import Planned
-from cloze.sweeps.processes import FINISHED, state_of
+from cloze.sweeps.processes import FINISHED, SCORES, state_of
+from cloze.sweeps.study import Study
 from cloze.tasks import tables
+from cloze.tasks.progress import clock
 from cloze.training import history
 
 SEED = "seed"  # keys whose last word is this are folded
@@ -77,11 +82,12 @@ def rows(runs: Sequence[Planned], directory: pathlib.Path) -> list[Row]:
     """The row of each run of a sweep, from its directory."""
     found = []
     for run in runs:
-        told, status = history.read(directory / run.name), state_of(directory / run.name).status
+        told, status = history.read(directory / run.name), state_of(run, directory).status
         metrics = {}
         if status == FINISHED:
             for split in ("train", "validation"):
                 metrics |= {f"{split}/{name}": value for name, value in told.last(split).items()}
+            metrics |= _scores(directory / run.name / SCORES)
         costs = {
             "steps": max(told.step, 0),
             "seconds": round(told.seconds, 3),
@@ -90,6 +96,19 @@ def rows(runs: Sequence[Planned], directory: pathlib.Path) -> list[Row]:
         }
         found.append(Row(run, status, metrics, costs))
     return found
+
+
+def _scores(path):
+    """{"task/metric": value} of what eval.py has written; NaN where it is not defined."""
+    try:
+        value = storage.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return {
+        f"{task}/{metric}": math.nan if number is None else number
+        for task, scores in value.items()
+        for metric, number in scores.items()
+    }
 
 
 def groups(found: Sequence[Row]) -> list[Group]:
@@ -104,15 +123,22 @@ def groups(found: Sequence[Row]) -> list[Group]:
     ]
 
 
+def label(group: Group) -> str:
+    """A group in words, for legends."""
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in group.values.items()) or "all runs"
+
+
 def is_seed(key: str) -> bool:
     """Whether runs that differ in this key alone are repetitions of each other."""
     return key.rpartition(".")[2] == SEED
 
 
 def shown_metrics(found: Sequence[Row]) -> list[str]:
-    """The metrics that tables show: how training ended, and all of validation."""
+    """The metrics that tables show: how training ended, all of validation, and scores without standard errors."""
     names = dict.fromkeys(name for row in found for name in row.metrics)
-    return [name for name in names if name == "train/loss" or name.startswith("validation/")]
+    return [
+        name for name in names if name == "train/loss" or not (name.startswith("train/") or name.endswith("_stderr"))
+    ]
 
 
 def table(found: Sequence[Row]) -> list[str]:
@@ -154,3 +180,32 @@ def write(runs: Sequence[Planned], directory: pathlib.Path) -> list[Row]:
         with storage.whole(directory / name) as partial:
             partial.write_text(content)
     return found
+
+
+def study_section(told: Study, runs: Sequence[Planned], directory: pathlib.Path, source: str) -> str:
+    """The section of a study, from the runs' directories.
+
+    Args:
+        told: the study.
+        runs: of its sweep.
+        directory: of the sweep.
+        source: the sweep file.
+
+    Raises:
+        ConfigError: a setting has no finished run with the study's metric.
+    """
+    found = rows(runs, directory)
+    settings = [
+        (label(group), [row.metrics[told.metric] for row in group.finished if told.metric in row.metrics])
+        for group in groups(found)
+    ]
+    newest = max((file.stat().st_mtime for file in directory.glob("*/metrics.jsonl")), default=time.time())
+    where = history.read(directory / runs[0].name).facts
+    spent = sum(row.costs["seconds"] for row in found)
+    how = (
+        f"`python sweep.py --sweep={source} --study`, {time.strftime('%Y-%m-%d', time.localtime(newest))}, on "
+        f"{where.get('devices', 'devices that are not known')}, jax {where.get('jax', '')}: {len(found)} runs of "
+        f"{human(found[0].costs['parameters'])} parameters and {found[0].costs['steps']:,} steps, "
+        f"{clock(round(spent))} in all."
+    )
+    return study.section(told, table(found), settings, how)

@@ -63,7 +63,7 @@ def test_runs_come_in_their_order_and_say_how_they_ended(tmp_path):
         "seed=0: started", "seed=0: finished", "seed=1: started", "seed=1: finished",
     ]  # fmt: skip
     assert lines[1].endswith("validation loss 0.3333") and lines[3].endswith("validation loss 1.3333")
-    assert [state_of(tmp_path / run.name) for run in some] == [State(FINISHED)] * 2
+    assert [state_of(run, tmp_path) for run in some] == [State(FINISHED)] * 2
 
 
 def test_as_many_as_are_asked_for_run_at_a_time(tmp_path):
@@ -80,9 +80,9 @@ def test_one_that_fails_says_why_and_the_others_go_on(tmp_path):
     some = runs(dict(seed=0, fails=4), dict(seed=1))
     lines = train(some, tmp_path)
     assert "with exit code 4: it does not work" in lines[1] and "finished" in lines[3]
-    assert state_of(tmp_path / some[0].name) == State(BROKEN, "it does not work", 4)
+    assert state_of(some[0], tmp_path) == State(BROKEN, "it does not work", 4)
     (tmp_path / some[0].name / processes.FAILED).write_text("{")
-    assert state_of(tmp_path / some[0].name) == State(UNFINISHED)
+    assert state_of(some[0], tmp_path) == State(UNFINISHED)
 
 
 def test_a_signal_is_handed_on_and_all_of_them_save(tmp_path):
@@ -91,7 +91,7 @@ def test_a_signal_is_handed_on_and_all_of_them_save(tmp_path):
     timer.start()
     with pytest.raises(Preempted, match="same command again"):
         train(some, tmp_path, parallel=2)
-    assert [state_of(tmp_path / run.name).status for run in some] == [UNFINISHED] * 3
+    assert [state_of(run, tmp_path).status for run in some] == [UNFINISHED] * 3
     assert (tmp_path / some[0].name / "checkpoints" / "2").is_dir() and not (tmp_path / some[2].name).exists()
 
 
@@ -107,7 +107,7 @@ def test_a_run_that_is_killed_is_left_to_the_next_start(tmp_path):
     threading.Timer(0.3, kill).start()
     lines = train(some, tmp_path)
     assert "interrupted" in lines[-1] and "killed by SIGKILL" in lines[-1]
-    assert state_of(tmp_path / run.name) == State(UNFINISHED)
+    assert state_of(run, tmp_path) == State(UNFINISHED)
     assert "finished" in train(some, tmp_path)[-1] and starts(tmp_path, run) == 2
 
 
@@ -134,7 +134,7 @@ def test_killed_again_and_again_a_sweep_ends_with_the_table_of_one_that_was_not(
         time.sleep(draw.uniform(0.2, 0.5))
         sweep.kill()
         sweep.join()
-    waiting = [run for run in some if state_of(tmp_path / "killed" / run.name).status == UNFINISHED]
+    waiting = [run for run in some if state_of(run, tmp_path / "killed").status == UNFINISHED]
     train(waiting, tmp_path / "killed", parallel=2)
     tables = [results.table(results.rows(some, tmp_path / name)) for name in ("undisturbed", "killed")]
     assert tables[0] == tables[1] and "2 of 2" in tables[0][-1]

@@ -55,8 +55,8 @@ def test_a_sweep_trains_reports_and_skips_what_is_finished(root, tmp_path):
     sweep_file(root, **{"optimizer.beta2": 0.9})  # the run has the same name, and may not be taken for this one
     (run,) = planned.load(command[0].removeprefix("--sweep="))
     config = planned.checked([run], tmp_path)[run.name]
-    assert state_of(tmp_path / run.name).status == FINISHED
-    assert state_of(tmp_path / run.name, config).status == UNFINISHED
+    assert state_of(run, tmp_path).status == FINISHED
+    assert state_of(run, tmp_path, config).status == UNFINISHED
 
 
 def test_killed_at_any_time_a_sweep_ends_with_the_table_of_one_that_was_not(root, tmp_path):
