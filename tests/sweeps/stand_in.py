@@ -26,6 +26,10 @@ try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
     sys.exit("in use")
+if "output" in options:  # as eval.py
+    (path / "judged").write_text(options["task"])
+    pathlib.Path(options["output"]).write_text(json.dumps({options["task"]: {"score": 0.5, "score_stderr": 0.1}}))
+    sys.exit(int(options.get("code", 0)))
 (path / "run.json").write_text(json.dumps({"steps": steps, "parameters": 10}))
 with open(path / "starts", "a") as file:
     file.write("x")

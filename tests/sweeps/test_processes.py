@@ -3,6 +3,7 @@
 The processes are tests/sweeps/stand_in.py; test_sweep.py starts train.py.
 """
 
+import dataclasses
 import multiprocessing
 import os
 import pathlib
@@ -138,6 +139,18 @@ def test_killed_again_and_again_a_sweep_ends_with_the_table_of_one_that_was_not(
     train(waiting, tmp_path / "killed", parallel=2)
     tables = [results.table(results.rows(some, tmp_path / name)) for name in ("undisturbed", "killed")]
     assert tables[0] == tables[1] and "2 of 2" in tables[0][-1]
+
+
+def test_a_finished_run_is_judged_and_not_finished_before(tmp_path):
+    (run,) = [dataclasses.replace(run, evaluate=("--task=sst2",)) for run in runs(dict(seed=0))]
+    assert train([run], tmp_path)[-1].startswith(f"{run.name}: finished")
+    (row,) = results.rows([run], tmp_path)
+    assert (row.status, row.metrics["sst2/score"]) == (FINISHED, 0.5)
+    assert "sst2/score |" in results.table([row])[0] and "stderr" not in results.table([row])[0]
+    (tmp_path / run.name / processes.SCORES).unlink()
+    assert state_of(run, tmp_path) == State(UNFINISHED)
+    (failing,) = [dataclasses.replace(run, evaluate=("--task=sst2", "--code=3"))]
+    assert "failed" in train([failing], tmp_path)[-1] and state_of(failing, tmp_path).code == 3
 
 
 def test_results_are_those_of_the_directories(tmp_path):

@@ -6,8 +6,10 @@ from subprocess import TimeoutExpired
 
 import pytest
 
+from cloze.errors import ConfigError
 from cloze.sweeps import planned, results
 from cloze.sweeps.processes import FINISHED, UNFINISHED, state_of
+from cloze.training import held_out
 from tests import verbs
 from tests.faults import CHAOS
 from tests.training import tiny_run
@@ -43,6 +45,13 @@ def test_a_sweep_trains_reports_and_skips_what_is_finished(root, tmp_path):
     assert row["validation/loss"] == validation["loss"] and row["parameters"] > 1e4 and row["seconds"] > 0
     assert row["flops"] == sum(line["flops"] for line in lines if line["split"] == "train") > 4e6
     assert f"{validation['loss']:.4f}" in done.stdout and (tmp_path / "table.md").read_text() in done.stdout
+
+    again = held_out.validate(tmp_path / "bert_base-tiny", {"objective.mask_rate": 0.15}, report=lambda line: None)
+    assert again["loss"] == pytest.approx(validation["loss"], rel=1e-4)
+    other = held_out.validate(tmp_path / "bert_base-tiny", {"objective.mask_rate": 0.5}, report=lambda line: None)
+    assert other["mlm"] != again["mlm"]
+    with pytest.raises(ConfigError, match="no option objective.mask_rat here; did you mean 'mask_rate'"):
+        held_out.validate(tmp_path / "bert_base-tiny", {"objective.mask_rat": 1})
 
     kept = {name: (tmp_path / name).read_text() for name in ("results.csv", "results.jsonl", "table.md")}
     for name in kept:
