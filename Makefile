@@ -33,7 +33,7 @@ test: $(VENV)/.test  ## all tests that need no PyTorch
 	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, and all meshes
-	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/models/test_every_family.py
+	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/sweeps tests/models/test_every_family.py
 
 parity: $(VENV)/.parity  ## models against PyTorch's
 	$(BIN)/python -m pytest -q --override-ini=addopts= tests/parity

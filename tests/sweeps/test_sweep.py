@@ -41,6 +41,7 @@ def test_a_sweep_trains_reports_and_skips_what_is_finished(root, tmp_path):
     (row,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
     lines = list(map(json.loads, (tmp_path / "bert_base-tiny" / "metrics.jsonl").read_text().splitlines()))
     (validation,) = (line for line in lines if line["split"] == "validation")
+    assert (tmp_path / "bert_base-tiny" / "report.html").is_file()
     assert (row["name"], row["status"], row["steps"]) == ("bert_base-tiny", "finished", 4)
     assert row["validation/loss"] == validation["loss"] and row["parameters"] > 1e4 and row["seconds"] > 0
     assert row["flops"] == sum(line["flops"] for line in lines if line["split"] == "train") > 4e6
