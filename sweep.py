@@ -47,39 +47,37 @@ def main():
     """Checks all runs, trains those that are not finished, and writes the results."""
     from cloze.sweeps import planned
 
-    runs, directory = asked()
+    runs, told, directory = asked()
+    if STUDY.value and told is None:
+        raise ConfigError("--study needs --sweep=FILE of a sweep file that defines STUDY (docs/sweeps.md)")
     if REPORT.value:
         report_runs(runs, directory)
         show(runs, directory)
-        if STUDY.value:
-            write_study(runs, directory)
     elif INDEX.value is not None:
         become(runs, directory)
     else:
         configs = planned.checked(runs, directory)
         if DRY_RUN.value:
-            for run in runs:
-                print(f"{directory / run.name}\n    {shlex.join(run.flags)}")
+            print("\n".join(f"{directory / run.name}\n    {shlex.join(run.flags)}" for run in runs))
             print(f"{len(runs)} runs")
             return
         with locked(directory):
             planned.keep(runs, directory, SWEEP.value)
             train(runs, configs, directory)
-        if STUDY.value:
-            write_study(runs, directory)
+    if STUDY.value:
+        write_study(told, runs, directory)
 
 
 def asked():
-    """(the runs of the sweep, its directory)."""
+    """(the runs of the sweep, its study or None, its directory)."""
     from cloze.sweeps import planned
 
     if SWEEP.value:
-        runs = planned.load(SWEEP.value)
-        return runs, pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
+        return *planned.read(SWEEP.value), pathlib.Path(WORKDIR.value) if WORKDIR.value else default_workdir()
     if not (REPORT.value and WORKDIR.value):
         raise ConfigError("--sweep=FILE is required; without it, --report needs --workdir (see --help)")
     directory = pathlib.Path(WORKDIR.value)
-    return planned.kept(directory)[0], directory
+    return planned.kept(directory)[0], None, directory
 
 
 def default_workdir():
@@ -151,17 +149,14 @@ def show(runs, directory):
     print(f"Report: {report.write(runs, directory)}", flush=True)
 
 
-def write_study(runs, directory):
-    """Puts the section of the sweep's study into docs/studies.md, with the results of the runs' directories.
+def write_study(told, runs, directory):
+    """Puts the section of a study into docs/studies.md, with the results of the runs' directories.
 
     Raises:
-        ConfigError: the sweep file has no study, or there are settings without a finished run.
+        ConfigError: there are settings without a finished run.
     """
-    from cloze.sweeps import planned, results, study
+    from cloze.sweeps import results, study
 
-    told = planned.read(SWEEP.value)[1] if SWEEP.value else None
-    if told is None:
-        raise ConfigError("--study needs --sweep=FILE of a sweep file that defines STUDY (docs/sweeps.md)")
     name = pathlib.Path(SWEEP.value).stem
     study.put(cli.HERE / study.PAGE, name, told.title, results.study_section(told, runs, directory, SWEEP.value))
     print(f"Study: {cli.HERE / study.PAGE}, between the markers of {name}")

@@ -43,6 +43,12 @@ class Planned:
         return (f"--config={self.config}", *(f"--config.{k}={as_text(v)}" for k, v in self.overrides.items()))
 
     @property
+    def scores(self) -> str:
+        """The file in the run's directory that these flags of eval.py write: others write another one."""
+        digest = hashlib.blake2b(json.dumps(self.evaluate).encode(), digest_size=4).hexdigest()
+        return f"scores-{digest}.json"
+
+    @property
     def values(self) -> dict[str, Any]:
         """{key: value} of the keys that differ; a run need not have all of them."""
         mine = {CONFIG: self.config, **self.overrides}

@@ -20,7 +20,6 @@ from cloze.tasks.progress import clock
 from cloze.training import history, workdir
 
 FAILED = "failed.json"  # in a run's directory: {"code": exit code, "message"}, until it is tried again
-SCORES = "scores.json"  # in a run's directory: what eval.py says of the finished run
 ERRORS = "errors.txt"  # in a run's directory: what its last process wrote to standard error
 POLL = 0.1  # seconds between looks at the processes
 # How a process ends that its run can go on from: asked to stop, or killed by a signal (as a shell has it).
@@ -63,7 +62,7 @@ def state_of(planned: Planned, directory: pathlib.Path, config: Mapping[str, Any
         return State(UNFINISHED)
     found = history.read(run)
     done = found.finished and (config is None or not _another(found.config, config))
-    done = done and (not planned.evaluate or (run / SCORES).is_file())
+    done = done and (not planned.evaluate or (run / planned.scores).is_file())
     return State(FINISHED if done else UNFINISHED)
 
 
@@ -123,9 +122,7 @@ def train(
     waiting, children = list(runs), []
     with StopSignals() as stop:
         while children or (waiting and not stop.count):
-            free = [run for run in waiting if not storage.is_locked(directory / run.name / "lock")]
-            while free and len(children) < parallel and not stop.count:
-                run = free.pop(0)
+            while len(children) < parallel and not stop.count and (run := _next(waiting, directory)) is not None:
                 waiting.remove(run)
                 children.append(_start(run, directory / run.name))
                 report(f"{run.name}: started")
@@ -145,9 +142,14 @@ def train(
             raise Preempted("stopped, the runs have saved; give the same command again to go on")
 
 
+def _next(waiting, directory):
+    """The first run that no process has in use: a sweep that was killed may have left some that are still saving."""
+    return next((run for run in waiting if not storage.is_locked(directory / run.name / "lock")), None)
+
+
 def _start(run, path):
     path.mkdir(parents=True, exist_ok=True)
-    storage.remove(path / SCORES)  # which would be of another step
+    storage.remove(path / run.scores)  # which would be of another step
     return _Child(run, _process(run, path, "train"), time.monotonic())
 
 
@@ -155,7 +157,7 @@ def _process(run, path, verb):
     """train.py, or of a run that has ended eval.py."""
     given = [f"--workdir={path}", *run.flags]
     if verb == "eval":
-        given = [f"--workdir={path}", *run.evaluate, f"--output={path / SCORES}"]
+        given = [f"--workdir={path}", *run.evaluate, f"--output={path / run.scores}"]
     command = [sys.executable, *cli.local_program(verb, cli.checkout()), *given]
     with open(path / ERRORS, "wb") as errors:
         return subprocess.Popen(

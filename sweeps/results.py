@@ -14,11 +14,10 @@ from typing import Any
 from cloze import storage
 from cloze.parallel.cost import human
 from cloze.sweeps import study
-from cloze.sweeps.planned import Planned
-from cloze.sweeps.processes import FINISHED, SCORES, state_of
+from cloze.sweeps.planned import Planned, short_keys
+from cloze.sweeps.processes import FINISHED, state_of
 from cloze.sweeps.study import Study
 from cloze.tasks import tables
-from cloze.tasks.progress import clock
 from cloze.training import history
 
 SEED = "seed"  # keys whose last word is this are folded
@@ -87,7 +86,7 @@ def rows(runs: Sequence[Planned], directory: pathlib.Path) -> list[Row]:
         if status == FINISHED:
             for split in ("train", "validation"):
                 metrics |= {f"{split}/{name}": value for name, value in told.last(split).items()}
-            metrics |= _scores(directory / run.name / SCORES)
+            metrics |= _scores(directory / run.name / run.scores)
         costs = {
             "steps": max(told.step, 0),
             "seconds": round(told.seconds, 3),
@@ -125,7 +124,8 @@ def groups(found: Sequence[Row]) -> list[Group]:
 
 def label(group: Group) -> str:
     """A group in words, for legends."""
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in group.values.items()) or "all runs"
+    called = short_keys(tuple(group.values))
+    return ", ".join(f"{called[key]}={value}" for key, value in group.values.items()) or "all runs"
 
 
 def is_seed(key: str) -> bool:
@@ -201,11 +201,11 @@ def study_section(told: Study, runs: Sequence[Planned], directory: pathlib.Path,
     ]
     newest = max((file.stat().st_mtime for file in directory.glob("*/metrics.jsonl")), default=time.time())
     where = history.read(directory / runs[0].name).facts
-    spent = sum(row.costs["seconds"] for row in found)
+    spent = sum(row.costs["flops"] for row in found)
     how = (
         f"`python sweep.py --sweep={source} --study`, {time.strftime('%Y-%m-%d', time.localtime(newest))}, on "
         f"{where.get('devices', 'devices that are not known')}, jax {where.get('jax', '')}: {len(found)} runs of "
         f"{human(found[0].costs['parameters'])} parameters and {found[0].costs['steps']:,} steps, "
-        f"{clock(round(spent))} in all."
+        f"{human(spent)}FLOP in all."
     )
     return study.section(told, table(found), settings, how)

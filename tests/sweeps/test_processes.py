@@ -147,8 +147,10 @@ def test_a_finished_run_is_judged_and_not_finished_before(tmp_path):
     (row,) = results.rows([run], tmp_path)
     assert (row.status, row.metrics["sst2/score"]) == (FINISHED, 0.5)
     assert "sst2/score |" in results.table([row])[0] and "stderr" not in results.table([row])[0]
-    (tmp_path / run.name / processes.SCORES).unlink()
+    (tmp_path / run.name / run.scores).unlink()
     assert state_of(run, tmp_path) == State(UNFINISHED)
+    train([run], tmp_path)
+    assert state_of(dataclasses.replace(run, evaluate=("--task=rte",)), tmp_path) == State(UNFINISHED)
     (failing,) = [dataclasses.replace(run, evaluate=("--task=sst2", "--code=3"))]
     assert "failed" in train([failing], tmp_path)[-1] and state_of(failing, tmp_path).code == 3
 
