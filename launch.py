@@ -91,6 +91,8 @@ def jobs(job, launcher):
     runs = planned.load(flags.FLAGS["sweep"].value)
     if launcher.shares_disks:
         planned.checked(runs, pathlib.Path(job.workdir))
+    else:
+        note_own_file(flags.FLAGS["sweep"].value)
     caches = dict.fromkeys(cli.read_config(run.flags).data.cache_dir for run in runs)
     return [dataclasses.replace(job, array=len(runs), cache=cache) for cache in caches]
 
@@ -158,12 +160,18 @@ def check_config(launcher):
     config, path = flags.FLAGS.config, flags.FLAGS["config"].config_filename.partition(":")[0]
     base.check(config)
     away = not launcher.shares_disks
-    if away and not pathlib.Path(path).resolve().is_relative_to(cli.HERE):
-        print(f"Note: {path} must be where the job runs, in its image or on the shared storage, under this name")
+    if away:
+        note_own_file(path)
     if away and (config.init.checkpoint or config.task.name):
         print("Note: init.checkpoint and the task are looked at where the job runs, which refuses them if need be")
         return
     resolve.checked(config)
+
+
+def note_own_file(path):
+    """Says of a file that does not come with Cloze that the job reads it."""
+    if not pathlib.Path(path).resolve().is_relative_to(cli.HERE) and not (cli.HERE / path).is_file():
+        print(f"Note: {path} must be where the job runs, in its image or on the shared storage, under this name")
 
 
 def launch_dir(launcher, job):

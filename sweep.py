@@ -59,7 +59,7 @@ def main():
         configs = planned.checked(runs, directory)
         if DRY_RUN.value:
             print("\n".join(f"{directory / run.name}\n    {shlex.join(run.flags)}" for run in runs))
-            print(f"{len(runs)} runs")
+            print(counted(runs))
             return
         with locked(directory):
             planned.keep(runs, directory, SWEEP.value)
@@ -114,7 +114,7 @@ def train(runs, configs, directory):
     waiting = [run for run in runs if states[run.name].status == processes.UNFINISHED]
     counts = collections.Counter(state.status for state in states.values())
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    print(f"{len(runs)} runs in {directory}: {told}", flush=True)
+    print(f"{counted(runs)} in {directory}: {told}", flush=True)
     try:
         processes.train(
             waiting, directory, PARALLEL.value, lambda line: print(line, flush=True),
@@ -123,6 +123,11 @@ def train(runs, configs, directory):
     finally:
         show(runs, directory)
     judge(runs, directory)
+
+
+def counted(runs):
+    """How many runs, in words."""
+    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
 
 
 def report_runs(runs, directory):

@@ -37,7 +37,7 @@ def sweep_file(root, **axes):
 def test_a_sweep_trains_reports_and_skips_what_is_finished(root, tmp_path):
     command = [f"--sweep={sweep_file(root)}", f"--workdir={tmp_path}"]
     done = verbs.run("sweep", *command)
-    assert done.returncode == 0 and "1 runs in" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "1 run in" in done.stdout, done.stdout + done.stderr
     (row,) = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
     lines = list(map(json.loads, (tmp_path / "bert_base-tiny" / "metrics.jsonl").read_text().splitlines()))
     (validation,) = (line for line in lines if line["split"] == "validation")
