@@ -92,7 +92,7 @@ def jobs(job, launcher):
     if launcher.shares_disks:
         planned.checked(runs, pathlib.Path(job.workdir))
     else:
-        note_own_file(flags.FLAGS["sweep"].value)
+        note_own_file(planned.find(flags.FLAGS["sweep"].value))
     caches = dict.fromkeys(cli.read_config(run.flags).data.cache_dir for run in runs)
     return [dataclasses.replace(job, array=len(runs), cache=cache) for cache in caches]
 
@@ -170,7 +170,7 @@ def check_config(launcher):
 
 def note_own_file(path):
     """Says of a file that does not come with Cloze that the job reads it."""
-    if not pathlib.Path(path).resolve().is_relative_to(cli.HERE) and not (cli.HERE / path).is_file():
+    if not pathlib.Path(path).resolve().is_relative_to(cli.HERE):
         print(f"Note: {path} must be where the job runs, in its image or on the shared storage, under this name")
 
 
