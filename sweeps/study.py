@@ -5,6 +5,7 @@ import math
 import pathlib
 import re
 import statistics
+import textwrap
 from collections.abc import Sequence
 
 from scipy import stats
@@ -13,6 +14,7 @@ from cloze.errors import ConfigError
 
 PAGE = pathlib.Path("docs/studies.md")
 CONFIDENCE = 0.95
+WIDTH = 120  # of lines of prose in the page
 LEAST_RUNS = 2  # of a setting, to know a spread
 
 
@@ -107,11 +109,11 @@ def section(study: Study, table: Sequence[str], settings: Sequence[tuple[str, Se
     told = " or ".join(map(str, counts))
     return "\n".join(
         [
-            f"**Claim.** {study.claim} Source: {study.source}.",
+            _wrapped(f"**Claim.** {study.claim} Source: {study.source}."),
             "",
-            f"**Published.** {study.published}",
+            _wrapped(f"**Published.** {study.published}"),
             "",
-            f"**Here.** {study.here} {how}",
+            _wrapped(f"**Here.** {study.here} {how}"),
             "",
             *table,
             "",
@@ -120,9 +122,13 @@ def section(study: Study, table: Sequence[str], settings: Sequence[tuple[str, Se
             "",
             *lines,
             "",
-            f"**Not shown.** {study.not_shown}",
+            _wrapped(f"**Not shown.** {study.not_shown}"),
         ]
     )
+
+
+def _wrapped(text):
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def put(page: pathlib.Path, name: str, title: str, content: str) -> None:
