@@ -18,8 +18,8 @@ STUDY = Study(
     here=f"{HERE} Every run is validated at 15% hidden.",
     metric="validate_as/mlm",
     lower_is_better=True,
-    not_shown=f"{SMALL} The steps are as many, not the operations: one with 40% makes more predictions. Validation at 15% "
-    "is nearer to what the runs with 15% did.",
+    not_shown=f"{SMALL} The steps are as many, not the operations: one with 40% makes more predictions. Validation at "
+    "15% is nearer to what the runs with 15% did.",
 )
 
 
