@@ -27,12 +27,13 @@ demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in
 	  --prompt='This function [MASK] used to compute the mean.'
 	@echo "Next, words of your own: $(BIN)/python generate.py --workdir=runs/demo --prompt='An array [MASK] integers.'"
 	@echo "Curves: runs/demo/metrics.jsonl, or: $(BIN)/pip install tensorboard && $(BIN)/tensorboard --logdir=runs/demo/tensorboard"
+	@echo "Report: runs/demo/report.html"
 
 test: $(VENV)/.test  ## all tests that need no PyTorch
 	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, all meshes, more processes
-	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/test_processes.py tests/parallel/test_elastic.py \
+	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/sweeps tests/test_processes.py tests/parallel/test_elastic.py \
 	  tests/models/test_every_family.py
 
 parity: $(VENV)/.parity  ## models against PyTorch's

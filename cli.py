@@ -1,5 +1,6 @@
 """What every verb shares: flags, messages and exit codes, the start-up check, joining a multi-process run."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -18,9 +19,9 @@ from cloze.parallel import clusters, supervisor
 from cloze.value_types import MOUNT
 
 FLAGS = flags.FLAGS
-VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch")
+VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch", "sweep", "report")
 CHOICES = r"--?(config\.(objective\.name|optimizer\.name|finetune\.method)|job\.backend)="
-PLACES = ("workdir", "source", "target", "base", "files", "prompts", "output")  # flags that name files or folders
+PLACES = ("workdir", "source", "target", "base", "files", "prompts", "output", "sweep")  # flags of files and folders
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
 NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 PAGES = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")  # of Linux
@@ -89,6 +90,7 @@ def run(main, usage, required=()):
         required: names of flags that must be given.
     """
     _take_huge_pages()
+    supervisor.end_with_starter()
     sys.modules["__main__"].__doc__ = usage
     _quiet()
     try:
@@ -164,16 +166,9 @@ def _parse(required):
             raise ConfigError(
                 f"{ascii(name)[1:-1]}{equals}{ascii(value)} is not UTF-8: set your terminal or script to UTF-8"
             )
-    sys.argv[1:] = choices_first([_with_own_config(argument) for argument in sys.argv[1:]])
-    try:
-        with options.choosing():
-            rest = FLAGS(sys.argv)
-    except flags.Error as error:
-        raise ConfigError(f"{error} (see --help)") from None
-    except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError, OSError) as error:
-        absent = isinstance(error, (AttributeError, KeyError))  # as ml_collections has it, a name without a sentence
-        hint = "; if that is an option, there is none of this name (--describe lists all)" if absent else ""
-        raise ConfigError(f"cannot read the configuration: {error}{hint}") from error
+    sys.argv[1:] = _in_order(sys.argv[1:])
+    with _reading():
+        rest = FLAGS(sys.argv)
     if len(rest) > 1:
         raise ConfigError(f"unexpected argument {rest[1]!r}; options are written --name=value (see --help)")
     for name in required:
@@ -186,6 +181,59 @@ def _parse(required):
                 raise ConfigError(f"--{name}={place} must be a path; {MOUNT}")
     if "config" in FLAGS and FLAGS.config is not None:
         _check_config_file(FLAGS["config"].config_filename.partition(":")[0])
+
+
+def _in_order(arguments):
+    """Arguments with the config files of Cloze in place, as `choices_first` orders them."""
+    return choices_first([_with_own_config(argument) for argument in arguments])
+
+
+@contextlib.contextmanager
+def _reading():
+    """Around what parses flags: what they and a config file raise becomes a message for the user."""
+    try:
+        with options.choosing():
+            yield
+    except flags.Error as error:
+        raise ConfigError(f"{error} (see --help)") from None
+    except (AttributeError, TypeError, ValueError, KeyError, ImportError, SyntaxError, OSError) as error:
+        absent = isinstance(error, (AttributeError, KeyError))  # as ml_collections has it, a name without a sentence
+        hint = "; if that is an option, there is none of this name (--describe lists all)" if absent else ""
+        raise ConfigError(f"cannot read the configuration: {error}{hint}") from error
+
+
+def read_config(arguments):
+    """The configuration that flags of train.py give, --config=... and --config.OPTION=..., beside those of this verb.
+
+    Raises:
+        ConfigError: as train.py refuses them; what `training.resolve.checked` refuses is left to it.
+    """
+    from ml_collections import config_flags
+
+    arguments, values = ["train.py", *_in_order(arguments)], flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "Config file.", flag_values=values, sys_argv=arguments)
+    with _reading():
+        values(arguments)
+    _check_config_file(values["config"].config_filename.partition(":")[0])
+    with _reading():
+        return values["config"].value
+
+
+def local_program(verb, checkout):
+    """How Python runs a verb on machines that see the disks of this one.
+
+    Args:
+        verb: "train".
+        checkout: of Cloze; "": it is installed.
+    """
+    if not checkout:
+        return ("-m", f"cloze.{verb}")
+    return (f"{verb}.py" if pathlib.Path.cwd() == HERE else str(HERE / f"{verb}.py"),)
+
+
+def checkout():
+    """The checkout of Cloze that runs, "" where it is installed."""
+    return str(HERE) if (HERE / "setup.py").is_file() else ""
 
 
 def _check_config_file(path):

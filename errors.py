@@ -47,6 +47,14 @@ class Preempted(UserError):
     exit_code = 75
 
 
+class RunsFailed(UserError):
+    """Runs of a sweep have failed; ends with the exit code of the first of them."""
+
+    def __init__(self, message, exit_code):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class ProcessLost(UserError):
     """Another process of a multi-process run has ended; the run goes on when the same commands are given again."""
 

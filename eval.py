@@ -7,6 +7,7 @@
     python eval.py --workdir=runs/bert --task=probes
     python eval.py --workdir=runs/gpt2 --task=sst2 --num_shots=0,1,4,8 --shot_draws=3
     python eval.py --workdir=runs/gpt2 --lm_eval=lambada_openai
+    python eval.py --workdir=runs/bert15,runs/bert40 --validate_as=objective.mask_rate=0.15
 
 A model that was finetuned with a head answers with it; one that writes answers with text, of which the most probable
 label counts where it was never finetuned; of plain text the perplexity is given. docs/evaluation.md says what each
@@ -28,6 +29,9 @@ WORKDIR = flags.DEFINE_list("workdir", [], "Directory of a run; several are sepa
 TASK = flags.DEFINE_list("task", [], "Names of tasks; several are separated by commas.")
 LM_EVAL = flags.DEFINE_list("lm_eval", [], "Tasks of lm-evaluation-harness; --files has YAML files of further ones.")
 SPLIT = flags.DEFINE_enum("split", "validation", ["train", "validation", "test"], "Which examples are scored.")
+VALIDATE_AS = flags.DEFINE_list(
+    "validate_as", [], "Also validate with these options in place of the run's: objective.mask_rate=0.15, ..."
+)
 FILES = flags.DEFINE_string(
     "files", "", "Folder of the task's files, of several tasks with a folder for each; default: the run's, or tfds."
 )
@@ -70,13 +74,14 @@ def main():
     from cloze import tasks
     from cloze.parallel import mesh as meshes
     from cloze.parallel.processes import decide
+    from cloze.tasks import tables
     from cloze.training import restore, runs
 
     check_flags()
     names = tasks.expand(",".join(TASK.value)) if TASK.value else ()
     configs = [runs.load_config(workdir) for workdir in WORKDIR.value]  # all of them, before the first is scored
     cli.start_jax(configs[0].train.compile_cache)
-    results, harness = {}, {}
+    results, harness, validated = {}, {}, {}
     for workdir, config in zip(WORKDIR.value, configs, strict=True):
         if len(WORKDIR.value) > 1:
             print(f"\n{workdir}")
@@ -85,6 +90,8 @@ def main():
         if LM_EVAL.value:
             harness[workdir] = score_by_harness(trained)
         results[workdir] = {name: score(trained, name, len(names) > 1) for name in names}
+        if VALIDATE_AS.value:
+            validated[workdir] = validate(workdir)
         for name, result in results[workdir].items():
             if len(WORKDIR.value) == 1:
                 print_table(name, {workdir: result})
@@ -97,11 +104,15 @@ def main():
             print_table(name, {workdir: results[workdir][name] for workdir in WORKDIR.value})
     for name in dict.fromkeys(name for found in harness.values() for name in found):
         print_harness(name, {workdir: found[name] for workdir, found in harness.items()})
+    if validated:
+        print("\n".join(["\nvalidation", *tables.scores(validated)]))
     if COMPARE.value:
         for name in names:
             compare(name, *(results[workdir][name] for workdir in WORKDIR.value))
     if OUTPUT.value:
         found = {run: {name: scores_of(result) for name, result in some.items()} for run, some in results.items()}
+        for run, scores in validated.items():
+            found[run]["validate_as"] = scores
         for run, scores in harness.items():
             found[run] |= {f"lm_eval/{name}": some for name, some in scores.items()}
         decide(lambda: write_scores(found if len(found) > 1 else found[WORKDIR.value[0]]))
@@ -111,8 +122,8 @@ def check_flags():
     """Refuses what does not go together, before anything is read."""
     from cloze.errors import ConfigError
 
-    if not (TASK.value or LM_EVAL.value):
-        raise ConfigError("--task or --lm_eval is required (see --help)")
+    if not (TASK.value or LM_EVAL.value or VALIDATE_AS.value):
+        raise ConfigError("--task, --lm_eval or --validate_as is required (see --help)")
     if LM_EVAL.value and (len(shot_counts()) > 1 or SHOT_DRAWS.value or SHOT_LABELS.value != "gold"):
         raise ConfigError(
             "--lm_eval shows the examples that its tasks choose: give one --num_shots and nothing of draws"
@@ -126,6 +137,14 @@ def check_flags():
         raise ConfigError("--compare tests one answer of each run to each example: give one --num_shots, and no draws")
     if COMPARE.value and len(WORKDIR.value) != 2:
         raise ConfigError(f"--compare tests two runs against each other: --workdir names {len(WORKDIR.value)}")
+
+
+def validate(workdir):
+    """{metric: number or None} of the run's validation split, with the options of --validate_as."""
+    from cloze.training import evaluation, held_out
+
+    found = held_out.validate(workdir, held_out.parse(VALIDATE_AS.value), STEP.value)
+    return {metric: evaluation.finite(value) for metric, value in found.items()}
 
 
 def score_by_harness(trained):

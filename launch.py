@@ -7,6 +7,8 @@
       --config.data.cache_dir=/mnt/cloze/cache
     python launch.py --job.backend=slurm --describe_job
 
+--verb=sweep starts each run of a sweep (docs/sweeps.md) as a task of one job.
+
 --dry_run prints the files and the command that submits them; without it they are written and submitted. --job.backend
 is one of gcluster, jobset, skypilot, slurm, tpu_vm. All other flags are the verb's and go on to the job unchanged;
 --coordinator and its like are found by the job. The configuration is checked first. docs/launching.md says what each
@@ -29,7 +31,7 @@ from cloze import cli, options, storage
 from cloze.errors import ConfigError
 from cloze.launchers import LAUNCHERS, Job
 
-VERBS = ("train", "prepare", "eval", "generate")
+VERBS = ("train", "prepare", "eval", "generate", "sweep")
 OWN = re.compile(r"--?(job\.\w+|verb|launch_dir|(no)?dry_run|(no)?describe_job)(=.*)?", re.DOTALL)
 SWITCHES = re.compile(r"--?(no)?(dry_run|describe_job)")
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,36}[a-z0-9])?")  # Kubernetes adds to it, and takes 63
@@ -57,7 +59,7 @@ def main():
     job = described(launcher, arguments)
     if "config" in flags.FLAGS:
         check_config(launcher)
-    plan, *_ = [launcher.plan(dataclasses.replace(job, workdir=one)) for one in (job.workdir, *workdirs()[1:])]
+    plan, *_ = [launcher.plan(one) for one in jobs(job, launcher)]
     if "coordinator" not in flags.FLAGS and launcher.count_processes() > 1:
         raise ConfigError(f"{job.verb} runs in one process: ask for one machine, or one GPU, or a slice on one host")
     folder = launch_dir(launcher, job)
@@ -78,6 +80,23 @@ def chosen():
     return JOB.value.chosen(**options.read(JOB.value.chosen, JOB.value))
 
 
+def jobs(job, launcher):
+    """The job, and the same with each other place that it writes to: all of them must outlive its machines."""
+    if job.verb != "sweep":
+        return [dataclasses.replace(job, workdir=one) for one in (job.workdir, *workdirs()[1:])]
+    from cloze.sweeps import planned
+
+    if not launcher.has_arrays:
+        raise ConfigError("--verb=sweep starts a job for each run: use --job.backend=slurm or jobset")
+    runs = planned.load(flags.FLAGS["sweep"].value)
+    if launcher.shares_disks:
+        planned.checked(runs, pathlib.Path(job.workdir))
+    else:
+        note_own_file(planned.find(flags.FLAGS["sweep"].value))
+    caches = dict.fromkeys(cli.read_config(run.flags).data.cache_dir for run in runs)
+    return [dataclasses.replace(job, array=len(runs), cache=cache) for cache in caches]
+
+
 def described(launcher, arguments):
     """The job, out of the flags; `arguments` are the verb's."""
     verb, values = VERB.value, flags.FLAGS
@@ -88,11 +107,12 @@ def described(launcher, arguments):
         if name in values and values[name].present:
             raise ConfigError(f"--{name} is what the job finds itself: leave it out")
     workdir = workdirs()[0]
-    if verb == "train" and not workdir:
+    if verb == "sweep" and not values["sweep"].value:
+        raise ConfigError("--sweep is required (see sweep.py --help)")
+    if verb in ("train", "sweep") and not workdir:
         if not launcher.shares_disks:
             raise ConfigError("--workdir is required: a folder of the job's shared storage (job.mount)")
-        workdir = str(importlib.import_module("cloze.train").default_workdir())
-    checkout = str(cli.HERE) if (cli.HERE / "setup.py").is_file() else ""
+        workdir = str(importlib.import_module(f"cloze.{verb}").default_workdir())
     name = launcher.name or default_name(verb, workdir)
     if not NAME.fullmatch(name):
         raise ConfigError(f"job.name={name!r} must be at most 38 of a to z, 0 to 9 and -, the first a letter")
@@ -102,9 +122,9 @@ def described(launcher, arguments):
         arguments=arguments,
         workdir=workdir,
         cache=values.config.data.cache_dir if "config" in values else "",
-        local=(sys.executable, *local_program(verb, checkout), *arguments),
+        local=(sys.executable, *cli.local_program(verb, cli.checkout()), *arguments),
         folder=str(pathlib.Path.cwd()),
-        checkout=checkout,
+        checkout=cli.checkout(),
     )
 
 
@@ -122,13 +142,6 @@ def forwarded(arguments):
     return tuple(argument for argument in arguments if not OWN.fullmatch(argument))
 
 
-def local_program(verb, checkout):
-    """How Python runs a verb on machines that see the disks of this one."""
-    if not checkout:
-        return ("-m", f"cloze.{verb}")
-    return (f"{verb}.py" if pathlib.Path.cwd() == cli.HERE else str(cli.HERE / f"{verb}.py"),)
-
-
 def default_name(verb, workdir):
     """A name for the job: of the run's folder, or of the configuration."""
     last = pathlib.Path(workdir).name
@@ -141,22 +154,24 @@ def default_name(verb, workdir):
 
 def check_config(launcher):
     """Refuses what the verb would refuse, as far as it can be seen from here."""
-    from cloze import objectives
     from cloze.configs import base
-    from cloze.training import methods, resolve
+    from cloze.training import resolve
 
     config, path = flags.FLAGS.config, flags.FLAGS["config"].config_filename.partition(":")[0]
     base.check(config)
     away = not launcher.shares_disks
-    if away and not pathlib.Path(path).resolve().is_relative_to(cli.HERE):
-        print(f"Note: {path} must be where the job runs, in its image or on the shared storage, under this name")
+    if away:
+        note_own_file(path)
     if away and (config.init.checkpoint or config.task.name):
         print("Note: init.checkpoint and the task are looked at where the job runs, which refuses them if need be")
         return
-    config = resolve.resolve(config)
-    methods.check(config)
-    objectives.check(config)
-    methods.model_config(config)
+    resolve.checked(config)
+
+
+def note_own_file(path):
+    """Says of a file that does not come with Cloze that the job reads it."""
+    if not pathlib.Path(path).resolve().is_relative_to(cli.HERE):
+        print(f"Note: {path} must be where the job runs, in its image or on the shared storage, under this name")
 
 
 def launch_dir(launcher, job):

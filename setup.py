@@ -6,7 +6,20 @@ Everything is put under the one name `cloze`. The rooms lie at the top of the ch
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-ROOMS = ["configs", "data", "decoding", "interop", "launchers", "models", "objectives", "parallel", "tasks", "training"]
+ROOMS = [
+    "configs",
+    "data",
+    "decoding",
+    "interop",
+    "launchers",
+    "models",
+    "objectives",
+    "parallel",
+    "reports",
+    "sweeps",
+    "tasks",
+    "training",
+]
 FOLDERS = find_packages(include=[*ROOMS, *(f"{room}.*" for room in ROOMS)])
 PACKAGES = ["cloze", *(f"cloze.{name}" for name in FOLDERS)]
 MODULES = [
@@ -23,6 +36,8 @@ MODULES = [
     "convert",
     "plan",
     "launch",
+    "sweep",
+    "report",
 ]  # files at the top of the checkout
 
 

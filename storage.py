@@ -197,6 +197,18 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_locked(path: str | os.PathLike) -> bool:
+    """Whether another process holds a lock; a file that is not there is not locked."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def lock(path: str | os.PathLike, busy: Callable[[], None]) -> Iterator[None]:
     """Holds an exclusive lock, which ends with the process, however that ends.

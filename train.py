@@ -7,9 +7,9 @@
 The same command again resumes where the run stopped. Options that decide what is learned must be the same then, unless
 --allow_changes=optimizer.learning_rate,data names them or their sections; --describe says which may change anyway.
 
-In --workdir: config.json, metrics.jsonl, tensorboard/, checkpoints/, tokenizer/, log.txt. --describe prints every
-option with its value and what it means. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged, 5 checkpoint
-corrupt, 74 cannot write, 75 stopped by a signal after saving.
+In --workdir: config.json, metrics.jsonl, tensorboard/, checkpoints/, tokenizer/, log.txt, report.html. --describe
+prints every option with its value and what it means. Exit codes: 0 done, 2 bad configuration, 3 bad data, 4 diverged,
+5 checkpoint corrupt, 74 cannot write, 75 stopped by a signal after saving.
 """
 
 import contextlib
@@ -46,7 +46,8 @@ def main():
 
     from cloze.configs import base
     from cloze.parallel.processes import decide
-    from cloze.training import describe, plan_search, resolve
+    from cloze.reports import run as report_run
+    from cloze.training import describe, history, plan_search, resolve
     from cloze.training.checkpoint import Checkpoints
     from cloze.training.goodput import Goodput, last_line
     from cloze.training.run import build, retention_of
@@ -66,6 +67,7 @@ def main():
     run = build(config, directory.tokenizer if directory.has_learned else None, report=log)
     directory.keep_config()
     directory.keep_tokenizer(run.tokenizer)
+    directory.keep_facts(history.facts(run, *given()))
     describe.run_lines(run.program(), log)
 
     checkpoints = Checkpoints(directory.checkpoints, retention_of(run))
@@ -83,6 +85,18 @@ def main():
     finally:
         checkpoints.close()
         directory.close()
+    if jax.process_index() == 0:
+        log(f"Report: {report_run.write(directory.path)}")
+
+
+def given():
+    """(the config file with its arguments, [(option, its value there, its value by the command line)])."""
+    from cloze.configs import base
+    from cloze.training.workdir import differences
+
+    source = flags.FLAGS["config"].config_filename
+    plain = cli.read_config([f"--config={source}"])
+    return source, differences(base.to_dict(plain), base.to_dict(CONFIG.value))
 
 
 def find_start(checkpoints, log):

@@ -7,7 +7,10 @@ rooms lie beside this folder; an installation has them inside it.
 import importlib
 import pathlib
 
-ROOMS = ("configs", "data", "decoding", "interop", "launchers", "models", "objectives", "parallel", "tasks", "training")
+ROOMS = (
+    "configs", "data", "decoding", "interop", "launchers", "models", "objectives", "parallel", "reports", "sweeps",
+    "tasks", "training",
+)  # fmt: skip
 
 _here = pathlib.Path(__file__).resolve().parent
 if not (_here / "models").is_dir():

@@ -28,6 +28,7 @@ class Job:
         local: the command on machines that share the disks of this one.
         folder: where it is run, and what its relative paths start from.
         checkout: of Cloze, "" if this command is installed.
+        array: how often the command is run, each time with the flag --index=I, from 0; 0: once, without it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Job:
     local: tuple[str, ...] = ()
     folder: str = ""
     checkout: str = ""
+    array: int = 0
 
     @property
     def installed(self) -> tuple[str, ...]:
@@ -77,6 +79,11 @@ class Launcher:
     @property
     def shares_disks(self) -> bool:
         """Whether the job sees the disks of this machine, and Cloze as it is installed here."""
+        return False
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether it knows jobs with Job.array."""
         return False
 
     def count_processes(self) -> int:

@@ -8,6 +8,7 @@ from cloze.launchers.kubernetes import Queued, dump, literal, processes
 from cloze.options import Name, option
 
 _REPLICATED = "workers"
+_FAILURE = {False: "PodFailurePolicy", True: "FailedIndexes"}  # why a job has failed for good: whether it is an array
 
 
 @LAUNCHERS.register("jobset")
@@ -31,11 +32,17 @@ class JobSet(Queued):
     def chips_of_host(self) -> int:
         return self.chips_per_host
 
+    @property
+    def has_arrays(self) -> bool:
+        return True
+
     def plan(self, job: Job) -> Plan:
         if not self.image:
             raise ConfigError("job.image is required: a container image with Cloze; launchers/Dockerfile builds one")
         self.check_places(job, "claim", self.claim)
         machines, name = self.machines(), f"{job.name}.yaml"
+        if job.array and machines.tpu:
+            raise ConfigError("a sweep runs on GPUs here: GKE makes one slice of the pods of a Job on TPUs")
         told = ("--namespace", self.namespace)
         header = comment(f"Submit with: {line('kubectl', 'create', '-f', name)}")
         return Plan(
@@ -63,7 +70,7 @@ class JobSet(Queued):
                 "failurePolicy": {
                     "maxRestarts": self.restarts,
                     "rules": [
-                        {"name": "final", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]},
+                        {"name": "final", "action": "FailJobSet", "onJobFailureReasons": [_FAILURE[bool(job.array)]]},
                     ],
                 },
                 "replicatedJobs": [
@@ -78,12 +85,16 @@ class JobSet(Queued):
 
     def _job(self, job, machines):
         codes = {"containerName": "cloze", "operator": "In", "values": list(FINAL)}
+        pods = job.array or machines.hosts
+        # The pods of an array start again one by one, and one that fails for good leaves the others alone.
+        limit = {"backoffLimitPerIndex": self.restarts} if job.array else {"backoffLimit": 0}
+        action = "FailIndex" if job.array else "FailJob"
         return {
-            "parallelism": machines.hosts,
-            "completions": machines.hosts,
+            "parallelism": pods,
+            "completions": pods,
             "completionMode": "Indexed",
-            "backoffLimit": 0,
-            "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": codes}]},
+            **limit,
+            "podFailurePolicy": {"rules": [{"action": action, "onExitCodes": codes}]},
             "template": {"spec": self._pod(job, machines)},
         }
 
@@ -118,13 +129,14 @@ class JobSet(Queued):
 
     def _container(self, job, machines):
         meeting = processes(machines, job.name, _REPLICATED, "$(JOB_COMPLETION_INDEX)")
+        index = ["--index=$(JOB_COMPLETION_INDEX)"] if job.array else []
         mounts = [{"name": "shared", "mountPath": self.mount}]
         if not machines.tpu:
             mounts.append({"name": "memory", "mountPath": "/dev/shm"})
         return {
             "name": "cloze",
             "image": self.image,
-            "command": [*map(literal, job.installed), *meeting],
+            "command": [*map(literal, job.installed), *meeting, *index],
             "resources": {"limits": {"google.com/tpu" if machines.tpu else "nvidia.com/gpu": machines.chips}},
             "volumeMounts": mounts,
         }

@@ -40,6 +40,10 @@ class Slurm(Launcher):
     def shares_disks(self) -> bool:
         return True
 
+    @property
+    def has_arrays(self) -> bool:
+        return True
+
     def count_processes(self) -> int:
         return self.nodes * self._tasks
 
@@ -76,7 +80,8 @@ class Slurm(Launcher):
             "account": self.account,
             "qos": self.qos,
             "constraint": self.constraint,
-            "output": "%x-%j.log",
+            "array": f"0-{job.array - 1}" if job.array else "",
+            "output": "%x-%A_%a.log" if job.array else "%x-%j.log",
             "open-mode": "append",
             "signal": f"TERM@{self.grace}",
         }
@@ -91,10 +96,11 @@ class Slurm(Launcher):
             if self.cpus_per_task
             else ""
         )
+        index = ' --index="$SLURM_ARRAY_TASK_ID"' if job.array else ""
         return f"""\
 trap : TERM  # the processes of the run get the signal too; this script goes on when they have ended
 cd -- {shlex.quote(job.folder)} || exit 2
-{cpus}srun {line(*job.local)}
+{cpus}srun {line(*job.local)}{index}
 code=$?
 restarts=${{SLURM_RESTART_COUNT:-0}}
 if [ "$code" -eq {AGAIN} ] && [ "$restarts" -lt {self.restarts} ]; then

@@ -20,6 +20,7 @@ _REPORT = re.compile(rb"^F\d{4} |^E\d{4} .*coordination|^terminate called")
 _LOST = re.compile(rb"JAX distributed service")
 _CAUSE = re.compile(rb"absl::Status: (.*)")
 _PR_SET_PDEATHSIG = 1  # of Linux' prctl
+STARTED_BY = "CLOZE_STARTED_BY"  # in the environment: number of the process that has started this one
 
 
 def process_lost(reason):
@@ -50,7 +51,7 @@ def supervise():
         sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)  # what Python says goes its own way
         os.dup2(write, 2)
         os.close(write)
-        _end_with(parent)
+        end_with(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return
     os.close(write)
@@ -83,12 +84,23 @@ def _await(child, awaited):
             return status
 
 
-def _end_with(parent):
-    """Has the kernel kill this process when its parent is killed."""
+def end_with(parent, number=signal.SIGKILL):
+    """Has the kernel, where it is Linux, send this process a signal when its parent is killed.
+
+    Args:
+        parent: number of the process that is the parent; if it is so no more, this one ends at once.
+        number: of the signal.
+    """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def end_with_starter():
+    """Where a verb has started this process, as its environment says, this one is asked to stop when that is killed."""
+    if (starter := os.environ.pop(STARTED_BY, None)) is not None:
+        end_with(int(starter), signal.SIGTERM)
 
 
 class _Errors:

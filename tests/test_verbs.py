@@ -216,7 +216,7 @@ def test_two_runs_are_judged_side_by_side(pretrained, tmp_path):
         ([*asked, "--scoring=causal"], 2, ["--scoring=causal", "use pll"]),
         ([*asked, "--compare"], 2, ["--compare tests two runs", "names 1"]),
         (["--task=jsonl:class", "--num_shots=1,x"], 2, ["--num_shots=1,x", "such as 0,1,4,8"]),
-        ([], 2, ["--task or --lm_eval is required"]),
+        ([], 2, ["--task, --lm_eval or --validate_as is required"]),
     ):
         check_refused(run("eval", f"--workdir={first}", *arguments), code, *words)
     (files / "agreement.jsonl").write_text('{"sentence_good": "It is.", "UID": "a"}\n')

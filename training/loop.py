@@ -85,10 +85,10 @@ class Progress:
         self._start += seconds
 
     def report(self, step):
-        """{"tokens_per_second", "mfu", "seconds", "data_wait", "eta_seconds"} since the last report.
+        """{"tokens_per_second", "mfu", "seconds", "data_wait", "flops", "eta_seconds"} since the last report.
 
-        "seconds" and "data_wait", the part of them in which the loop waited for rows, are per step. Devices may have
-        had work meanwhile: they stood still for as long at most.
+        "seconds", "data_wait", the part of them in which the loop waited for rows, and "flops", operations over all
+        devices, are per step. Devices may have had work meanwhile: they stood still for as long at most.
         """
         elapsed = max(time.perf_counter() - self._start, 1e-9)
         steps = max(self._steps, 1)
@@ -98,6 +98,7 @@ class Progress:
             "mfu": self._flops / elapsed / self._peak,
             "seconds": seconds,
             "data_wait": self._waited / steps,
+            "flops": self._flops / steps,
             "eta_seconds": seconds * (self._last - step),
         }
         self._start = time.perf_counter()

@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import re
 
-from cloze import models, tasks
+from cloze import models, objectives, tasks
 from cloze.configs import base
 from cloze.data import pipeline, tokenizers
 from cloze.errors import ConfigError
@@ -38,6 +38,18 @@ def resolve(config, kept=None, report=print):
     if config.init.inherit and config.init.checkpoint:
         _inherit(config, kept)
         config.init.inherit = False
+    return config
+
+
+def checked(config, kept=None, report=print):
+    """The resolved configuration, refused as train.py would refuse it, as far as no data and no devices are needed.
+
+    Args, raises: as `resolve`.
+    """
+    config = resolve(config, kept, report)
+    methods.check(config)
+    objectives.check(config)
+    methods.model_config(config)
     return config
 
 

@@ -9,6 +9,7 @@ from cloze import options, storage
 from cloze.configs import base
 from cloze.errors import ConfigError
 from cloze.training.checkpoint import SEAL, Checkpoints
+from cloze.training.history import FACTS
 
 MOST_SHOWN = 5  # options in a message
 ALLOWED = "allowed_changes.json"  # {"changes": {option: its value}} that --allow_changes has allowed
@@ -65,6 +66,12 @@ class Workdir:
             storage.write_checked(self.path / ALLOWED, {"changes": {**_allowed(self.path), **self._allowed}})
         with storage.whole(self.path / "config.json") as partial:
             partial.write_text(json.dumps(self._config, indent=1, sort_keys=True) + "\n")
+
+    def keep_facts(self, facts):
+        """Writes run.json, what is known of the run before its first step (training/history.py)."""
+        if self._locked:
+            with storage.whole(self.path / FACTS) as partial:
+                partial.write_text(json.dumps(facts, indent=1) + "\n")
 
     @property
     def tokenizer(self):

@@ -1,5 +1,7 @@
 """JobSets: every field is one of the published definition, and the parts fit together."""
 
+import dataclasses
+
 import pytest
 import yaml
 
@@ -100,3 +102,17 @@ def test_nodes_are_chosen_by_labels():
 def test_options_that_do_not_go_together_are_refused(given, words):
     with pytest.raises(ConfigError, match=words):
         launcher("jobset", **given).plan(JOB)
+
+
+def test_a_sweep_is_a_job_whose_pods_end_and_start_again_one_by_one():
+    sweep = dataclasses.replace(JOB, array=12)
+    jobset = document(launcher("jobset", accelerator="nvidia-l4", restarts=7), sweep)
+    assert schemas.faults(jobset, schemas.JOBSET) == []
+    _, job, _, container = parts(jobset)
+    assert (job["parallelism"], job["completions"], job["completionMode"]) == (12, 12, "Indexed")
+    assert job["backoffLimitPerIndex"] == 7 and "backoffLimit" not in job  # with which one pod would fail all
+    assert job["podFailurePolicy"]["rules"][0]["action"] == "FailIndex"
+    assert jobset["spec"]["failurePolicy"]["rules"][0]["onJobFailureReasons"] == ["FailedIndexes"]
+    assert kubelet(container["command"], JOB_COMPLETION_INDEX="3") == ("cloze", "train", *ARGUMENTS, "--index=3")
+    with pytest.raises(ConfigError, match="a sweep runs on GPUs here"):
+        document(launcher("jobset", accelerator="v6e", topology="1x1"), sweep)

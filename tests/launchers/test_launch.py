@@ -63,6 +63,18 @@ def test_another_verb_has_its_own_flags():
     assert "--job-name=eval-x" in done.stdout
 
 
+def test_the_runs_of_a_sweep_are_tasks_of_one_job():
+    sweep = "--sweep=configs/sweeps/mask_rate.py"
+    done = verbs.run("launch", "--job.backend=slurm", "--verb=sweep", sweep, "--dry_run")
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH --job-name=sweep-mask-rate\n" in done.stdout and "#SBATCH --array=0-5\n" in done.stdout
+    assert f'srun {sys.executable} sweep.py {sweep} --index="$SLURM_ARRAY_TASK_ID"\n' in done.stdout
+    done = verbs.run("launch", *GKE, "--verb=sweep", sweep, "--workdir=/mnt/cloze/runs/sweep")
+    assert done.returncode == 2 and "--config.data.cache_dir=~/.cache/cloze is lost" in done.stderr, done.stderr
+    done = verbs.run("launch", "--job.backend=tpu_vm", "--verb=sweep", sweep, "--workdir=/mnt/cloze/runs/sweep")
+    assert done.returncode == 2 and "use --job.backend=slurm or jobset" in done.stderr, done.stderr
+
+
 def test_options_are_described():
     done = verbs.run("launch", "--job.backend=tpu_vm", "--describe_job")
     assert done.returncode == 0 and "job.nfs = ''" in done.stdout and "job.partition" not in done.stdout

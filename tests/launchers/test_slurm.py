@@ -21,6 +21,7 @@ GRAMMAR = {  # values of directives, as slurm.schedmd.com/sbatch.html has them
     "qos": r"[\w-]+",
     "constraint": r"[\w&|*\[\],-]+",
     "output": r"[\w%./-]+",
+    "array": r"0-\d+",
     "open-mode": "append|truncate",
     "signal": r"[BR:]*(\d+|[A-Z]+\d?)@\d{1,5}",
     "requeue": "",
@@ -117,3 +118,15 @@ def test_a_job_begins_where_it_was_launched(tmp_path):
     (text,) = launcher("slurm").plan(dataclasses.replace(JOB, folder=str(folder))).files.values()
     assert run(["bash", "-c", text], environment).returncode == 0
     assert (tmp_path / "there").read_text().strip() == str(folder)
+
+
+def test_a_sweep_is_an_array_of_which_each_task_has_its_run(tmp_path):
+    environment = commands(tmp_path / "bin", srun=RECORD, scontrol="true")
+    environment |= {"RECORD": str(tmp_path / "argv"), "SLURM_ARRAY_TASK_ID": "3"}
+    (text,) = launcher("slurm", gpus_per_node=0).plan(dataclasses.replace(JOB, array=12)).files.values()
+    found = directives(text)
+    assert found["array"] == "0-11" and found["output"] == "%x-%A_%a.log"
+    assert all(re.fullmatch(GRAMMAR[name], value) for name, value in found.items())
+    (tmp_path / "script").write_text(text)
+    assert run(["bash", tmp_path / "script"], environment).returncode == 0
+    assert recorded(tmp_path / "argv") == (*JOB.local, "--index=3")

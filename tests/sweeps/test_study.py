@@ -1,0 +1,91 @@
+"""Studies: when a difference is beyond the spread, what a section says, and that those of Cloze are whole."""
+
+import math
+import pathlib
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cloze.errors import ConfigError
+from cloze.sweeps import Study, planned, study
+
+ROOT = pathlib.Path(__file__).parents[2]
+FILES = sorted(path.stem for path in (ROOT / "configs" / "sweeps").glob("[!_]*.py"))
+TOLD = Study(
+    title="T", claim="C.", source="S", published="P.", here="H.", metric="m", lower_is_better=True, not_shown="N."
+)
+
+
+def test_an_interval_holds_the_difference_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    held = sum(
+        abs(found.mean - 1) <= found.margin
+        for _ in range(1000)
+        for found in [study.difference(draw.normal(0, 1, 3), draw.normal(1, 3, 4))]
+    )
+    assert 925 <= held <= 980  # Welch's is approximate: 95%
+
+
+def test_an_interval_is_welchs():
+    first, second = [1.0, 2.0, 4.0], [2.0, 2.5, 2.2]
+    a, b = np.var(first, ddof=1) / 3, np.var(second, ddof=1) / 3
+    freedom = (a + b) ** 2 / (a**2 / 2 + b**2 / 2)
+    found = study.difference(first, second)
+    assert found.mean == pytest.approx(np.mean(second) - np.mean(first))
+    assert found.margin == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(a + b)) and not found.beyond
+
+
+@pytest.mark.parametrize(
+    "first, second, words",
+    [
+        ([1.0, 1.1, 0.9], [0.5, 0.6, 0.4], "-0.5000 ± 0.2267, better, beyond the spread"),
+        ([0.5, 0.6, 0.4], [1.0, 1.1, 0.9], "+0.5000 ± 0.2267, worse, beyond the spread"),
+        ([1.0, 1.1, 0.9], [1.0, 1.2, 0.9], "within the spread"),
+        ([1.0], [0.5, 0.4], "-0.5500, of one run: nothing is known of the spread"),
+        ([1.0, 1.0], [2.0, 2.0], "+1.0000 ± 0.0000, worse, beyond the spread"),
+    ],
+)
+def test_differences_in_words(first, second, words):
+    assert words in study.verdict(study.difference(first, second), lower_is_better=True)
+
+
+def test_a_section_says_everything_and_needs_runs_of_every_setting():
+    settings = [("a=1", [1.0, 1.1, 0.9]), ("a=2", [0.5, 0.6, 0.4])]
+    text = study.section(TOLD, ["| table |"], settings, "It ran.")
+    for words in (
+        "**Claim.** C. Source: S.", "**Published.** P.", "**Here.** H. It ran.", "| table |", "a=2 against a=1",
+        "better, beyond", "3 runs of a setting", "**Not shown.** N.",
+    ):  # fmt: skip
+        assert words in text
+    for values in ([], [math.nan]):
+        with pytest.raises(ConfigError, match="a=3 has no finished run"):
+            study.section(TOLD, [], [*settings, ("a=3", values)], "")
+
+
+def test_a_section_comes_between_its_markers_and_the_rest_stays(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n## One\n\n<!-- begin: one -->\nold\n<!-- end: one -->\n\nafter\n")
+    study.put(page, "one", "One", "new \\1")
+    assert page.read_text() == "# Page\n\n## One\n\n<!-- begin: one -->\nnew \\1\n<!-- end: one -->\n\nafter\n"
+    study.put(page, "two", "Two", "second")
+    assert page.read_text().endswith("after\n\n## Two\n\n<!-- begin: two -->\nsecond\n<!-- end: two -->\n")
+    page.write_text(page.read_text().replace("<!-- end: two -->", ""))
+    with pytest.raises(ConfigError, match="needs one line"):
+        study.put(page, "two", "Two", "second")
+    with pytest.raises(ConfigError, match="in a checkout"):
+        study.put(tmp_path / "none.md", "two", "Two", "second")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_studies_of_cloze_are_whole(name, tmp_path):
+    runs, told = planned.read(f"configs/sweeps/{name}.py")
+    assert len(planned.checked(runs, tmp_path)) == len(runs) and len(runs) % 3 == 0
+    assert told.metric.startswith("validation/") or runs[0].evaluate
+    assert f"configs/sweeps/{name}.py --study" in (ROOT / "configs" / "sweeps" / f"{name}.py").read_text()
+
+
+def test_the_page_has_sections_of_studies_alone():
+    text = (ROOT / study.PAGE).read_text()
+    found = {line.split()[2] for line in text.splitlines() if line.startswith("<!-- begin: ")}
+    assert found <= set(FILES)
