@@ -22,18 +22,19 @@ TRAINING_FORMAT = 2  # counted up when the same text and settings come to give a
 class DataOptions:
     """Section `data`."""
 
-    source: Path = option(
+    source: Place = option(
         "pydocs",
-        'pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"',
+        "pydocs, text:GLOB, jsonl:GLOB, parquet:GLOB, hf:DIRECTORY, tfds:NAME, or a mixture "
+        '"tfds:c4/en=0.8,text:books/*.txt=0.2"',
         changes=BY_HAND,
     )
-    validation_source: Path = option(
+    validation_source: Place = option(
         "", "where validation text comes from; empty: a share of the documents, by hash", changes=BY_HAND
     )
     validation_share: float = option(
         0.02, "share of the documents held out when validation_source is empty", least=0, below=1
     )
-    text_field: Name = option("text", "the field with the text (jsonl, tfds)")
+    text_field: Name = option("text", "the field or column with the text (jsonl, parquet, hf, tfds)")
     tfds_dir: Place = option(
         "", "where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets", changes=FREELY
     )
