@@ -19,6 +19,8 @@ CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after
 
 def main():
     """Opens the batches of both splits, which prepares whatever is missing."""
+    import jax
+
     from cloze import objectives
     from cloze.parallel import mesh as meshes
     from cloze.training import methods, resolve
@@ -34,7 +36,8 @@ def main():
     objectives.check(config)
     tokenizer = resolve.open_tokenizer(config, report=report)
     objective = objectives.build(config, tokenizer.tables, methods.model_config(config))
-    for split, opened in open_data(config, tokenizer, objective, meshes.make_mesh(config.mesh), report).items():
+    mesh = meshes.make_mesh(dict.fromkeys(meshes.MESH_AXES, 1), jax.devices()[:1])  # that of the run may be larger
+    for split, opened in open_data(config, tokenizer, objective, mesh, report).items():
         report(f"{split}: {opened.description}")
         for source in opened.sources:
             report(f"  in {source.directory}")
