@@ -283,7 +283,7 @@ def _timeouts():
 
 
 def process_label():
-    """What lines of one of several processes begin with, such as "[process 1 of 0 to 3] "; "" of one that is alone.
+    """What lines of one of several processes begin with, such as "[process 0 of 4] "; "" of one that is alone.
 
     Raises:
         ConfigError: flags that do not say which of them this is.
@@ -292,7 +292,7 @@ def process_label():
         number, count = FLAGS.process_id, FLAGS.num_processes
         if not 0 <= number < count:
             raise ConfigError("one of several processes needs --num_processes=N and --process_id=I with 0 <= I < N")
-        return f"[process {number} of 0 to {count - 1}] " if count > 1 else ""
+        return f"[process {number} of {count}] " if count > 1 else ""
     if not _managed_cluster():
         return ""
     names = ("SLURM_PROCID", "TPU_WORKER_ID", "JOB_COMPLETION_INDEX")  # of Slurm, of TPU pods, of a Kubernetes job

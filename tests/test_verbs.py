@@ -177,7 +177,7 @@ def test_prepare_is_one_of_several_without_a_coordinator(root, tmp_path):
     arguments = [*small(root), f"--config.data.cache_dir={tmp_path}", "--num_processes=2"]
     done = run("prepare", *arguments, "--process_id=1")
     assert done.returncode == 0, done.stderr
-    assert "[process 1 of 0 to 1] prepared 60 documents" in done.stdout
+    assert "[process 1 of 2] prepared 60 documents" in done.stdout
     check_refused(run("prepare", *arguments), 2, "--process_id=I with 0 <= I < N")
 
 
