@@ -42,11 +42,20 @@ def command():
     runpy.run_module(f"cloze.{verb}", run_name="__main__", alter_sys=True)
 
 
-def define_process_flags():
-    """Flags of a multi-process run; on Cloud TPU, GKE and Slurm JAX finds the values by itself."""
-    flags.DEFINE_string("coordinator", "", "HOST:PORT of the first process of a multi-process run.")
+def define_place_flags(coordinator="HOST:PORT of the first process of a multi-process run."):
+    """Flags that say which of several processes this is; under Slurm, on Cloud TPU and GKE the environment does.
+
+    Args:
+        coordinator: what --coordinator is for.
+    """
+    flags.DEFINE_string("coordinator", "", coordinator)
     flags.DEFINE_integer("num_processes", 0, "Number of processes of a multi-process run.")
     flags.DEFINE_integer("process_id", -1, "Number of this process, from 0.")
+
+
+def define_process_flags():
+    """Flags of a run whose processes compute together; on Cloud TPU, GKE and Slurm JAX finds the places by itself."""
+    define_place_flags()
     flags.DEFINE_integer(
         "heartbeat_timeout", 30, "Seconds after which a process that does not answer counts as lost.", lower_bound=1
     )

@@ -13,7 +13,7 @@ from cloze import cli
 
 REQUIRED = ("config",)  # flags
 
-cli.define_process_flags()
+cli.define_place_flags(coordinator="Not needed here; taken so that all verbs are started alike.")
 CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, and after a colon its arguments.")
 
 

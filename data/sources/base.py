@@ -164,9 +164,10 @@ class Source(abc.ABC):
             pieces: those of `pieces()` that are read; None: all.
 
         Raises:
-            DataError: no document in all pieces, or what `check` finds, or text that cannot be read.
+            DataError: text that cannot be read; of all pieces also that there is no document, or what `check` finds.
         """
-        self.check()
+        if pieces is None:
+            self.check()
         number = 0
         for piece in self.pieces() if pieces is None else pieces:
             for text in self.texts(piece):

@@ -97,6 +97,7 @@ def opened(path: str, errors: tuple = ()) -> Iterator[BinaryIO]:
     Raises:
         DataError: it cannot be read.
     """
+    damage = (Exception,) if is_remote(path) else (OSError, EOFError, *errors)  # clouds raise errors of all kinds
     try:
         if is_remote(path):
             from fsspec.core import url_to_fs
@@ -107,7 +108,9 @@ def opened(path: str, errors: tuple = ()) -> Iterator[BinaryIO]:
             file = open(path, "rb")
         with file:
             yield file
-    except (OSError, EOFError, *errors) as error:
+    except DataError:
+        raise
+    except damage as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path} cannot be read: {reason}; is it cut off? Copy or write it again") from None
 
