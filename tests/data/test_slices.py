@@ -11,7 +11,7 @@ from cloze.data.rows import Documents, Windows
 from cloze.parallel import mesh as meshes
 from tests.data import fakes
 
-STEPS, ROWS = 6, 32
+STEPS, ROWS = 4, 32
 
 
 class OfProcess:
@@ -28,10 +28,10 @@ class OfProcess:
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """Four parts of 250 records each, of documents of 900 tokens."""
-    tokens = np.random.default_rng(0).integers(1, 60_000, size=(1100, 900))
+    """Four parts of some 90 records each, of documents of 900 tokens."""
+    tokens = np.random.default_rng(0).integers(1, 60_000, size=(400, 900))
     documents = [[row] for row in tokens]
-    return fakes.prepare(documents, tmp_path_factory.mktemp("corpus"), part_tokens=250 * corpus.BLOCK).split("train")
+    return fakes.prepare(documents, tmp_path_factory.mktemp("corpus"), part_tokens=90 * corpus.BLOCK).split("train")
 
 
 def read(train, spec, places, monkeypatch):
