@@ -302,7 +302,7 @@ def process_label():
         if not 0 <= number < count:
             raise ConfigError("one of several processes needs --num_processes=N and --process_id=I with 0 <= I < N")
         return f"[process {number} of {count}] " if count > 1 else ""
-    if not _managed_cluster():
+    if not _managed_cluster() and "JOB_COMPLETION_INDEX" not in os.environ:
         return ""
     names = ("SLURM_PROCID", "TPU_WORKER_ID", "JOB_COMPLETION_INDEX")  # of Slurm, of TPU pods, of a Kubernetes job
     return next((f"[process {os.environ[name]}] " for name in names if name in os.environ), "")
