@@ -9,6 +9,7 @@ Until then a share is a folder `share-00000/` in the corpus's own: `part-00000.j
 an interrupted share goes on behind the last one; `done.json` says that there are no more.
 """
 
+import hashlib
 import itertools
 import os
 import shutil
@@ -179,6 +180,7 @@ class _Share:
     def __init__(self, preparation, number, count, pieces, part_tokens):
         self._of, self._pieces, self._part_tokens = preparation, pieces, part_tokens
         self.directory = preparation.directory / f"share-{number:05d}"
+        self._cut = hashlib.sha256(repr([piece.place for piece in pieces]).encode()).hexdigest()[:16]
         self._words = preparation.source.name + (f", share {number + 1} of {count}" if count > 1 else "")
 
     def __str__(self):
@@ -187,11 +189,15 @@ class _Share:
     def done(self) -> tuple[list[dict], np.ndarray] | None:
         """What `_whole_parts` gives; None: the share is not done, or a file of it is not whole."""
         try:
-            count = storage.read_checked(self.directory / _DONE)["parts"]
+            end = storage.read_checked(self.directory / _DONE)
             parts, counts = self._whole_parts()
         except _DAMAGE:
             return None
-        return (parts, counts) if len(parts) == count else None
+        return (parts, counts) if end == self._end(parts) else None
+
+    def _end(self, parts):
+        """What done.json says of a share."""
+        return {"parts": len(parts), "cut": self._cut}
 
     def hand_over(self, number: int, part: dict, place: int) -> dict:
         """Gives the records of a part to the corpus, whose part `place` it is; {file there: what it is}.
@@ -219,7 +225,7 @@ class _Share:
                 f"prepared {sum(part['consumed'] for part in parts):,} documents, "
                 f"{sum(part['splits'][name]['tokens'] for part in parts for name in SPLITS):,} tokens of {self}"
             )
-        storage.write_checked(self.directory / _DONE, {"parts": len(parts)})
+        storage.write_checked(self.directory / _DONE, self._end(parts))
 
     def _resume(self):
         """`_whole_parts` of an earlier run; none where they are damaged."""
@@ -252,6 +258,8 @@ class _Share:
     def _whole_part(self, path):
         """What part-N.json says, if its files are whole; those of records check themselves when they are read."""
         part = storage.read_checked(path)
+        if part["cut"] != self._cut:
+            raise DataError(f"{path} is of a share that was cut otherwise, by another version")
         for file, expected in part["files"].items():
             corpus_files.check_file(self.directory / file, expected, checksum=False)
         for name in SPLITS:
@@ -285,7 +293,7 @@ class _Share:
             tokens += len(ids)
             if tokens >= limit:
                 break
-        part = {"consumed": consumed, "splits": {}, "files": {}, "tables": {}}
+        part = {"cut": self._cut, "consumed": consumed, "splits": {}, "files": {}, "tables": {}}
         for name, stream in streams.items():
             part["splits"][name] = stream.close()
             if stream.path.exists():

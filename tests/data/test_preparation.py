@@ -185,6 +185,17 @@ def test_a_damaged_share_is_prepared_anew(alone, tmp_path):
     assert sum("damaged" in line and "share 4 of 12" in line for line in lines) == 1
 
 
+def test_shares_that_were_cut_otherwise_are_prepared_anew(alone, tmp_path, monkeypatch):
+    """As another version may have left them."""
+    with monkeypatch.context() as patched:
+        patched.setattr(preparation, "SHARE_BYTES", 4)
+        with pytest.raises(InterruptedError):
+            prepare(tmp_path / "cut", Source(stop=30))
+    lines = []
+    assert files(prepare(tmp_path / "cut", report=lines.append).directory) == alone
+    assert any("cut otherwise" in line and "share 2 of 12" in line for line in lines)
+
+
 def test_a_source_without_a_token_is_refused_by_all(shares, tmp_path):
     for _ in range(2):
         with pytest.raises(DataError, match="list of texts holds 20 documents without any token"):
