@@ -43,11 +43,20 @@ def command():
     runpy.run_module(f"cloze.{verb}", run_name="__main__", alter_sys=True)
 
 
-def define_process_flags():
-    """Flags of a multi-process run; on Cloud TPU, GKE and Slurm JAX finds who and where the processes are."""
-    flags.DEFINE_string("coordinator", "", "HOST:PORT of the first process of a multi-process run.")
+def define_place_flags(coordinator="HOST:PORT of the first process of a multi-process run."):
+    """Flags that say which of several processes this is; under Slurm, on Cloud TPU and GKE the environment does.
+
+    Args:
+        coordinator: what --coordinator is for.
+    """
+    flags.DEFINE_string("coordinator", "", coordinator)
     flags.DEFINE_integer("num_processes", 0, "Number of processes of a multi-process run.")
     flags.DEFINE_integer("process_id", -1, "Number of this process, from 0.")
+
+
+def define_process_flags():
+    """Flags of a run whose processes compute together; on Cloud TPU, GKE and Slurm JAX finds the places by itself."""
+    define_place_flags()
     flags.DEFINE_integer(
         "start_timeout", 300, "Seconds for which the processes wait for each other at the start.", lower_bound=1
     )
@@ -357,8 +366,26 @@ def _silence_all_but_the_first():
 
 
 def _joins():
-    """Whether this verb may be one of several processes; a single one converts or prepares."""
-    return FLAGS.is_parsed() and "coordinator" in FLAGS
+    """Whether this verb computes together with other processes of it; converting and preparing do not."""
+    return FLAGS.is_parsed() and "start_timeout" in FLAGS
+
+
+def process_label():
+    """What lines of one of several processes begin with, such as "[process 0 of 4] "; "" of one that is alone.
+
+    Raises:
+        ConfigError: flags that do not say which of them this is.
+    """
+    if _coordinated():
+        number, count = FLAGS.process_id, FLAGS.num_processes
+        if not 0 <= number < count:
+            raise ConfigError("one of several processes needs --num_processes=N and --process_id=I with 0 <= I < N")
+    elif place := clusters.place_by_environment():
+        number, count = place
+    else:
+        index = os.environ.get("JOB_COMPLETION_INDEX")  # of a Kubernetes job, which does not say how many there are
+        return "" if index is None else f"[process {index}] "
+    return f"[process {number} of {count}] " if count > 1 else ""
 
 
 def _one_of_several():
@@ -367,7 +394,7 @@ def _one_of_several():
 
 def _coordinated():
     """Whether flags say that this is one of several processes."""
-    return _joins() and bool(FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0)
+    return FLAGS.is_parsed() and "coordinator" in FLAGS and bool(FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0)
 
 
 class Log:

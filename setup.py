@@ -68,6 +68,8 @@ setup(
         "grain>=0.2.18",
         "array_record>=0.8",
         "tensorflow-datasets>=4.9.10",
+        "pyarrow>=16",
+        "fsspec",  # sources at addresses such as gs://, with gcsfs or s3fs beside it
         "jinja2>=3.1",  # chat templates
         "importlib_resources",  # tensorflow-datasets needs it to prepare anything, and does not say so
         "sentencepiece>=0.2.1",

@@ -9,28 +9,22 @@ A corpus is a directory `<cache>/corpora/<fingerprint>/` holding, for each split
 * `train-documents.npy`: int64 [documents + 1], where documents begin in the stream, and the end of the stream.
 
 `counts.npy`, int64 [vocab_size], counts the tokens of the train split; `manifest.json`, written last, lists every file
-with its size and checksum. Until it is there, `part-00000.json`, ... say which parts are whole, and an interrupted
-preparation goes on behind the last one.
+with its size and checksum. Until it is there, `data.preparation` is at work.
 """
 
 import hashlib
-import itertools
 import json
 import pathlib
-import shutil
 
 import numpy as np
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from array_record.python.array_record_module import ArrayRecordReader
 
-from cloze import storage
-from cloze.data import corpus_files, flagged
+from cloze.data import corpus_files
 from cloze.data.corpus_files import BLOCK, FORMAT, SENTENCE_END, SPLITS
+from cloze.data.preparation import PART_TOKENS, Preparation
 from cloze.errors import DataError
 
 ENTITY_FORMAT = 1  # counted up when data.entities comes to find something else
-PART_TOKENS = 8 << 20  # a kill loses some seconds of tokenising at most
-_PARTS_PER_SIZE = 32  # then parts double, so that 150 billion tokens make some 300 parts and not 20,000
-_DOCUMENTS_PER_CALL = 64  # given to the tokenizer at once
 
 
 def fingerprint(source, tokenizer, *, document_end, validation_share, entities=False):
@@ -46,11 +40,11 @@ def prepare(
 ):  # fmt: skip
     """Tokenises a source into a corpus under `directory`, or opens the one that is there already.
 
-    Only one process prepares; others wait for it and then open the result. What an interrupted preparation has
-    finished is kept, and the result does not depend on interruptions.
+    Processes that are called at once share the work, see `data.preparation`. What an interrupted preparation has
+    finished is kept, and the result depends neither on interruptions nor on the number of processes.
 
     Args:
-        source: has `name`, `fingerprint()` and `documents(skip=n)`, an iterator of str.
+        source: data.sources.Source, or what has its `name`, `fingerprint()`, `pieces()` and `documents`.
         tokenizer: has `vocab_size`, `hash` and `encode_batch(list[str])`, a list of int arrays without special tokens;
             for entities also `encode_with_offsets`. See data.tokenizers.Tokenizer.
         directory: the cache root; the corpus goes to `corpora/<fingerprint>` below it.
@@ -70,10 +64,8 @@ def prepare(
     options = {"document_end": document_end, "validation_share": validation_share, "entities": bool(entities)}
     name = fingerprint(source, tokenizer, **options)
     directory = pathlib.Path(directory).expanduser() / "corpora" / name
-    with corpus_files.preparing(directory, report):
-        if not (directory / corpus_files.MANIFEST).exists():
-            directory.mkdir(exist_ok=True)
-            _Preparation(source, tokenizer, directory, options, part_tokens, report).run()
+    if not (directory / corpus_files.MANIFEST).exists():
+        Preparation(source, tokenizer, directory, options, part_tokens, report).run()
     return open(directory)
 
 
@@ -282,193 +274,6 @@ def ranges(starts, lengths):
     starts, lengths = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
-
-
-class _Preparation:
-    """One run of the work behind `prepare`, from the last whole part to the manifest."""
-
-    def __init__(self, source, tokenizer, directory, options, part_tokens, report):
-        self.source, self.tokenizer, self.directory = source, tokenizer, directory
-        self.options, self.part_tokens, self.report = options, part_tokens, report
-
-    def run(self):
-        parts, counts = self._resume()
-        consumed = sum(part["consumed"] for part in parts)
-        documents = self._encoded(self.source.documents(skip=consumed))
-        while (item := next(documents, None)) is not None:
-            part = self._write_part(len(parts), itertools.chain([item], documents), counts)
-            parts.append(part)
-            self.report(
-                f"prepared {sum(part['consumed'] for part in parts):,} documents, "
-                f"{sum(part['splits'][name]['tokens'] for part in parts for name in SPLITS):,} tokens "
-                f"of {self.source.name}"
-            )
-        self._finish(parts, counts)
-
-    def _resume(self):
-        """The whole parts of an earlier run, and the token counts over their train splits."""
-        parts, counts = [], np.zeros(self.tokenizer.vocab_size, np.int64)
-        try:
-            while (path := self.directory / f"part-{len(parts):05d}.json").exists():
-                parts.append(self._whole_part(path))
-            if parts:
-                file = f"counts-{len(parts) - 1:05d}.npy"
-                self._check_table(parts[-1], file)
-                counts = np.load(self.directory / file)
-                self.report(f"going on behind part {len(parts)} of {self.source.name}")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError) as error:
-            self.report(f"the parts of {self.source.name} already prepared are damaged ({error}): starting over")
-            shutil.rmtree(self.directory)
-            self.directory.mkdir()
-            return [], np.zeros(self.tokenizer.vocab_size, np.int64)
-        return parts, counts
-
-    def _whole_part(self, path):
-        """What part-N.json says, if its files are whole; those of records check themselves when they are read."""
-        part = storage.read_checked(path)
-        for file, expected in part["files"].items():
-            corpus_files.check_file(self.directory / file, expected, checksum=False)
-        for name in SPLITS:
-            self._check_table(part, corpus_files.document_file(name, int(path.stem.removeprefix("part-"))))
-        return part
-
-    def _check_table(self, part, file):
-        if file in part.get("tables", ()):  # earlier versions have not written what they are
-            corpus_files.check_file(self.directory / file, part["tables"][file], checksum=True)
-
-    def _encoded(self, documents):
-        """Yields (split name, ids, flags) for each document, in order; ids is empty for a document without tokens."""
-        for texts in iter(lambda: list(itertools.islice(documents, _DOCUMENTS_PER_CALL)), []):
-            options = {"document_end": self.options["document_end"], "flag_entities": self.options["entities"]}
-            for text, encoded in zip(texts, flagged.encode(texts, self.tokenizer, **options), strict=True):
-                yield self._split_of(text), *encoded
-
-    def _split_of(self, text):
-        return "validation" if corpus_files.is_held_out(text, self.options["validation_share"]) else "train"
-
-    def _write_part(self, number, documents, counts):
-        """Writes documents until the part is full; adds to `counts`; returns and saves what part-N.json says."""
-        limit = self.part_tokens << (number // _PARTS_PER_SIZE)
-        vocab_size = self.tokenizer.vocab_size
-        streams = {
-            name: _StreamWriter(self.directory / corpus_files.record_file(name, number), vocab_size) for name in SPLITS
-        }
-        consumed = tokens = 0
-        for name, ids, flags in documents:
-            streams[name].append(ids, flags)
-            consumed += 1
-            tokens += len(ids)
-            if tokens >= limit:
-                break
-        part = {"consumed": consumed, "splits": {}, "files": {}, "tables": {}}
-        for name, stream in streams.items():
-            part["splits"][name] = stream.close()
-            if stream.path.exists():
-                part["files"][stream.path.name] = storage.describe(stream.path)
-            ends = np.asarray(stream.document_ends, np.int64)
-            self._save_table(part, corpus_files.document_file(name, number), ends)
-        counts += streams["train"].counts
-        self._save_table(part, f"counts-{number:05d}.npy", counts)
-        storage.write_checked(self.directory / f"part-{number:05d}.json", part)
-        (self.directory / f"counts-{number - 1:05d}.npy").unlink(missing_ok=True)
-        return part
-
-    def _save_table(self, part, file, array):
-        corpus_files.save_array(self.directory / file, array)
-        part["tables"][file] = storage.describe(self.directory / file)
-
-    def _finish(self, parts, counts):
-        """Joins the tables of the parts, writes the manifest, and then removes what only resuming needs."""
-        totals = {
-            name: {
-                key: sum(part["splits"][name][key] for part in parts) for key in ("documents", "tokens", "sentences")
-            }
-            for name in SPLITS
-        }
-        if not sum(split["tokens"] for split in totals.values()):
-            shutil.rmtree(self.directory)
-            documents = sum(part["consumed"] for part in parts)
-            holds = f"{documents} documents without any token" if parts else "no documents"
-            raise DataError(f"the source {self.source.name} holds {holds}: check data.source and data.text_field")
-        corpus_files.save_array(self.directory / "counts.npy", counts)
-        for name in SPLITS:
-            self._join_documents(name, parts, totals[name]["documents"])
-        tables = ["counts.npy", *(f"{name}-documents.npy" for name in SPLITS)]
-        manifest = {
-            "format": FORMAT,
-            "source": self.source.name,
-            "source_fingerprint": self.source.fingerprint(),
-            "tokenizer": self.tokenizer.hash,
-            "vocab_size": self.tokenizer.vocab_size,
-            **self.options,
-            "splits": totals,
-            "parts": [{name: part["splits"][name]["tokens"] for name in SPLITS} for part in parts],
-            "files": {file: entry for part in parts for file, entry in part["files"].items()}
-            | {file: storage.describe(self.directory / file) for file in tables},
-        }
-        storage.write_checked(self.directory / corpus_files.MANIFEST, manifest)
-        for path in self.directory.iterdir():
-            if path.name not in (corpus_files.MANIFEST, *manifest["files"]):
-                path.unlink()
-
-    def _join_documents(self, name, parts, documents):
-        path, tokens = self.directory / f"{name}-documents.npy", 0
-        header = {"descr": "<i8", "fortran_order": False, "shape": (documents + 1,)}
-        with storage.writing(path), path.open("wb") as file:  # a mapped file would end the process on a full disk
-            np.lib.format.write_array_header_1_0(file, header)
-            file.write(np.zeros(1, "<i8").data)
-            for number, part in enumerate(parts):
-                ends = np.load(self.directory / corpus_files.document_file(name, number))
-                file.write((ends + tokens).astype("<i8").data)
-                tokens += part["splits"][name]["tokens"]
-
-
-class _StreamWriter:
-    """Writes the token stream of one split in one part; a stream without tokens leaves no file."""
-
-    def __init__(self, path, vocab_size):
-        self.path, self._dtype = path, corpus_files.id_dtype(vocab_size)
-        self.document_ends = []
-        self.counts = np.zeros(vocab_size, np.int64)
-        self._tokens = self._sentences = 0
-        self._ids, self._flags, self._pending = [], [], 0
-        self._writer = None
-        path.unlink(missing_ok=True)  # left by an interrupted run
-
-    def append(self, ids, flags):
-        if not len(ids):
-            return
-        self._ids.append(ids.astype(self._dtype))
-        self._flags.append(flags)
-        self._pending += len(ids)
-        self._tokens += len(ids)
-        self._sentences += int(np.count_nonzero(flags & SENTENCE_END))
-        self.document_ends.append(self._tokens)
-        if self._pending >= 64 * BLOCK:  # joining less at a time costs more than writing it
-            self._write(self._pending // BLOCK)
-
-    def close(self):
-        """Writes what is left and returns the stream's sizes."""
-        fill = -self._pending % BLOCK
-        self._ids.append(np.zeros(fill, self._dtype))
-        self._flags.append(np.zeros(fill, np.uint8))
-        self._write((self._pending + fill) // BLOCK)
-        self.counts[0] -= fill
-        if self._writer is not None:
-            with storage.writing(self.path):
-                self._writer.close()
-        return {"documents": len(self.document_ends), "tokens": self._tokens, "sentences": self._sentences}
-
-    def _write(self, blocks):
-        ids, flags = np.concatenate(self._ids), np.concatenate(self._flags)
-        if blocks and self._writer is None:
-            self._writer = ArrayRecordWriter(str(self.path), "group_size:1")
-        with storage.writing(self.path):
-            for start in range(0, blocks * BLOCK, BLOCK):
-                self._writer.write(ids[start : start + BLOCK].tobytes() + flags[start : start + BLOCK].tobytes())
-        self.counts += np.bincount(ids[: blocks * BLOCK], minlength=len(self.counts))
-        self._ids, self._flags = [ids[blocks * BLOCK :]], [flags[blocks * BLOCK :]]
-        self._pending = len(self._ids[0])
 
 
 def _first_unreadable(path, indices):

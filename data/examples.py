@@ -39,6 +39,10 @@ class Examples(Rows):
                 f"task.name={config.task.name}: only texts can be mixed, as all tasks have the same head then; set "
                 "objective.name=responses and task.kind=text, or task.name to one task"
             )
+        if config.data.mixture_schedule:
+            raise ConfigError(
+                "data.mixture_schedule is of text, and this objective reads the examples of task.name: leave it out"
+            )
         features = [prepare(task, tokenizer, self.layout, split, config.data.cache_dir, report) for task in tasks]
         if split == "train":
             features = [one.limited(config.task.limit, config.seed) for one in features]

@@ -5,16 +5,16 @@ rows of a step over all processes, and `steps_per_epoch`. It is called with a st
 batch of that step, and gives int64 [n] each: the number of a source, a row of that (-1: none, the place is filled up
 with a row that does not count), and the epoch. `data.poisson.Drawing` is an order, too.
 
-Grain gives permutations and the mixture of sources by index. `grain.MapDataset` itself would look every element up in
-Python, 4 to 100 times as slow as what is here.
+Grain gives permutations. `grain.MapDataset` itself would look every element up in Python, 4 to 100 times as slow as
+what is here and in `data.mixture`.
 """
 
 import functools
 import math
-import sys
 
 import numpy as np
 
+from cloze.data.mixture import Mixture
 from cloze.errors import ConfigError
 
 _ROUNDS = 4  # of the cipher behind index_shuffle, as in grain.MapDataset.shuffle
@@ -30,20 +30,22 @@ class Epochs:
         seed: decides the order.
         size: rows of a step.
         shuffle: each epoch of a source has a new order; False: all are in its own.
+        schedule: [(step from which other weights hold, these weights)], see data.mixture.
 
     Attributes:
-        steps_per_epoch: float, steps until the source with the largest weight has been read once.
+        steps_per_epoch: float, steps until the source with the largest weight has been read once, as `weights` are.
 
     Raises:
         ConfigError: the weights do not fit the sources.
     """
 
-    def __init__(self, sizes: list[int], weights: list[float], *, seed: int, size: int, shuffle: bool):
+    def __init__(
+        self, sizes: list[int], weights: list[float], *, seed: int, size: int, shuffle: bool, schedule: list = ()
+    ):
         if len(sizes) != len(weights) or not sizes:
             raise ConfigError(f"a mixture needs a weight for each source, got {len(sizes)} and {len(weights)}")
-        if min(weights) <= 0:
-            raise ConfigError(f"the weights of a mixture must be positive, got {list(weights)}: leave sources out")
-        self._sizes, self._mixture, self.size = np.array(sizes, np.int64), _mixture(weights), size
+        self._sizes, self.size = np.array(sizes, np.int64), size
+        self._mixture = Mixture(weights, [(step * size, after) for step, after in schedule])
         self._orders = [_shuffled(count, seed, k) if shuffle else _in_order for k, count in enumerate(sizes)]
         largest = int(np.argmax(weights))
         self.steps_per_epoch = sizes[largest] * sum(weights) / weights[largest] / size
@@ -85,26 +87,6 @@ class Once:
         present = elements < len(self._rows)
         elements = np.where(present, elements, 0)
         return self._sources[elements], np.where(present, self._rows[elements], -1), np.zeros_like(elements)
-
-
-def _mixture(weights):
-    """A function: elements int64 [n] of the mixed order -> number of the source, and position in its own order."""
-    if len(weights) == 1:
-        return lambda elements: (np.zeros_like(elements), elements)
-
-    import grain  # slow to import, and most runs read one source
-
-    def sourced(number):
-        return lambda _, position: (number, position)
-
-    endless = [grain.MapDataset.range(sys.maxsize).map_with_index(sourced(k)) for k in range(len(weights))]
-    mixed = grain.MapDataset.mix(endless, list(weights))
-
-    def lookup(elements):
-        pairs = np.array([mixed[element] for element in elements.tolist()], np.int64).reshape(-1, 2)
-        return pairs[:, 0], pairs[:, 1]
-
-    return lookup
 
 
 def _in_order(epochs, within):

@@ -13,7 +13,7 @@ from cloze import storage
 from cloze.data import corpus_files, sources, tokenizers
 from cloze.data.examples import Features
 from cloze.data.rows import PACKINGS
-from cloze.options import BY_HAND, FREELY, Name, Path, Place, option
+from cloze.options import BY_HAND, FREELY, Duration, Name, Path, Place, option
 
 TRAINING_FORMAT = 2  # counted up when the same text and settings come to give another tokenizer
 
@@ -22,18 +22,25 @@ TRAINING_FORMAT = 2  # counted up when the same text and settings come to give a
 class DataOptions:
     """Section `data`."""
 
-    source: Path = option(
+    source: Place = option(
         "pydocs",
-        'pydocs, text:GLOB, jsonl:GLOB, tfds:NAME, or a mixture "tfds:c4/en=0.8,text:books/*.txt=0.2"',
+        "pydocs, text:GLOB, jsonl:GLOB, parquet:GLOB, hf:DIRECTORY, tfds:NAME, or a mixture "
+        '"tfds:c4/en=0.8,text:books/*.txt=0.2"',
         changes=BY_HAND,
     )
-    validation_source: Path = option(
+    mixture_schedule: tuple[tuple[Duration, tuple[float, ...]], ...] = option(
+        (),
+        'weights of a mixture that change, ((10_000, (0.5, 0.5)), ("1e9 tokens", (0, 1))): from that duration on, in '
+        "the order of source; up to the first they are those of source",
+        least=0,
+    )
+    validation_source: Place = option(
         "", "where validation text comes from; empty: a share of the documents, by hash", changes=BY_HAND
     )
     validation_share: float = option(
         0.02, "share of the documents held out when validation_source is empty", least=0, below=1
     )
-    text_field: Name = option("text", "the field with the text (jsonl, tfds)")
+    text_field: Name = option("text", "the field or column with the text (jsonl, parquet, hf, tfds)")
     tfds_dir: Place = option(
         "", "where prepared tensorflow-datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets", changes=FREELY
     )
@@ -69,12 +76,14 @@ class Data:
         sources: what it reads, see `data.rows.Rows.open`.
         fingerprint: hex digest of all sources and of the rows read from them.
         description: one line for the console.
+        apart: of text to validate on from several sources, {name of the source: its Data alone}; else {}.
     """
 
     reader: Any
     sources: list
     fingerprint: str
     description: str
+    apart: dict[str, "Data"] = dataclasses.field(default_factory=dict)
 
     def batches(self, step: int, places: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """The rows of a step at some places of the global batch (None: all); see `data.batches.Batches`."""
@@ -164,9 +173,17 @@ def open_batches(config, tokenizer, spec, split, tasks=(), multiple=1, report=pr
     sources, weights = spec.open(config, tokenizer, split, tasks, report)
     reader = spec.batches(config, sources, weights, split, multiple)
     covered = [[source.directory.name for source in sources], weights, *spec.covered(config, split)]
-    return Data(
+    data = Data(
         reader,
         sources,
         fingerprint=hashlib.sha256(repr(covered).encode()).hexdigest(),
         description=f"{spec.summary(config, sources, split)}, {reader.order.steps_per_epoch:,.1f} steps an epoch",
     )
+    if split == "train" or len(sources) == 1:
+        return data
+    alone = zip(spec.names(config, split), sources, strict=False)
+    apart = {
+        name: dataclasses.replace(data, reader=spec.batches(config, [source], [1.0], split, multiple), sources=[source])
+        for name, source in alone
+    }
+    return dataclasses.replace(data, apart=apart)

@@ -15,6 +15,7 @@ import numpy as np
 from cloze.data import corpus, sources
 from cloze.data.batches import Batches
 from cloze.data.corpus import ranges
+from cloze.data.mixture import schedule_of
 from cloze.data.order import Epochs
 from cloze.data.packing import pack
 from cloze.errors import ConfigError, DataError
@@ -56,6 +57,11 @@ class Rows(abc.ABC):
     @abc.abstractmethod
     def batches(self, config, sources: list, weights: list, split: str, multiple: int):
         """Batches of what `open` gave: `data.batches.Batches`, or another object with the same methods."""
+
+    def names(self, config, split: str) -> list[str]:
+        """Of the sources, as users know them; []: they are not validated one by one."""
+        del config, split
+        return []
 
     @abc.abstractmethod
     def covered(self, config, split: str) -> list:
@@ -107,11 +113,18 @@ class TextRows(Rows):
 
     def batches(self, config, sources, weights, split, multiple):
         del multiple  # train.batch_size is one
-        sizes, size = [source.num_rows for source in sources], config.train.batch_size
-        return Batches(sources, Epochs(sizes, weights, seed=config.seed, size=size, shuffle=split == "train"))
+        options = {"seed": config.seed, "size": config.train.batch_size}
+        if split == "train":
+            options["schedule"] = schedule_of(config, len(sources))
+        sizes = [source.num_rows for source in sources]
+        return Batches(sources, Epochs(sizes, weights, shuffle=split == "train", **options))
+
+    def names(self, config, split):
+        return [source.name for source, _ in sources.of_split(config.data, split)]
 
     def covered(self, config, split):
-        return [self.described()]
+        schedule = config.data.mixture_schedule if split == "train" else ()
+        return [self.described(), *([list(schedule)] if schedule else [])]
 
     def described(self) -> dict[str, Any]:
         """The options that a fingerprint covers.
@@ -129,7 +142,9 @@ class TextRows(Rows):
 
     def summary(self, config, sources, split):
         tokens = sum(source.split.num_tokens for source in sources)
-        return f"{config.data.source}, {tokens:,} {split} tokens, rows of {self.length} ({self.kind})"
+        changes = schedule_of(config, len(sources)) if split == "train" else ()
+        weights = f", other weights from step {' and '.join(f'{step:,}' for step, _ in changes)} on" if changes else ""
+        return f"{config.data.source}{weights}, {tokens:,} {split} tokens, rows of {self.length} ({self.kind})"
 
 
 class RowSource(abc.ABC):

@@ -44,3 +44,24 @@ def test_a_bucket_is_refused_with_a_way_out(verb, flag):
     done = verbs.run(verb, *arguments)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert "gs://bucket/run" in done.stderr and "mount the bucket" in done.stderr
+
+
+SRUN = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "a,b", "SLURM_LOCALID": "0"}
+
+
+@pytest.mark.parametrize(
+    "variables, label",
+    [
+        ({}, ""),
+        ({**SRUN, "SLURM_NTASKS": "4", "SLURM_PROCID": "2"}, "[process 2 of 4] "),
+        ({**SRUN, "SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, ""),
+        ({"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}, "[process 1 of 2] "),
+        ({"JOB_COMPLETION_INDEX": "3"}, "[process 3] "),
+    ],
+)
+def test_lines_of_one_of_several_processes_are_numbered(variables, label, monkeypatch):
+    for name in (*SRUN, "SLURM_NTASKS", "SLURM_PROCID", "TPU_WORKER_HOSTNAMES", "JOB_COMPLETION_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cli.process_label() == label

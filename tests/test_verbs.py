@@ -172,6 +172,15 @@ def test_prepare_prepares_once(root, tmp_path):
     assert "validation: text:" in second.stdout
 
 
+def test_prepare_is_one_of_several_without_a_coordinator(root, tmp_path):
+    """The others have not come: it does their shares, too."""
+    arguments = [*small(root), f"--config.data.cache_dir={tmp_path}", "--num_processes=2"]
+    done = run("prepare", *arguments, "--process_id=1")
+    assert done.returncode == 0, done.stderr
+    assert "[process 1 of 2] prepared 60 documents" in done.stdout
+    check_refused(run("prepare", *arguments), 2, "--process_id=I with 0 <= I < N")
+
+
 def test_train_then_finetune_then_eval(root, pretrained):
     tuned, files = root / "tuned", tiny_task.write(root / "task")
     base, _ = pretrained
@@ -227,4 +236,5 @@ def test_help_shows_an_example_and_ends_with_0():
     for verb in ("train", "generate", "prepare", "eval"):
         done = run(verb, "--help")
         assert done.returncode == 0 and f"python {verb}.py --" in done.stdout
-        assert ("--coordinator" in done.stdout) == (verb == "train")
+        assert ("--coordinator" in done.stdout) == (verb in ("train", "prepare"))
+        assert ("--heartbeat_timeout" in done.stdout) == (verb == "train")

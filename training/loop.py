@@ -14,11 +14,10 @@ from cloze.errors import Preempted
 from cloze.parallel.cost import human
 from cloze.parallel.processes import decide
 from cloze.tasks.progress import clock
-from cloze.training import divergence, goodput, methods, retention
+from cloze.training import divergence, goodput, methods, retention, validation
 from cloze.training.checkpoint import REWOUND
 from cloze.training.goodput import Goodput
 from cloze.training.profiling import StepTrace
-from cloze.training.validation import Validator
 
 
 class StopSignal:
@@ -207,7 +206,7 @@ class _Loop:
         self.rewinds = divergence.Rewinds(checkpoints.directory.parent)
         self.pending = None
         self._norms = []  # [(step, norms of gradients)] of the last two steps
-        self._validate = Validator(run)
+        self._validate = validation.Validator(run)
         self._start, self._checkpoints, self._writer, self._progress = start, checkpoints, writer, progress
         self._facts, self._report, self._account = facts, report, account
 
@@ -317,8 +316,7 @@ class _Loop:
         if not math.isfinite(values["loss"]):
             self._end_at(step, values, f"the validation loss of step {step} is {values['loss']}")
         self._writer.write(step, "validation", values)
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-        self._report(f"step {step}/{self.last}  validation  {shown}")
+        self._report(f"step {step}/{self.last}  validation  {validation.line(values)}")
         return values
 
     def _stage_by_loss(self, step, loss):

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from cloze import models, objectives, tasks
 from cloze.configs import base
 from cloze.data import pipeline
+from cloze.data.durations import to_steps
 from cloze.errors import ConfigError
 from cloze.models.backends import choice
 from cloze.models.composite import Composite
 from cloze.parallel import mesh as meshes
 from cloze.tasks import embedded
 from cloze.training import initial, methods, private, profiling, resolve, retention, runs
-from cloze.training.durations import to_steps
 from cloze.training.program import Program, make_program
 from cloze.training.runs import heads_out
 from cloze.training.schedules import FALLING, make_schedule

@@ -19,12 +19,12 @@ from ml_collections import config_flags
 from cloze import models, objectives
 from cloze.configs import base, composites, decoders, encoder_decoders, encoders, xlnet
 from cloze.data import tokenizers
+from cloze.data.durations import to_steps
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.parallel import mesh as meshes
 from cloze.tasks import embedded
 from cloze.training import initial, resolve, trainable
-from cloze.training.durations import to_steps
 from cloze.training.optimizers.base import NO_DECAY
 from cloze.training.schedules import make_schedule
 from cloze.training.updates import from_config, make_optimizer

@@ -9,9 +9,9 @@ import pytest
 
 from cloze import tasks
 from cloze.configs import base
+from cloze.data.durations import to_steps
 from cloze.errors import ConfigError
 from cloze.training import methods, resolve
-from cloze.training.durations import to_steps
 from cloze.training.schedules import make_schedule
 from tests.configs import test_configs
 from tests.tasks.conftest import documents  # noqa: F401, a fixture

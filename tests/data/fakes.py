@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 
-from cloze.data import corpus
+from cloze.data import corpus, sources
 
 
 class Source:
@@ -19,8 +19,12 @@ class Source:
     def fingerprint(self):
         return hashlib.sha256("\0".join(self.texts).encode()).hexdigest()
 
-    def documents(self, skip=0):
-        yield from self.texts[skip:]
+    def pieces(self):
+        return [sources.Piece(1, number) for number in range(len(self.texts))]
+
+    def documents(self, skip=0, pieces=None):
+        pieces = self.pieces() if pieces is None else pieces
+        yield from [self.texts[piece.place] for piece in pieces][skip:]
 
 
 class Tokenizer:

@@ -25,9 +25,9 @@ class Numbers:
         return {"tokens": tokens, "source": label, "row_id": tokens[:, 0], "epoch": np.asarray(epochs, np.int32)}
 
 
-def batches(sources, weights=None, batch_size=8, seed=0, shuffle=True):
+def batches(sources, weights=None, batch_size=8, seed=0, shuffle=True, schedule=()):
     sizes, weights = [source.num_rows for source in sources], weights or [1.0] * len(sources)
-    return Batches(sources, Epochs(sizes, weights, seed=seed, size=batch_size, shuffle=shuffle))
+    return Batches(sources, Epochs(sizes, weights, seed=seed, size=batch_size, shuffle=shuffle, schedule=schedule))
 
 
 def stream(made, steps, key="row_id"):

@@ -1,7 +1,6 @@
 """Prepared corpora: what goes in comes out, from anywhere; interruption and damage are noticed."""
 
 import json
-import multiprocessing
 import pathlib
 
 import numpy as np
@@ -165,9 +164,9 @@ class Interrupted(Exception):
 
 
 class FailingSource(fakes.Source):
-    def documents(self, skip=0):
+    def documents(self, skip=0, pieces=None):
         self.skipped = skip
-        for number, text in enumerate(super().documents(skip)):
+        for number, text in enumerate(super().documents(skip, pieces)):
             if number == 70:
                 raise Interrupted
             yield text
@@ -181,12 +180,12 @@ def test_interrupted_preparation_goes_on_behind_the_last_whole_part(tmp_path):
     with pytest.raises(Interrupted):
         corpus.prepare(failing, fakes.Tokenizer(), tmp_path / "b", **options)
     left = next((tmp_path / "b" / "corpora").glob("*/"))
-    assert (left / "part-00000.json").exists() and not (left / "manifest.json").exists()
+    assert (left / "share-00000" / "part-00000.json").exists() and not (left / "manifest.json").exists()
 
     class Recording(fakes.Source):
-        def documents(self, skip=0):
+        def documents(self, skip=0, pieces=None):
             self.skipped = skip
-            return super().documents(skip)
+            return super().documents(skip, pieces)
 
     again = Recording(texts)
     resumed = corpus.prepare(again, fakes.Tokenizer(), tmp_path / "b", **options)
@@ -200,7 +199,7 @@ def test_changed_tables_of_parts_are_prepared_anew(tmp_path, victim):
     texts = [fakes.text(document) for document in SENTENCES]
     with pytest.raises(Interrupted):
         corpus.prepare(FailingSource(texts), fakes.Tokenizer(), tmp_path, **options)
-    path = next(tmp_path.glob(f"corpora/*/{victim}"))
+    path = next(tmp_path.glob(f"corpora/*/share-00000/{victim}"))
     content = bytearray(path.read_bytes())
     digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
     content[digits[1] if path.suffix == ".json" else -8] ^= 1
@@ -218,7 +217,7 @@ def test_damaged_parts_are_prepared_anew(tmp_path):
     texts = [fakes.text(document) for document in SENTENCES]
     with pytest.raises(Interrupted):
         corpus.prepare(FailingSource(texts), fakes.Tokenizer(), tmp_path, **options)
-    shard = next(tmp_path.glob("corpora/*/train-00000.array_record"))
+    shard = next(tmp_path.glob("corpora/*/share-00000/train-00000.array_record"))
     shard.write_bytes(shard.read_bytes()[:-100])
     made = corpus.prepare(fakes.Source(texts), fakes.Tokenizer(), tmp_path, **options)
     np.testing.assert_array_equal(made.split("train").gather([0], [len(STREAM)])[0], STREAM)
@@ -229,7 +228,7 @@ def test_a_prepared_corpus_is_reused(tmp_path):
     before = files(first.directory)
 
     class Silent(fakes.Source):
-        def documents(self, skip=0):
+        def documents(self, skip=0, pieces=None):
             raise AssertionError("read again")
 
     texts = [fakes.text(document) for document in SENTENCES[:5]]
@@ -238,27 +237,6 @@ def test_a_prepared_corpus_is_reused(tmp_path):
     assert again.directory == first.directory and files(again.directory) == before
     with pytest.raises(AssertionError):  # any other setting is another corpus
         corpus.prepare(Silent(texts), fakes.Tokenizer(), tmp_path, **{**options, "document_end": 3})
-
-
-def prepare_in_process(directory, start, results):
-    start.wait()
-    lines = []
-    made = fakes.prepare(SENTENCES, directory, part_tokens=300, report=lines.append)
-    results.put((sum("prepared" in line for line in lines), files(made.directory)))
-
-
-def test_of_two_processes_one_prepares_and_both_read(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Event(), context.Queue()
-    workers = [context.Process(target=prepare_in_process, args=(tmp_path, start, results)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    start.set()
-    (one, ours), (other, theirs) = (results.get(timeout=60) for _ in workers)
-    for worker in workers:
-        worker.join()
-    assert ours == theirs
-    assert min(one, other) == 0 and max(one, other) > 0
 
 
 @pytest.mark.parametrize("victim", ["train-00001.array_record", "train-documents.npy", "counts.npy"])

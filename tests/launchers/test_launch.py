@@ -31,7 +31,10 @@ GKE = (
             [*GKE, "--verb=eval", "--task=sst2", "--workdir=/mnt/cloze/a,runs/b"],
             "--workdir=runs/b is lost",
         ),
-        (["--job.backend=slurm", "--job.nodes=2", "--verb=prepare", *SMALL], "prepare runs in one process"),
+        (
+            ["--job.backend=slurm", "--job.nodes=2", "--verb=generate", "--workdir=runs/x"],
+            "generate runs in one process",
+        ),
         (["--job.backend=slurm", *SMALL, "--config.model.heads=7"], "model.width=192 does not divide"),
         (["--job.backend=slurm", *SMALL, "--num_processes=2"], "--num_processes is what the job finds itself"),
         (["--job.backend=slurm", "--job.name=My Run", *SMALL], "job.name='My Run' must be at most 38"),

@@ -13,10 +13,10 @@ from ml_collections import config_flags
 
 from cloze import options
 from cloze.configs import base
+from cloze.data.durations import to_steps
 from cloze.errors import ConfigError
 from cloze.models import names
 from cloze.training import run
-from cloze.training.durations import to_steps
 from cloze.training.optimizers.base import OPTIMIZERS, per_layer
 from cloze.training.schedules import make_schedule
 from cloze.training.updates import carry, from_config, make_optimizer, scale_each
