@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cloze import objectives, tasks
+from cloze import models, objectives, tasks
 from cloze.data import encoding
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.examples import Features
@@ -24,6 +24,13 @@ from cloze.parallel import mesh as meshes
 from cloze.tasks import AsText, baselines, label_scores, metrics, predict, probing, shots, text_scores, uncertainty
 from cloze.tasks.base import PROBES
 from cloze.training import resolve
+
+_VECTORS = {
+    "first": "the states of the first token",
+    "last": "the states of the last token",
+    "mean": "means over the states of all tokens",
+    "max": "the largest of each feature over the states of all tokens",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +60,14 @@ class Evaluation:
 
 def evaluate(
     trained, name, *, split, files="", limit=0, max_tokens=64, num_shots=0, batch_size=32, scoring="auto",
-    in_context=shots.FIRST, resamples=200, report=print,
+    in_context=shots.FIRST, resamples=200, pooling="", report=print,
 ):  # fmt: skip
     """Scores a model on a split of a task.
 
     A model with a head for the task's kind answers with it. One that writes answers with text: a run that has learned
     to respond writes whatever it likes, of which a wrong word is a wrong answer; of one that was only pretrained, the
-    most probable of the words for labels, or of the choices, counts. Of plain text it gives the likelihood.
+    most probable of the words for labels, or of the choices, counts. Of plain text it gives the likelihood. A model
+    that has learned vectors of texts, or is asked for them, compares those of a pair by their cosine.
 
     Args:
         trained: training.restore.Trained.
@@ -73,6 +81,8 @@ def evaluate(
         scoring: of tasks that compare whole texts, one of tasks.text_scores.SCORINGS.
         in_context: which examples are shown, and how labels are compared.
         resamples: of the bootstrap; see tasks.uncertainty.
+        pooling: which state is the vector of a text, as model.pooling; "": the run's own if it has learned vectors,
+            mean where an encoder without a head for labels is to compare a pair.
         report: called with messages.
 
     Raises:
@@ -81,12 +91,14 @@ def evaluate(
     """
     config = _config(trained.config, name, files)
     task = tasks.get(name, config.task.files, config.data.tfds_dir)
+    judged = task.kind in PROBES
+    answers = "texts" if judged else _answers_with(trained.model.config, task, pooling)
+    if answers == "vectors" and task.kind == "class":
+        task = tasks.AsPairs(task)
     examples = list(task.examples(split))
     if not examples:
         raise DataError(f"the {split} split of task {name} is empty: give a split with examples")
-    judged = task.kind in PROBES
     scorer = text_scorer(trained, scoring, batch_size, report) if judged else None
-    answers = "texts" if judged else _answers_with(trained.model.config, task)
     if scoring != "auto" and not judged:
         raise ConfigError(
             f"--scoring={scoring} is of tasks that compare whole texts, which {name} does not: leave it out"
@@ -104,6 +116,8 @@ def evaluate(
         examples, predictions = probing.predictions(task, examples, scorer)
     elif answers == "head":
         predictions = _from_heads(trained, config, task, examples, unanswerable, batch_size, report)
+    elif answers == "vectors":
+        predictions = _from_vectors(trained, config, task, examples, pooling, batch_size, report)
     else:
         writes = writer(trained, config, batch_size, report)
         if task.kind == "lm":
@@ -161,15 +175,20 @@ def _config(config, name, files):
     return config
 
 
-def _answers_with(model, task):
-    """Whether a model answers a task with a "head" or with "text".
+def _answers_with(model, task, pooling=""):
+    """Whether a model answers a task with a "head", with "vectors" of texts, or with "text".
 
     Raises:
-        ConfigError: with neither; what to do.
+        ConfigError: with none of them; what to do.
     """
     heads = set(model.heads_out)
     writers = ("decoder",) if task.kind == "lm" else ("decoder", "encoder_decoder")
-    if task.kind in predict.HEAD_OF and heads & set(predict.HEAD_OF.values()):
+    labelled = heads & set(predict.HEAD_OF.values())
+    wanted = bool(pooling) or "embedding" in heads or task.kind == "embedding"
+    if wanted or (task.kind == "regression" and not labelled and model.architecture == "encoder"):
+        _check_compared(model, task, pooling)
+        return "vectors"
+    if task.kind in predict.HEAD_OF and labelled:
         return "head"
     if "lm" in heads and model.architecture in writers and task.kind != "tag":
         return "text"
@@ -184,11 +203,48 @@ def _answers_with(model, task):
     )
 
 
+def _check_compared(model, task, pooling):
+    """Refuses what has no vectors of texts, and tasks that do not compare texts."""
+    why = f"--pooling={pooling} asks for" if pooling else "this run's model gives"
+    if task.kind not in ("regression", "embedding") and task.same is None:
+        raise ConfigError(
+            f"{why} vectors of texts, and task {task.name} of kind {task.kind} does not compare texts: score one that "
+            "does (stsb, summary_match, jsonl:regression, jsonl:embedding)"
+        )
+    if model.architecture not in ("encoder", "decoder"):
+        raise ConfigError(
+            f"vectors of texts are those of encoders and decoders, and this run's model is of architecture "
+            f"{model.architecture}: score another run on task {task.name}"
+        )
+    if pooling == "first" and model.architecture == "decoder":
+        raise ConfigError("--pooling=first: the first token of a decoder has read nothing; write last or mean")
+
+
+def _from_vectors(trained, config, task, examples, pooling, batch_size, report):
+    """Predictions by the cosines of vectors of texts."""
+    learned = "embedding" in trained.model.config.heads_out
+    pooling = pooling or (trained.model.config.pooling if learned else "mean")
+    made = dataclasses.replace(trained.model.config, heads_out=("embedding",), pooling=pooling)
+    report(f"{task.name}: texts are compared by the cosine of their vectors, {_VECTORS[pooling]}")
+    config.objective.name = "contrastive"
+    config.task.update(kind="embedding", markers=False, both_orders=False)
+    texts = [tasks.compared(example) for example in examples] if task.kind == "regression" else examples
+    trained = dataclasses.replace(trained, model=models.build(made))
+    features, scored = _scored(trained, config, task, texts, "embedding", batch_size, report)
+    return predict.from_heads(task, examples, features, scored, config.task)
+
+
 def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
     columns = _order(trained.config.task.labels, trained.model.config, task, report)
     config.objective.update(name="supervised", lm_weight=0.0)
     config = resolve.resolve(config)
+    features, scored = _scored(trained, config, task, examples, task.kind, batch_size, report, columns)
+    return predict.from_heads(task, examples, features, scored, config.task, unanswerable)
+
+
+def _scored(trained, config, task, examples, kind, batch_size, report, columns=None):
+    """(Features of examples, iterator over what the head of a kind gives to batches of them, with their numbers)."""
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
     layout = objective.rows.layout
     arrays = encoding.encode(examples, trained.tokenizer, layout, task.labels())
@@ -205,7 +261,7 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
 
     @jax.jit
     def head(params, batch):
-        return predict.head_scores(trained.model.apply({"params": params}, batch), task.kind)
+        return predict.head_scores(trained.model.apply({"params": params}, batch), kind)
 
     def scored():
         for step in range(order.steps_per_epoch):
@@ -213,7 +269,7 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
             scores = np.asarray(head(params, jax.device_put(rows, places)))
             yield scores if columns is None else scores[..., columns], rows["row_id"]
 
-    return predict.from_heads(task, examples, features, scored(), config.task, unanswerable)
+    return features, scored()
 
 
 def _order(learned, model, task, report):

@@ -44,6 +44,8 @@ def resolve(config, kept=None, report=print):
 def _fill_task(config, kept, report):
     if config.objective.name == "responses":
         config.task.kind = config.task.kind or "text"
+    if config.objective.name == "contrastive":
+        config.task.kind = config.task.kind or "embedding"
     if config.task.kind == "text":
         return
     name, *others = tasks.expand(config.task.name)
