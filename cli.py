@@ -18,7 +18,7 @@ from cloze.parallel import supervisor
 from cloze.value_types import MOUNT
 
 FLAGS = flags.FLAGS
-VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch")
+VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch", "analyze")
 CHOICES = r"--?(config\.(objective\.name|optimizer\.name|finetune\.method)|job\.backend)="
 PLACES = ("workdir", "source", "target", "base", "files", "prompts", "output")  # flags that name files or folders
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.

@@ -6,7 +6,19 @@ Everything is put under the one name `cloze`. The rooms lie at the top of the ch
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
-ROOMS = ["configs", "data", "decoding", "interop", "launchers", "models", "objectives", "parallel", "tasks", "training"]
+ROOMS = [
+    "analysis",
+    "configs",
+    "data",
+    "decoding",
+    "interop",
+    "launchers",
+    "models",
+    "objectives",
+    "parallel",
+    "tasks",
+    "training",
+]
 FOLDERS = find_packages(include=[*ROOMS, *(f"{room}.*" for room in ROOMS)])
 PACKAGES = ["cloze", *(f"cloze.{name}" for name in FOLDERS)]
 MODULES = [
@@ -23,6 +35,7 @@ MODULES = [
     "convert",
     "plan",
     "launch",
+    "analyze",
 ]  # files at the top of the checkout
 
 
@@ -74,11 +87,12 @@ setup(
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6", "setuptools>=68"],
         # torch's CPU build; a plain "torch" would bring gigabytes of CUDA.
-        "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18"],
+        "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18", "sentence-transformers>=5.0"],
         "eval": ["lm-eval>=0.4.9"],
         "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "tpu": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "plan": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13", "matplotlib"],  # libtpu compiles for TPUs without one
+        "plots": ["matplotlib"],
         "viz": ["matplotlib", "tensorboard"],
     },
 )

@@ -7,7 +7,19 @@ rooms lie beside this folder; an installation has them inside it.
 import importlib
 import pathlib
 
-ROOMS = ("configs", "data", "decoding", "interop", "launchers", "models", "objectives", "parallel", "tasks", "training")
+ROOMS = (
+    "analysis",
+    "configs",
+    "data",
+    "decoding",
+    "interop",
+    "launchers",
+    "models",
+    "objectives",
+    "parallel",
+    "tasks",
+    "training",
+)
 
 _here = pathlib.Path(__file__).resolve().parent
 if not (_here / "models").is_dir():

@@ -8,25 +8,26 @@
 The checkpoint is a run's directory or a Hugging Face directory, whose model has any number of parameters (110M for
 BERT-base); meant for one accelerator. Each anchor of a step is compared with the positives of all others, on all
 devices. Lines of a user's files have anchor, positive, and negative where there is one; without positive a text is its
-own, under other dropout. Of tasks of pairs, those of one meaning are learned: summary_match, stsb, mrpc, qqp, mnli,
-snli.
+own, under other dropout. `pooling` is that of a run or directory that has learned vectors, else the mean. Of tasks of
+pairs, those of one meaning are learned: summary_match, stsb, mrpc, qqp, mnli, snli.
 
 Published: SimCSE-BERT-base 84.3 Spearman on STS-B's test set, from NLI with hard negatives (Gao et al. 2021, table 5).
 """
 
 from cloze.configs import finetuning
 
-POOLINGS = ("mean", "first", "last")
-TINY = dict(data=dict(sequence_length=64), train=dict(batch_size=64))
+POOLINGS = ("auto", "mean", "first", "last")
 
 
 def get_config(arguments=""):
     """The experiment; `arguments` is the text after the colon of --config."""
     c, options = finetuning.experiment(
-        "embed", arguments, task="summary_match", objective="contrastive", tiny=TINY, pooling=POOLINGS
+        "embed", arguments, task="summary_match", objective="contrastive", pooling=POOLINGS
     )  # fmt: skip
-    c.model.pooling = options["pooling"]
-    if not options["tiny"]:
-        c.data.sequence_length = 64
+    c.model.pooling = None if options["pooling"] == "auto" else options["pooling"]
+    c.data.sequence_length = 64
+    if options["tiny"]:
+        c.train.steps = "1 epochs"
+    else:
         c.train.batch_size = 128
     return c
