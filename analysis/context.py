@@ -42,9 +42,13 @@ class Context(Analysis):
     def run(self, trained, report):
         self.check_model(trained)
         pictures.check()
-        pairs = [self._states(trained, sentence) for sentence in (self.first, self.second)]
-        others = np.concatenate([states_of(trained, read(trained, text)) for text in ANY_TEXT], axis=1)
-        raw, anisotropy, corrected = similarity(*pairs, others)
+        texts = [read(trained, text) for text in (self.first, self.second, *ANY_TEXT)]
+        places = [
+            self._inside(sentence, text) for sentence, text in zip((self.first, self.second), texts, strict=False)
+        ]
+        first, second, *others = states_of(trained, texts)
+        pair = [states[:, inside].mean(axis=1) for states, inside in zip((first, second), places, strict=True)]
+        raw, anisotropy, corrected = similarity(*pair, np.concatenate(others, axis=1))
         lines = [
             f"{place}: cosine {a:.3f}, different words {b:.3f}, corrected {c:+.3f}"
             for place, a, b, c in zip(_places(len(raw)), raw, anisotropy, corrected, strict=True)
@@ -71,18 +75,17 @@ class Context(Analysis):
         ticks = _places(len(raw), short=True)
         return Result(numbers, tuple(lines), lambda path: pictures.lines(path, panels, ticks, title=title, note=note))
 
-    def _states(self, trained, sentence):
-        """f32 [layers + 1, D]: the mean of the states of the word's pieces in a sentence."""
+    def _inside(self, sentence, text):
+        """bool [T]: which tokens of a sentence, read as `text`, are pieces of the word."""
         found = re.search(rf"(?<!\w){re.escape(self.word)}(?!\w)", sentence, re.IGNORECASE)
         if found is None:
             raise ConfigError(f"the word {self.word!r} does not stand in {sentence!r}: give sentences with the --word")
-        text = read(trained, sentence)
         inside = (text.spans[:, 0] < found.end()) & (text.spans[:, 1] > found.start())
         if not inside.any():
             raise ConfigError(
                 f"the word {self.word!r} stands behind the end of a row of {len(text.ids)} tokens: shorten {sentence!r}"
             )
-        return states_of(trained, text)[:, inside].mean(axis=1)
+        return inside
 
 
 def similarity(first_LD, second_LD, others_LND):
@@ -104,12 +107,21 @@ def similarity(first_LD, second_LD, others_LND):
     return raw, anisotropy, raw - anisotropy
 
 
-def states_of(trained, text):
-    """f32 [layers + 1, T, D]: the states of a text's tokens below the first layer and behind each; special ones too."""
-    plain = dataclasses.replace(trained.model.config, heads_out=())
-    apply = jax.jit(lambda params, batch: models.build(plain).apply({"params": params}, batch, collect=True))
-    states = apply(trained.params, text.batch).hidden_states[:, 0]
-    return np.asarray(states.astype(jnp.float32))
+def states_of(trained, texts):
+    """States below the first layer and behind each, before the norm on top of all: a list of f32 [layers + 1, T, D].
+
+    Args:
+        trained: training.restore.Trained, an encoder or decoder.
+        texts: list of base.Read of T tokens each, special ones included; all are one batch.
+    """
+    longest = max(len(text.ids) for text in texts)
+    batch = {name: np.zeros((len(texts), longest), np.int32) for name in ("tokens", "segments")}
+    for row, text in enumerate(texts):
+        batch["tokens"][row, : len(text.ids)], batch["segments"][row, : len(text.ids)] = text.ids, 1
+    model = models.build(dataclasses.replace(trained.model.config, heads_out=()))
+    apply = jax.jit(lambda params, batch: model.apply({"params": params}, batch, collect=True).hidden_states)
+    states = np.asarray(apply(trained.params, batch).astype(jnp.float32))
+    return [states[:, row, : len(text.ids)] for row, text in enumerate(texts)]
 
 
 def _unit(x):

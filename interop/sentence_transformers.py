@@ -59,8 +59,8 @@ def save(directory, config, params, tokenizer, layout, dtype="float32", report=p
             (partial / name).write_text(json.dumps(content, indent=2) + "\n")
         (partial / "2_Normalize").mkdir()
     report(
-        f"{target}: {class_name} for sentence-transformers, vectors of {config.width}, "
-        f"{POOLINGS[config.pooling]} of at most {layout.length} tokens"
+        f"{target}: {class_name} for sentence-transformers, vectors of {config.width} numbers, "
+        f"pooling {config.pooling}, texts of at most {layout.length} tokens"
     )
 
 
