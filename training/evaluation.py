@@ -89,7 +89,7 @@ def evaluate(
         ConfigError: the model can do nothing of the kind.
         DataError: the split or its files are not there.
     """
-    config = _config(trained.config, name, files)
+    config = config_for(trained.config, name, files)
     task = tasks.get(name, config.task.files, config.data.tfds_dir)
     judged = task.kind in PROBES
     answers = "texts" if judged else _answers_with(trained.model.config, task, pooling)
@@ -158,7 +158,7 @@ def _unanswerable(task, examples):
     return any(example["answers"] == () for example in examples)
 
 
-def _config(config, name, files):
+def config_for(config, name, files):
     """The run's configuration, with the task in place of its own."""
     config = copy.deepcopy(config)
     learned = tasks.expand(config.task.name) if config.task.name else ()
@@ -328,7 +328,7 @@ def writer(trained, config=None, batch_size=1, report=print, mesh=None):
         report: called with messages.
         mesh: a mesh that rows are cut over, as the parameters are; None: one device.
     """
-    config = _config(trained.config, "", "") if config is None else config
+    config = config_for(trained.config, "", "") if config is None else config
     name = config.objective.name
     decoder = trained.model.config.architecture == "decoder"
     prefix = config.objective.prefix if decoder and "prefix" in config.objective else PREFIXES[-1]

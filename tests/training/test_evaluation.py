@@ -293,12 +293,12 @@ def test_choices_are_compared_in_every_way(writer, folder):
 def test_a_run_is_read_as_it_was_trained():
     config = get_base()
     config.task.update(name="rte,cola", files="GLUE", limit=3)
-    made = evaluation._config(config, "cola", "")
+    made = evaluation.config_for(config, "cola", "")
     assert made.task.files == "GLUE/cola" and made.task.instructions and made.task.limit == 0
     config.task.name = "cola"
-    made = evaluation._config(config, "cola", "")
+    made = evaluation.config_for(config, "cola", "")
     assert made.task.files == "GLUE" and not made.task.instructions
-    assert evaluation._config(config, "rte", "").task.files == ""
+    assert evaluation.config_for(config, "rte", "").task.files == ""
 
 
 @pytest.mark.parametrize("heads, num_labels, kind, message", [
