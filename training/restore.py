@@ -20,6 +20,7 @@ class Trained:
         params: nested tree of parameters.
         tokenizer: tokenizers.Tokenizer.
         step: updates made.
+        workdir: the run's directory; None: it has none.
     """
 
     config: Any
@@ -27,6 +28,7 @@ class Trained:
     params: Any
     tokenizer: Any
     step: int
+    workdir: Any = None
 
 
 def load(workdir, report=print, fills=False, mesh=None, ema=False, which=runs.NEWEST):
@@ -58,4 +60,4 @@ def load(workdir, report=print, fills=False, mesh=None, ema=False, which=runs.NE
         model, params = model.model, model.merge(params)
     if isinstance(model, Composite):
         model, params = model.part(params, model.fills if fills else model.main)
-    return Trained(config, model, params, tokenizer, step)
+    return Trained(config, model, params, tokenizer, step, workdir)
