@@ -4,9 +4,9 @@
     python analyze.py --workdir=runs/bert --what=context --word=bank --first="..." --second="..."
     python analyze.py --what=attention --help
 
---what is one of attention, context, distance, layers; docs/analysis.md says what each shows. Files are written into
---output, by default the folder analysis/ of the run. Exit codes: 0 done, 2 bad usage, 3 bad or missing data, 5
-checkpoint corrupt.
+--what is one of attention, collapse, context, distance, landscape, layers; docs/analysis.md says what each shows. Files
+are written into --output, by default the folder analysis/ of the run. Exit codes: 0 done, 2 bad usage, 3 bad or missing
+data, 5 checkpoint corrupt.
 """
 
 import json

@@ -6,22 +6,17 @@ trained in steps (training/probe.py).
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cloze import models, tasks
+from cloze import models
 from cloze.analysis import pictures
 from cloze.analysis.base import ANALYSES, Analysis, Result
-from cloze.data import encoding
-from cloze.data.example_batches import ExampleBatches
-from cloze.data.examples import Features
-from cloze.data.order import Once
+from cloze.analysis.examples import collect, labelled, open_task
 from cloze.errors import ConfigError
 from cloze.models.pooling import pool
-from cloze.objectives import frames
 from cloze.options import Name, Path, option
-from cloze.training import evaluation, probe, resolve
+from cloze.training import probe
 
 HELD_OUT = 0.2  # of the training examples, by which the penalty is chosen
 
@@ -39,22 +34,16 @@ class Layers(Analysis):
     def run(self, trained, report):
         self.check_model(trained)
         pictures.check()
-        config = evaluation.config_for(trained.config, self.task, self.files)
-        task = tasks.get(self.task, config.task.files, config.data.tfds_dir)
-        if task.kind != "class":
+        task, rows = open_task(trained, self.task, self.files)
+        if rows is None:
             raise ConfigError(
                 f"--what=layers probes for classes, and task {self.task} is of kind {task.kind}: give a task of "
                 "classes with --task, such as package, sst2 or jsonl:class"
             )
-        config.objective.name = "supervised"
-        rows = frames.rows(resolve.resolve(config), trained.tokenizer.tables, trained.model.config)
-        rng, splits = np.random.default_rng(self.seed), {}
-        for split in ("train", "validation"):
-            examples = [example for example in task.examples(split) if example["label"] is not None]
-            if split == "train":
-                examples = [examples[i] for i in rng.permutation(len(examples))[: self.limit]]
+        splits = {}
+        for split, limit in (("train", self.limit), ("validation", 0)):
+            examples, labels = labelled(task, split, limit, self.seed)
             report(f"{self.task}: states of {len(examples):,} {split} examples")
-            labels = np.array([example["label"] for example in examples])
             splits[split] = pooled(trained, examples, rows, task.labels()), labels
         accuracy, penalties = probed(*splits["train"], *splits["validation"], len(task.labels()))
         majority = float(np.mean(splits["validation"][1] == np.bincount(splits["train"][1]).argmax()))
@@ -75,34 +64,16 @@ class Layers(Analysis):
 def pooled(trained, examples, rows, labels, batch_size=32):
     """f32 [layers + 1, n, D]: the means of the states of examples below the first layer and behind each.
 
-    Args:
-        trained: training.restore.Trained, an encoder or decoder.
-        examples: of kind class.
-        rows: data.examples.Examples, how they are read.
-        labels: names of the classes.
-        batch_size: rows that are run at once.
+    Arguments as of `examples.collect`.
     """
-    arrays = encoding.encode(examples, trained.tokenizer, rows.layout, labels)
-    features = Features(arrays, rows.layout, len(examples), labels)
-    order = Once([len(examples)], batch_size)
-    batches = ExampleBatches([features], order, batching="buckets", length=rows.length, pad=rows.pad)
     config = dataclasses.replace(trained.model.config, heads_out=(), pooling="mean")
-    model, found = models.build(config), None
+    model = models.build(config)
 
-    @jax.jit
     def means(params, batch):
         states = model.apply({"params": params}, batch, collect=True).hidden_states.astype(jnp.float32)
-        return jnp.stack([pool(layer, config, batch["segments"], None) for layer in states])
+        return jnp.stack([pool(layer, config, batch["segments"], None) for layer in states], axis=1)
 
-    for step in range(order.steps_per_epoch):
-        batch = batches.batches(step)
-        states = np.asarray(means(trained.params, {key: batch[key] for key in ("tokens", "segments", "token_types")
-                                                   if key in batch}))  # fmt: skip
-        if found is None:
-            found = np.zeros((len(states), len(examples), states.shape[-1]), np.float32)
-        there = batch["row_id"] >= 0
-        found[:, batch["row_id"][there]] = states[:, there]
-    return found
+    return np.moveaxis(collect(means, trained, examples, rows, labels, batch_size), 1, 0)
 
 
 def probed(train_LND, labels, held_LND, held_labels, num_labels, penalties=(1.0, 0.1, 0.01, 0.001, 0.0001)):
