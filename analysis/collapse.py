@@ -20,8 +20,9 @@ from cloze.options import option
 class Collapse(Analysis):
     """NC1 to NC3 of the vectors that a run's classifier reads, on its task's training and validation examples."""
 
-    limit: int = option(2000, "training examples that are used, drawn by chance", least=20, most=2**31 - 1)
-    seed: int = option(0, "of what is drawn", least=0)
+    limit: int = option(
+        2000, "training examples that are used, of those that the run has learned", least=20, most=2**31 - 1
+    )
 
     def run(self, trained, report):
         self.check_model(trained)
@@ -37,8 +38,10 @@ class Collapse(Analysis):
         order = np.array([learned.index(label) for label in task.labels()])
         kernel_DC = np.asarray(trained.params["classifier"]["kernel"], np.float64)
         numbers = {}
-        for split, limit in (("train", self.limit), ("validation", 0)):
-            examples, labels = labelled(task, split, limit, self.seed)
+        # By the seed of the run, whose task.limit draws so, too: the first ones are among those that it has learned.
+        limit = min(self.limit, trained.config.task.limit or self.limit)
+        for split, most in (("train", limit), ("validation", 0)):
+            examples, labels = labelled(task, split, most, trained.config.seed)
             report(f"{name}: features of {len(examples):,} {split} examples")
 
             def features(params, batch):
