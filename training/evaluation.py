@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from cloze import models, objectives, tasks
+from cloze import objectives, tasks
 from cloze.data import encoding
 from cloze.data.example_batches import ExampleBatches
 from cloze.data.examples import Features
@@ -23,14 +23,7 @@ from cloze.objectives.text_to_text import PREFIXES
 from cloze.parallel import mesh as meshes
 from cloze.tasks import AsText, baselines, label_scores, metrics, predict, probing, shots, text_scores, uncertainty
 from cloze.tasks.base import PROBES
-from cloze.training import resolve
-
-_VECTORS = {
-    "first": "the states of the first token",
-    "last": "the states of the last token",
-    "mean": "means over the states of all tokens",
-    "max": "the largest of each feature over the states of all tokens",
-}
+from cloze.training import resolve, vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +179,7 @@ def _answers_with(model, task, pooling=""):
     labelled = heads & set(predict.HEAD_OF.values())
     wanted = bool(pooling) or "embedding" in heads or task.kind == "embedding"
     if wanted or (task.kind == "regression" and not labelled and model.architecture == "encoder"):
-        _check_compared(model, task, pooling)
+        vectors.check(model, task, pooling)
         return "vectors"
     if task.kind in predict.HEAD_OF and labelled:
         return "head"
@@ -203,33 +196,9 @@ def _answers_with(model, task, pooling=""):
     )
 
 
-def _check_compared(model, task, pooling):
-    """Refuses what has no vectors of texts, and tasks that do not compare texts."""
-    why = f"--pooling={pooling} asks for" if pooling else "this run's model gives"
-    if task.kind not in ("regression", "embedding") and task.same is None:
-        raise ConfigError(
-            f"{why} vectors of texts, and task {task.name} of kind {task.kind} does not compare texts: score one that "
-            "does (stsb, summary_match, jsonl:regression, jsonl:embedding)"
-        )
-    if model.architecture not in ("encoder", "decoder"):
-        raise ConfigError(
-            f"vectors of texts are those of encoders and decoders, and this run's model is of architecture "
-            f"{model.architecture}: score another run on task {task.name}"
-        )
-    if pooling == "first" and model.architecture == "decoder":
-        raise ConfigError("--pooling=first: the first token of a decoder has read nothing; write last or mean")
-
-
 def _from_vectors(trained, config, task, examples, pooling, batch_size, report):
     """Predictions by the cosines of vectors of texts."""
-    learned = "embedding" in trained.model.config.heads_out
-    pooling = pooling or (trained.model.config.pooling if learned else "mean")
-    made = dataclasses.replace(trained.model.config, heads_out=("embedding",), pooling=pooling)
-    report(f"{task.name}: texts are compared by the cosine of their vectors, {_VECTORS[pooling]}")
-    config.objective.name = "contrastive"
-    config.task.update(kind="embedding", markers=False, both_orders=False)
-    texts = [tasks.compared(example) for example in examples] if task.kind == "regression" else examples
-    trained = dataclasses.replace(trained, model=models.build(made))
+    trained, texts = vectors.prepared(trained, config, task, examples, pooling, report)
     features, scored = _scored(trained, config, task, texts, "embedding", batch_size, report)
     return predict.from_heads(task, examples, features, scored, config.task)
 
