@@ -7,8 +7,6 @@ import pytest
 
 from cloze.analysis import ANALYSES, collapse, pictures
 from cloze.errors import ConfigError
-from cloze.training import restore
-from tests.analysis.test_distance import root, run  # noqa: F401, fixtures
 
 RNG = np.random.default_rng(0)
 SIMPLEX = np.eye(4) - 0.25  # the vectors of four classes that are as far apart as can be
@@ -52,10 +50,9 @@ def test_classes_without_an_example_are_left_out():
         collapse.measures(np.ones((3, 2)), np.zeros(3, int), kernel)
 
 
-def test_a_classifier_is_looked_at_and_nothing_else(run, encoder, monkeypatch):  # noqa: F811
+def test_a_classifier_is_looked_at_and_nothing_else(run, encoder, monkeypatch):
     monkeypatch.setattr(pictures, "check", lambda: None)
     numbers = ANALYSES["collapse"]().run(run[0], quiet).numbers
     assert set(numbers) == {"train", "validation"} and numbers["train"]["within"] > 0
     with pytest.raises(ConfigError, match="looks at what a classifier reads.*the heads mlm"):
         ANALYSES["collapse"]().run(encoder, quiet)
-    assert isinstance(run[0], restore.Trained)

@@ -7,27 +7,10 @@ import pytest
 from cloze.analysis import ANALYSES, distance, losses, pictures
 from cloze.errors import ConfigError
 from cloze.models import names
-from cloze.training import restore
-from tests.training import finetuned, tiny_run
 
 
 def quiet(line):
     pass
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    path = tmp_path_factory.mktemp("distance")
-    tiny_run.write_text(path / "text")
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(root):
-    """(a finetuned run, the run that it began with)."""
-    origin = finetuned.pretrained(root, root / "base")
-    _, _, workdir = finetuned.finetuned(root, origin, root / "tuned", "full")
-    return restore.load(workdir, quiet), restore.load(origin, quiet)
 
 
 def test_norms_are_of_all_parameters_of_a_place():

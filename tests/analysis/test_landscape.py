@@ -6,7 +6,6 @@ import pytest
 
 from cloze.analysis import ANALYSES, landscape, losses, pictures
 from cloze.models import names
-from tests.analysis.test_distance import root, run  # noqa: F401, fixtures
 
 
 def quiet(line):
@@ -30,7 +29,7 @@ def test_shifts_add_up():
     np.testing.assert_allclose(landscape.shifted(tree, (0.5, ways[0]), (-1.0, ways[1]))["a"], [-1, -0.5, 0])
 
 
-def test_the_surface_and_the_line_hold_losses(run, monkeypatch):  # noqa: F811
+def test_the_surface_and_the_line_hold_losses(run, monkeypatch):
     monkeypatch.setattr(pictures, "check", lambda: None)
     tuned, base = run
     made = ANALYSES["landscape"](points=3, batches=1, radius=0.5)
