@@ -19,7 +19,7 @@ from cloze.parallel import clusters, supervisor
 from cloze.value_types import MOUNT
 
 FLAGS = flags.FLAGS
-VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch", "sweep", "report")
+VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch", "sweep", "report", "analyze")
 CHOICES = r"--?(config\.(objective\.name|optimizer\.name|finetune\.method)|job\.backend)="
 PLACES = ("workdir", "source", "target", "base", "files", "prompts", "output", "sweep")  # flags of files and folders
 # What no option or flag can name as a place; other errors of files are refusals to write (storage) or bugs of ours.
@@ -394,7 +394,8 @@ def _one_of_several():
 
 def _coordinated():
     """Whether flags say that this is one of several processes."""
-    return FLAGS.is_parsed() and "coordinator" in FLAGS and bool(FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0)
+    known = FLAGS.is_parsed() and "coordinator" in FLAGS
+    return known and bool(FLAGS.coordinator or FLAGS.num_processes or FLAGS.process_id >= 0)
 
 
 class Log:

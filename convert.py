@@ -2,6 +2,7 @@
 
     python convert.py from_hf --source=bert-base-uncased/ --workdir=runs/bert
     python convert.py to_hf --workdir=runs/bert --target=my-bert/
+    python convert.py to_sentence_transformers --workdir=runs/embed --target=my-vectors/
     python convert.py merge --workdir=runs/lora --target=runs/merged
     python convert.py to_peft --workdir=runs/lora --target=my-lora/
     python convert.py from_peft --source=my-lora/ --base=runs/bert --workdir=runs/new
@@ -15,13 +16,16 @@ objective and a tokenizer: it holds config.json, tokenizer/, checkpoints/ with t
 
     python train.py --config=runs/bert/config.py --workdir=runs/bert --config.train.steps=1000
 
+to_sentence_transformers: of a run of configs/finetune/embed.py, a directory that SentenceTransformer(...) reads.
+
 merge: of any run, one that needs no other run and has no finetuning method: LoRA's products are in the kernels,
 prefixes and prompts are computed, adapters are part of the model. to_peft, from_peft: LoRA's factors and the heads as
 the peft package keeps them, adapter_config.json and adapter_model.safetensors; --base is what they adapt, a run or a
 Hugging Face directory. average: a run with the means of the parameters of several checkpoints, as far as they are
 kept (checkpoint.keep). branch: the run as it was after a step, optimizer and all, to go on from there in another way,
-for example with the decay of optimizer.schedule=wsd. --ema: to_hf, merge and to_peft take the moving averages that
-train.ema_decay keeps. Exit codes: 0 done, 2 bad usage, 3 bad or missing data, 5 checkpoint corrupt.
+for example with the decay of optimizer.schedule=wsd. --ema: to_hf, to_sentence_transformers, merge and to_peft take the
+moving averages that train.ema_decay keeps. Exit codes: 0 done, 2 bad usage, 3 bad or missing data, 5 checkpoint
+corrupt.
 """
 
 import pathlib
@@ -34,6 +38,7 @@ from cloze import cli
 VERBS = {  # verb: the flags that it needs
     "from_hf": ("source", "workdir"),
     "to_hf": ("workdir", "target"),
+    "to_sentence_transformers": ("workdir", "target"),
     "merge": ("workdir", "target"),
     "to_peft": ("workdir", "target"),
     "from_peft": ("source", "base", "workdir"),
@@ -44,7 +49,10 @@ VERBS = {  # verb: the flags that it needs
 SOURCE = flags.DEFINE_string("source", "", "Directory to read: Hugging Face's (from_hf), peft's (from_peft).")
 WORKDIR = flags.DEFINE_string("workdir", "", "Directory of a run: made by from_hf and from_peft, read by the others.")
 TARGET = flags.DEFINE_string(
-    "target", "", "Directory to make: Hugging Face's (to_hf), a run's (merge, average, branch), peft's (to_peft)."
+    "target",
+    "",
+    "Directory to make: Hugging Face's (to_hf), sentence-transformers' (to_sentence_transformers), a run's (merge, "
+    "average, branch), peft's (to_peft).",
 )
 BASE = flags.DEFINE_string("base", "", "Run or Hugging Face directory that is adapted (from_peft).")
 STEPS = flags.DEFINE_list("steps", [], "Steps of checkpoints (average), or one step (branch).")
@@ -53,7 +61,7 @@ DTYPE = flags.DEFINE_enum(
     "dtype",
     None,
     ["float32", "bfloat16", "float16"],
-    "Of the files (to_hf); default: float32, or the source's until trained.",
+    "Of the files (to_hf, to_sentence_transformers); default: float32, or the source's until trained.",
 )
 CLASS_NAME = flags.DEFINE_string(
     "class_name",
@@ -85,6 +93,8 @@ def main(verb):
         hugging_face.from_hf(source, workdir)
     elif verb == "to_hf":
         hugging_face.to_hf(workdir, target, DTYPE.value, class_name, ema=EMA.value)
+    elif verb == "to_sentence_transformers":
+        hugging_face.to_sentence_transformers(workdir, target, DTYPE.value, ema=EMA.value)
     elif verb == "merge":
         merging.merge(workdir, target, ema=EMA.value)
     elif verb == "to_peft":

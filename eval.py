@@ -5,6 +5,7 @@
     python eval.py --workdir=runs/gpt2 --task=wikitext2 --files=wikitext-2 --split=test
     python eval.py --workdir=runs/bert,runs/gpt2 --task=blimp --files=blimp/data --compare
     python eval.py --workdir=runs/bert --task=probes
+    python eval.py --workdir=runs/bert --task=stsb --files=STS-B --pooling=mean
     python eval.py --workdir=runs/gpt2 --task=sst2 --num_shots=0,1,4,8 --shot_draws=3
     python eval.py --workdir=runs/gpt2 --lm_eval=lambada_openai
     python eval.py --workdir=runs/bert15,runs/bert40 --validate_as=objective.mask_rate=0.15
@@ -65,6 +66,12 @@ STEP = flags.DEFINE_string(
     "step", "newest", "Which checkpoint: newest, best (by the run's checkpoint.best), or the number of a step."
 )
 EMA = flags.DEFINE_bool("ema", False, "Take the moving averages of the parameters that trained (train.ema_decay).")
+POOLING = flags.DEFINE_enum(
+    "pooling",
+    "",
+    ["", "first", "last", "mean", "max"],
+    "Compare texts by their vectors, and which state of a text is its vector; default: the run's own, or mean.",
+)
 PREDICTIONS = flags.DEFINE_string("predictions", "", "Folder for TASK.jsonl with every prediction.")
 cli.define_process_flags()
 
@@ -195,6 +202,7 @@ def score(trained, name, several):
         return evaluation.evaluate(
             trained, name, split=SPLIT.value, files=files, limit=LIMIT.value, max_tokens=MAX_TOKENS.value,
             num_shots=count, batch_size=BATCH_SIZE.value, scoring=SCORING.value, resamples=BOOTSTRAP.value,
+            pooling=POOLING.value,
             in_context=InContext(draw, SHOT_LABELS.value, LABEL_SCORING.value), report=print,
         )  # fmt: skip
 

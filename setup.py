@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOMS = [
+    "analysis",
     "configs",
     "data",
     "decoding",
@@ -38,6 +39,7 @@ MODULES = [
     "launch",
     "sweep",
     "report",
+    "analyze",
 ]  # files at the top of the checkout
 
 
@@ -91,11 +93,12 @@ setup(
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6", "setuptools>=68"],
         # torch's CPU build; a plain "torch" would bring gigabytes of CUDA.
-        "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18"],
+        "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18", "sentence-transformers>=5.0"],
         "eval": ["lm-eval>=0.4.9"],
         "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "tpu": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "plan": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13", "matplotlib"],  # libtpu compiles for TPUs without one
+        "plots": ["matplotlib"],
         "viz": ["matplotlib", "tensorboard"],
     },
 )

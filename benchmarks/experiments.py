@@ -20,7 +20,7 @@ ALL = (
     "t5_salient_spans", "bart", "ul2", "skip_gram", "glove", "lstm_lm", "elmo",
     "lstm_classifier --config.init.checkpoint={runs}/glove", "elmo_classifier --config.init.checkpoint={runs}/elmo",
     "gpt1_classifier", "finetune.classify --config.init.checkpoint={runs}/bert_base",
-    "finetune.respond --config.init.checkpoint={runs}/gpt2",
+    "finetune.embed --config.init.checkpoint={runs}/bert_base", "finetune.respond --config.init.checkpoint={runs}/gpt2",
     "finetune.text_to_text --config.init.checkpoint={runs}/t5",
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ initial parameters, that of the saved ones, and the trivial baseline of each ter
   training rows (add-one smoothed);
 * of what was replaced, the entropy of the share that was; of correcting it, copying with that probability, and else
   the distribution of tokens;
-* of a contrast among n texts, ln(n - 1);
+* of a contrast among n texts, ln(n - 1), of anchors with n positives ln(n);
 * of word pairs, the best answer from one word alone: a bias for each word.
 """
 
@@ -142,6 +142,8 @@ def baselines(program, validator, terms, end):
             found[term] = -share * np.log(share) - (1 - share) * np.log(1 - share), "entropy of the replaced share"
         elif term == "scl":
             found[term] = np.log(2 * program.run.config.train.batch_size - 1), "chance"
+        elif term == "contrastive":
+            found[term] = np.log(program.run.config.train.batch_size), "chance"
         elif name == "skip_gram":
             fitted[term] = ContextAlone(vocabulary), "context word alone"
         elif name == "glove":

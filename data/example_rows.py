@@ -5,6 +5,7 @@ import numpy as np
 from cloze.data.corpus import ranges
 
 _ROW_KINDS = ("class", "regression", "choice")  # a label for a whole example
+_SEVERAL = ("choice", "embedding")  # examples of several texts, of which some have fewer than others
 
 
 def fill(sources, plan, places, pad, texts, slots):
@@ -25,6 +26,7 @@ def fill(sources, plan, places, pad, texts, slots):
         By kind, [n, E, ...] of packed rows:
             class, regression, choice  `labels` int32 or f32 [n], `label_weights` f32 [n], 0 where no label is known,
                 `pool_positions` int32 [n] or [n, C], and of choices `choice_weights` f32 [n, C], 0 where there is none
+            embedding  `pool_positions` and `choice_weights` as of choices
             tag   `labels` int32, `label_weights` f32 [n, T]
             span  `labels` int32 [n, 2], the positions of the first and the last token, `label_weights` f32 [n]
             text  of decoders `targets`, `target_weights` [n, T], and `ranks` if prompts are read in both directions,
@@ -63,9 +65,9 @@ class _Arrays:
             shape = (examples, 2) if kind == "span" else examples
             self.each["labels"] = np.zeros(shape, np.float32 if kind == "regression" else np.int32)
             self.each["label_weights"] = np.zeros(examples, np.float32)
-        if kind in _ROW_KINDS and layout.pool != "all":
+        if kind in (*_ROW_KINDS, *_SEVERAL) and layout.pool != "all":
             self.each["pool_positions"] = np.zeros((examples, texts), np.int32)
-        if kind == "choice":
+        if kind in _SEVERAL:
             self.each["choice_weights"] = np.zeros((examples, texts), np.float32)
         self.answers = {}
         if kind == "text" and layout.architecture == "encoder_decoder":
@@ -144,7 +146,7 @@ class _Arrays:
     def batch(self):
         """The arrays in their shapes."""
         kind, decoder_reads = self.layout.kind, self.layout.architecture == "encoder_decoder"
-        several = self.texts > 1 or kind == "choice"
+        several = self.texts > 1 or kind in _SEVERAL
         lead = (self.rows, self.texts) if several else (self.rows,)
         batch = {name: array.reshape(*lead, self.length) for name, array in self.flat.items()} | self.answers
         for name, array in self.each.items():

@@ -83,8 +83,7 @@ def save_hf(
         ConfigError: a model that no class of transformers computes, or a directory that is not empty.
     """
     target = pathlib.Path(directory).expanduser()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"{target} is there already and not empty: name another directory, or remove it")
+    check_free(target)
     if dtype not in DTYPES:
         raise ConfigError(f"dtype={dtype!r} is not one of {', '.join(DTYPES)}")
     flat = names.flatten(params)
@@ -107,6 +106,12 @@ def save_hf(
     if written.left_out:
         report(f"{written.class_name} has no place for {', '.join(written.left_out)}: left out")
     return written
+
+
+def check_free(target):
+    """Refuses a directory that is there and not empty."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ConfigError(f"{target} is there already and not empty: name another directory, or remove it")
 
 
 def _choose(config, flat, class_name, source_settings, labels):

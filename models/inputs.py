@@ -15,7 +15,7 @@ The decoder of an encoder-decoder reads the same five as `decoder_tokens`, ... .
     features     [B, D], [B, C, D] or, of classifiers of tokens, [B, T, D]: what classifiers read, as an earlier run of
                  the body gave it (`Outputs.features`). Nothing below them is computed, and no tokens are needed
 For classifiers of rows a row may be several texts: arrays of streams are [B, C, T] then, `pool_positions` [B, C]. With
-the head "choice" each is scored, with "class" their states are added.
+the heads "choice" and "embedding" each is by itself, with "class" their states are added.
     span_left, span_right, span_offsets  [B, P]: for the head "sbo", the places before and after the span that holds
                  each predicted token, and the token's place in it, from 0
     contexts     [B, T, ...]: of word vectors, the words that each token is scored with

@@ -60,7 +60,10 @@ class Objective(abc.ABC):
         special_tokens, advice: special tokens that the tokenizer must have, and what to do where it has not.
         shortest: tokens that a row must have at least.
         frozen: patterns over parameter names that never train, whatever `config.trainable` says: a teacher.
-        whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches.
+        whole_batch: the loss compares rows of a batch with each other, so that a step cannot be cut into microbatches,
+            but for
+        compared: the head that is all that such a loss reads of the outputs: its scores of all microbatches are there
+            before they are compared (training.gradients). Empty: it reads more.
         remarks: lines for the log, on what was decided by itself.
 
     Attributes:
@@ -77,6 +80,7 @@ class Objective(abc.ABC):
     shortest: ClassVar[int] = 1
     frozen: ClassVar[tuple[str, ...]] = ()
     whole_batch: ClassVar[bool] = False
+    compared: ClassVar[str] = ""
     remarks: ClassVar[tuple[str, ...]] = ()
     length: int = 512
     packing: str = "windows"

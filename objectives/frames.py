@@ -168,7 +168,7 @@ def _batching(config, layout, model_config):
     """The way in which rows are made; refuses to pack what needs rows of its own."""
     task = config.task
     reasons = {
-        "task.kind=choice": layout.kind == "choice",
+        f"task.kind={layout.kind}": layout.kind in ("choice", "embedding"),
         "task.both_orders": layout.both_orders,
         "an encoder-decoder": layout.architecture == "encoder_decoder",
         "model.pooling=max or mean": layout.pool == "all" and layout.kind in ("class", "regression"),

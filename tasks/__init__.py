@@ -13,8 +13,12 @@ from cloze.tasks.cloze import CLOZE
 from cloze.tasks.label_order import Ordered, places
 from cloze.tasks.minimal_pairs import PAIRS
 from cloze.tasks.text_formats import AsText
+from cloze.tasks.vectors import AsPairs, compared
 
-__all__ = ["BENCHMARKS", "MIXTURES", "TASKS", "AsText", "Ordered", "Task", "expand", "get", "places", "read_by"]
+__all__ = [
+    "BENCHMARKS", "MIXTURES", "TASKS", "AsPairs", "AsText", "Ordered", "Task", "compared", "expand", "get", "places",
+    "read_by",
+]  # fmt: skip
 
 TASKS = {task.name: task for task in (*embedded.TASKS, probes.PROBES)}
 BENCHMARKS = {
@@ -32,7 +36,8 @@ def read_by(config, rows):
     """The Tasks that `rows` (data.rows.Rows) are examples of, by config.task; () where they are text.
 
     Several are read as text, each from the folder of its name in task.files. What is read as text is an AsText, but for
-    a single task of texts without task.instructions. What has its labels in the order of a head is an Ordered.
+    a single task of texts without task.instructions. Pairs that are read for vectors are AsPairs. What has its labels
+    in the order of a head is an Ordered.
 
     Raises:
         ConfigError: an unknown name, or a task that cannot be read as task.kind says.
@@ -54,6 +59,8 @@ def read_by(config, rows):
             )
         if several or (c.kind == "text" and (task.kind != "text" or c.instructions)):
             task = AsText(task)
+        elif c.kind == "embedding" and task.kind != "embedding":
+            task = AsPairs(task)
         elif c.kind and c.kind != task.kind:
             raise ConfigError(
                 f"task {name} is of kind {task.kind} and cannot be read as task.kind={c.kind}: leave task.kind empty"

@@ -5,7 +5,7 @@ import dataclasses
 
 from cloze.options import BY_HAND, GIVEN, Name, Path, option
 
-KINDS = ("class", "regression", "tag", "span", "choice", "text", "lm")
+KINDS = ("class", "regression", "tag", "span", "choice", "embedding", "text", "lm")
 PROBES = ("ranking", "cloze")  # kinds that a model is judged by as it is, and not finetuned on
 SPLITS = ("train", "validation", "test")
 
@@ -27,7 +27,7 @@ class TaskOptions:
     kind: str = option(
         "",
         "what is learned of an example; empty: as the task says. A task of classes can be read as text, with words for "
-        "labels (T5)",
+        "labels (T5), pairs of the same meaning as embedding",
         choices=("", *KINDS),
     )
     labels: tuple[Name, ...] = option(
@@ -85,6 +85,7 @@ class Task(abc.ABC):
         span        question, context, answers: a tuple of (text, first character in the context), () where there is
                     none
         choice      context, choices (tuple of str), label (int); what is read is each choice behind the context
+        embedding   texts (tuple of str): an anchor, what belongs to it, and texts that do not but seem to, if any
         text        inputs, targets (str); references (tuple of str, what an answer is held against; absent: the
                     targets). Or turns instead of both: a tuple of (role, text), of which those of "assistant" are
                     learned
@@ -98,12 +99,15 @@ class Task(abc.ABC):
         name: as in task.name.
         kind: one of KINDS or PROBES.
         metrics: names in tasks.metrics.METRICS, the one that counts first.
+        same: of pairs, the label of those whose texts mean the same (a word of `labels()`, of regression the least
+            number), so that vectors can be learned of them (tasks.vectors); None: there is none.
         units: of kind lm, what results are given by (tasks.metrics.units).
     """
 
     name: str
     kind: str
     metrics: tuple[str, ...]
+    same: str | float | None = None
 
     @abc.abstractmethod
     def fingerprint(self):

@@ -4,7 +4,7 @@ import collections
 import math
 
 from cloze.data import sentences
-from cloze.tasks import metrics
+from cloze.tasks import metrics, vectors
 
 _SUMMARIES = {"rouge"}
 _TRANSLATIONS = {"bleu", "bleu_intl"}
@@ -27,6 +27,7 @@ def baselines(task, split):
             span: `no_answer`, and `first_sentence` of the context
             text: `lead_3` sentences and `first_line` of the inputs (summaries), `copy` of the inputs (translations),
                 `majority`, the most frequent target (all others)
+            embedding: `shared_words`, vectors that count words, rare ones more (tf-idf)
             ranking: `shortest`, the text of the fewest characters
             cloze: none; what is probable everywhere depends on the pieces of a model
             lm: `unigram`, words or bytes (metrics.units) drawn alone, each as often as in training; one is added to
@@ -139,6 +140,7 @@ _BASELINES = {
     "tag": _tags,
     "span": _answers,
     "text": _texts,
+    "embedding": vectors.shared_words,
     "lm": _unigram,
     "ranking": _shortest,
     "cloze": lambda task, examples: {},

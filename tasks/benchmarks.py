@@ -49,6 +49,7 @@ class Spec:
             training split, sorted.
         words: {word in files: label} for words that are not labels themselves; the label "" is one that is not known.
         flatten: record -> records, where one holds several examples.
+        same: see tasks.base.Task.
         drop_unlabelled: leave out examples without a label (on which the annotators did not agree).
         units: of an lm task, what its results are given by: see tasks.metrics.units.
         prefix: in T5's text format, the task's name if it is another one; of a text task, the words before the inputs.
@@ -66,6 +67,7 @@ class Spec:
     labels: tuple[str, ...] | None = ()
     words: Mapping[str, str] = dataclasses.field(default_factory=dict)
     flatten: Callable[[Record], Iterable[Record]] | None = None
+    same: str | float | None = None
     drop_unlabelled: bool = False
     units: str = ""
     prefix: str = ""
@@ -82,7 +84,7 @@ class Benchmark(Task):
 
     def __init__(self, spec, files="", tfds_dir=""):
         self.spec, self.name, self.kind = spec, spec.name, spec.kind
-        self.units = spec.units
+        self.units, self.same = spec.units, spec.same
         self._files, self._tfds_dir = files and pathlib.Path(os.path.expanduser(files)), tfds_dir
         self._labels = spec.labels
 

@@ -49,7 +49,7 @@ def _numbered(*labels):
 
 def _mnli(name, section):
     return _glue(
-        name, ("premise", "hypothesis"), _ENTAILMENT, ("accuracy",), prefix="mnli",
+        name, ("premise", "hypothesis"), _ENTAILMENT, ("accuracy",), prefix="mnli", same="entailment",
         rename={"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
         files={"validation": f"dev_{section}.tsv", "test": f"test_{section}.tsv"},
         splits={"validation": f"validation_{section}", "test": f"test_{section}"},
@@ -63,11 +63,12 @@ GLUE = (
     _glue("sst2", ("sentence",), ("negative", "positive"), ("accuracy",), words=_numbered("negative", "positive")),
     _glue("mrpc", _SENTENCES, ("not_equivalent", "equivalent"), ("f1", "accuracy"),
           rename={"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"},
-          words=_numbered("not_equivalent", "equivalent")),
+          words=_numbered("not_equivalent", "equivalent"), same="equivalent"),
     _glue("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), ("f1", "accuracy"),
-          rename={"is_duplicate": "label"}, words=_numbered("not_duplicate", "duplicate")),
+          rename={"is_duplicate": "label"}, words=_numbered("not_duplicate", "duplicate"),
+          same="duplicate"),
     _glue("stsb", _SENTENCES, (), ("spearman", "pearson"), rename={"score": "label"},
-          words={"-1.0": ""}),  # what tensorflow-datasets gives where it is kept back
+          words={"-1.0": ""}, same=4.0),  # what tensorflow-datasets gives where it is kept back
     _mnli("mnli", "matched"),
     _mnli("mnli_mismatched", "mismatched"),
     _glue("qnli", ("question", "sentence"), ("entailment", "not_entailment"), ("accuracy",)),
@@ -207,7 +208,7 @@ def _premises(name, file, tfds, **rest):
 
 
 INFERENCE = (
-    _premises("snli", "snli_1.0_{}.jsonl", "snli", labels=_ENTAILMENT),
+    _premises("snli", "snli_1.0_{}.jsonl", "snli", labels=_ENTAILMENT, same="entailment"),
     _premises("scitail", "scitail_1.0_{}.txt|snli_format/scitail_1.0_{}.txt", "sci_tail",
               labels=("entails", "neutral"), words={"entailment": "entails"}),
 )  # fmt: skip

@@ -83,7 +83,7 @@ class SummaryMatch(Embedded):
     with its own body and with another. Neither alone says anything of the label.
     """
 
-    name, kind, metrics = "summary_match", "class", ("accuracy", "f1")
+    name, kind, metrics, same = "summary_match", "class", ("accuracy", "f1"), "same"
 
     def labels(self):
         return ("other", "same")

@@ -312,6 +312,18 @@ def ranking(predictions, references):
     return {"accuracy": float(np.mean([rank == 1 for rank in ranks])), "reciprocal_rank": _reciprocal(ranks)}
 
 
+def retrieval(predictions, references):
+    """How often a positive is the nearest text, or among the ten nearest, and the mean of 1 / its rank.
+
+    Args:
+        predictions: int, the rank of each anchor's positive among the texts of the split, from 1.
+        references: not read.
+    """
+    del references
+    recall = {f"recall_at_{most}": float(np.mean([rank <= most for rank in predictions])) for most in (1, 10)}
+    return recall | {"reciprocal_rank": _reciprocal(predictions)}
+
+
 def minimal_pairs(predictions, references):
     """Share of pairs whose right sentence is the more probable (Warstadt et al. 2020, section 4); as `ranking`."""
     return {"accuracy": ranking(predictions, references)["accuracy"]}
@@ -384,6 +396,7 @@ METRICS = {
     "per_unit": per_unit,
     "last_word_accuracy": last_word_accuracy,
     "ranking": ranking,
+    "retrieval": retrieval,
     "minimal_pairs": minimal_pairs,
     "cloze": cloze,
 }
@@ -395,9 +408,9 @@ def score(task, predictions, examples):
 
     Args:
         task: a Task.
-        predictions: one for each example, by kind: class and choice int; regression float; tag a list of names of
-            labels, as long as `words`; span and text str ("": no answer); lm Likelihood. None: an answer that could
-            not be understood, which is wrong (class, choice, regression).
+        predictions: one for each example, by kind: class and choice int; embedding int, see `retrieval`; regression
+            float; tag a list of names of labels, as long as `words`; span and text str ("": no answer); lm Likelihood.
+            None: an answer that could not be understood, which is wrong (class, choice, regression).
         examples: the examples, raw, in the same order.
 
     Returns:
@@ -447,6 +460,8 @@ def _references(task, examples, metric):
         return (
             texts if metric in ("last_word_accuracy", "per_unit") else [len(units(text, task.units)) for text in texts]
         )
+    if task.kind == "embedding":
+        return [None] * len(examples)  # which texts belong together is no secret
     if task.kind in ("span", "text") or metric == "record":
         labels = [references(task, example) for example in examples]
     else:

@@ -15,11 +15,13 @@ from cloze.data import encoding
 from cloze.data.encoding import collector
 from cloze.decoding.streaming import Growing
 from cloze.errors import ConfigError, DataError
-from cloze.tasks import answers, metrics, shots
+from cloze.tasks import answers, metrics, shots, vectors
 from cloze.tasks.label_scores import AnswerScores
 from cloze.tasks.progress import Progress
 
-HEAD_OF = {"class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span"}
+HEAD_OF = {
+    "class": "class", "regression": "class", "choice": "choice", "tag": "tag", "span": "span", "embedding": "embedding",
+}  # fmt: skip
 _LENGTHS = 32, 64, 128, 256, 512  # of rows of prompts: each is a program to compile
 _WORD = 8  # tokens of a word, and of what shows that it has ended
 
@@ -44,6 +46,8 @@ def from_heads(task, examples, features, scored, settings, unanswerable=None):
         for score, number in zip(scores, numbers.tolist(), strict=True):
             if number >= 0:
                 per_feature[number] = score
+    if kind == "embedding":
+        return vectors.predictions(task, examples, per_feature)
     if kind == "class":
         return [int(np.argmax(scores)) for scores in per_feature]
     if kind == "choice":  # others in the batch may have had more choices

@@ -15,7 +15,7 @@ from cloze.tasks.progress import Progress
 # Metrics that are means over examples, whose standard error needs no drawing.
 _MEANS = (
     "accuracy", "exact_match", "trivia_qa", "squad", "record", "rouge", "last_word_accuracy", "ranking",
-    "minimal_pairs", "cloze",
+    "minimal_pairs", "cloze", "retrieval",
 )  # fmt: skip
 
 
@@ -75,11 +75,12 @@ def right(task, predictions, examples):
     """bool [n], whether each prediction is right; None for kinds whose predictions are neither right nor wrong."""
     name = {
         "class": "accuracy", "choice": "accuracy", "span": "squad", "text": "exact_match", "ranking": "minimal_pairs",
-        "cloze": "cloze", "lm": "last_word_accuracy",
+        "cloze": "cloze", "lm": "last_word_accuracy", "embedding": "retrieval",
     }.get(task.kind)  # fmt: skip
     if name is None or (task.kind == "lm" and name not in task.metrics):
         return None
-    key = {"squad": "exact_match", "minimal_pairs": "accuracy", "cloze": "precision_at_1"}.get(name, name)
+    keys = {"squad": "exact_match", "minimal_pairs": "accuracy", "cloze": "precision_at_1", "retrieval": "recall_at_1"}
+    key = keys.get(name, name)
     pairs = zip(predictions, examples, strict=True)
     return np.array([metrics.one(task, name, [p], [e])[key] == 1.0 for p, e in pairs])
 

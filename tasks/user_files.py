@@ -8,6 +8,8 @@ with the fields of tasks.base.Task:
     span                question, context, answers: a list of {"text": ..., "start": ...}; in .tsv, answer and start,
                         both empty where there is no answer
     choice              context, choices, label (the number of the right choice, from 0); in .tsv, choice0, choice1, ...
+    embedding           anchor, positive, and negative or negatives (a list; .jsonl only) where there are any; without
+                        positive the anchor is its own (unsupervised SimCSE)
     text                inputs, targets, references (optional, a list); or turns, a list of {"role": ..., "text": ...}
                         (.jsonl only)
     lm                  text
@@ -40,6 +42,7 @@ METRICS = {
     "tag": _tag_metrics,
     "span": ("squad",),
     "choice": ("accuracy",),
+    "embedding": ("retrieval",),
     "text": ("rouge", "exact_match"),
     "lm": ("perplexity", "per_unit"),
 }
@@ -111,6 +114,15 @@ def _choice(is_json, record):
     return {"context": _text(record, "context"), "choices": choices}
 
 
+def _compared(is_json, record):
+    anchor = _text(record, "anchor")
+    positive = _text(record, "positive") if "positive" in record else anchor
+    negatives = [_text(record, "negative")] if "negative" in record else []
+    if is_json and "negatives" in record:
+        negatives += _strings(record, "negatives")
+    return {"texts": (anchor, positive, *negatives)}
+
+
 def _sides(is_json, record):
     if "turns" in record:
         turns = record.each("turns")
@@ -133,6 +145,7 @@ _EXAMPLES = {
     "tag": _tag,
     "span": _span,
     "choice": _choice,
+    "embedding": _compared,
     "text": _sides,
     "lm": _document,
 }

@@ -204,6 +204,37 @@ def test_train_then_finetune_then_eval(root, pretrained):
     assert found["majority/accuracy"] == 0.5
 
 
+def test_vectors_are_trained_and_written_for_their_library(root, pretrained):
+    tuned, files = root / "vectors", tiny_task.write(root / "pairs", "embedding")
+    settings = dict(
+        init__checkpoint=pretrained[0], task__files=files, data__cache_dir=root / "cache", data__sequence_length=16,
+        train__batch_size=8, train__steps=2, train__eval_every=2, train__compile_cache="", optimizer__warmup_steps=1,
+    )  # fmt: skip
+    done = run(
+        "train", "--config=configs/finetune/embed.py:tiny,task=jsonl:embedding", f"--workdir={tuned}", **settings
+    )
+    assert done.returncode == 0 and "recall_at_1" in done.stdout, done.stderr
+    done = run("convert", "to_sentence_transformers", f"--workdir={tuned}", f"--target={root / 'library'}")
+    assert done.returncode == 0 and "BertModel for sentence-transformers, vectors of 32" in done.stdout, done.stderr
+    assert json.loads((root / "library" / "1_Pooling" / "config.json").read_text())["pooling_mode_mean_tokens"]
+    asked = ["convert", "to_sentence_transformers", f"--workdir={pretrained[0]}", f"--target={root / 'other'}"]
+    check_refused(run(*asked), 2, "has learned no vectors", "configs/finetune/embed.py")
+
+
+def test_analyses_write_numbers_and_a_picture(pretrained, tmp_path):
+    asked = [f"--workdir={pretrained[0]}", f"--output={tmp_path}", "--what=attention", "--text=the list is open"]
+    done = run("analyze", *asked)
+    assert done.returncode == 0 and "layer 1: head" in done.stdout, done.stderr
+    numbers = json.loads((tmp_path / "attention.json").read_text())
+    assert len(numbers["weights"][0][0]) == len(numbers["tokens"]) and (tmp_path / "attention.html").is_file()
+    for arguments, words in (
+        ([*asked[:2], "--what=atention"], ["did you mean 'attention'"]),
+        ([*asked[:2], "--what=context", "--text=a"], ["text", "see --help"]),
+        (asked[:1], ["--what is required"]),
+    ):
+        check_refused(run("analyze", *arguments), 2, *words)
+
+
 def test_two_runs_are_judged_side_by_side(pretrained, tmp_path):
     first, second = pretrained[0], tmp_path / "copy"
     shutil.copytree(first, second)
@@ -233,7 +264,7 @@ def test_two_runs_are_judged_side_by_side(pretrained, tmp_path):
 
 
 def test_help_shows_an_example_and_ends_with_0():
-    for verb in ("train", "generate", "prepare", "eval"):
+    for verb in ("train", "generate", "prepare", "eval", "analyze"):
         done = run(verb, "--help")
         assert done.returncode == 0 and f"python {verb}.py --" in done.stdout
         assert ("--coordinator" in done.stdout) == (verb in ("train", "prepare"))

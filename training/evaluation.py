@@ -21,7 +21,7 @@ from cloze.objectives.text_to_text import PREFIXES
 from cloze.parallel import mesh as meshes
 from cloze.tasks import AsText, baselines, label_scores, metrics, predict, probing, shots, text_scores, uncertainty
 from cloze.tasks.base import PROBES
-from cloze.training import resolve
+from cloze.training import resolve, vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,13 +51,14 @@ class Evaluation:
 
 def evaluate(
     trained, name, *, split, files="", limit=0, max_tokens=64, num_shots=0, batch_size=32, scoring="auto",
-    in_context=shots.FIRST, resamples=200, report=print,
+    in_context=shots.FIRST, resamples=200, pooling="", report=print,
 ):  # fmt: skip
     """Scores a model on a split of a task.
 
     A model with a head for the task's kind answers with it. One that writes answers with text: a run that has learned
     to respond writes whatever it likes, of which a wrong word is a wrong answer; of one that was only pretrained, the
-    most probable of the words for labels, or of the choices, counts. Of plain text it gives the likelihood.
+    most probable of the words for labels, or of the choices, counts. Of plain text it gives the likelihood. A model
+    that has learned vectors of texts, or is asked for them, compares those of a pair by their cosine.
 
     Args:
         trained: training.restore.Trained.
@@ -71,20 +72,24 @@ def evaluate(
         scoring: of tasks that compare whole texts, one of tasks.text_scores.SCORINGS.
         in_context: which examples are shown, and how labels are compared.
         resamples: of the bootstrap; see tasks.uncertainty.
+        pooling: which state is the vector of a text, as model.pooling; "": the run's own if it has learned vectors,
+            mean where an encoder without a head for labels is to compare a pair.
         report: called with messages.
 
     Raises:
         ConfigError: the model can do nothing of the kind.
         DataError: the split or its files are not there.
     """
-    config = _config(trained.config, name, files)
+    config = config_for(trained.config, name, files)
     task = tasks.get(name, config.task.files, config.data.tfds_dir)
+    judged = task.kind in PROBES
+    answers = "texts" if judged else _answers_with(trained.model.config, task, pooling)
+    if answers == "vectors" and task.kind == "class":
+        task = tasks.AsPairs(task)
     examples = list(task.examples(split))
     if not examples:
         raise DataError(f"the {split} split of task {name} is empty: give a split with examples")
-    judged = task.kind in PROBES
     scorer = text_scorer(trained, scoring, batch_size, report) if judged else None
-    answers = "texts" if judged else _answers_with(trained.model.config, task)
     if scoring != "auto" and not judged:
         raise ConfigError(
             f"--scoring={scoring} is of tasks that compare whole texts, which {name} does not: leave it out"
@@ -102,6 +107,8 @@ def evaluate(
         examples, predictions = probing.predictions(task, examples, scorer)
     elif answers == "head":
         predictions = _from_heads(trained, config, task, examples, unanswerable, batch_size, report)
+    elif answers == "vectors":
+        predictions = _from_vectors(trained, config, task, examples, pooling, batch_size, report)
     else:
         writes = writer(trained, config, batch_size, report)
         if task.kind == "lm":
@@ -142,7 +149,7 @@ def _unanswerable(task, examples):
     return any(example["answers"] == () for example in examples)
 
 
-def _config(config, name, files):
+def config_for(config, name, files):
     """The run's configuration, with the task in place of its own."""
     config = copy.deepcopy(config)
     learned = tasks.expand(config.task.name) if config.task.name else ()
@@ -159,15 +166,20 @@ def _config(config, name, files):
     return config
 
 
-def _answers_with(model, task):
-    """Whether a model answers a task with a "head" or with "text".
+def _answers_with(model, task, pooling=""):
+    """Whether a model answers a task with a "head", with "vectors" of texts, or with "text".
 
     Raises:
-        ConfigError: with neither; what to do.
+        ConfigError: with none of them; what to do.
     """
     heads = set(model.heads_out)
     writers = ("decoder",) if task.kind == "lm" else ("decoder", "encoder_decoder")
-    if task.kind in predict.HEAD_OF and heads & set(predict.HEAD_OF.values()):
+    labelled = heads & set(predict.HEAD_OF.values())
+    wanted = bool(pooling) or "embedding" in heads or task.kind == "embedding"
+    if wanted or (task.kind == "regression" and not labelled and model.architecture == "encoder"):
+        vectors.check(model, task, pooling)
+        return "vectors"
+    if task.kind in predict.HEAD_OF and labelled:
         return "head"
     if "lm" in heads and model.architecture in writers and task.kind != "tag":
         return "text"
@@ -182,11 +194,24 @@ def _answers_with(model, task):
     )
 
 
+def _from_vectors(trained, config, task, examples, pooling, batch_size, report):
+    """Predictions by the cosines of vectors of texts."""
+    trained, texts = vectors.prepared(trained, config, task, examples, pooling, report)
+    features, scored = _scored(trained, config, task, texts, "embedding", batch_size, report)
+    return predict.from_heads(task, examples, features, scored, config.task)
+
+
 def _from_heads(trained, config, task, examples, unanswerable, batch_size, report):
     """Predictions of a head."""
     columns = _order(trained.config.task.labels, trained.model.config, task, report)
     config.objective.update(name="supervised", lm_weight=0.0)
     config = resolve.resolve(config)
+    features, scored = _scored(trained, config, task, examples, task.kind, batch_size, report, columns)
+    return predict.from_heads(task, examples, features, scored, config.task, unanswerable)
+
+
+def _scored(trained, config, task, examples, kind, batch_size, report, columns=None):
+    """(Features of examples, iterator over what the head of a kind gives to batches of them, with their numbers)."""
     objective = objectives.build(config, trained.tokenizer.tables, trained.model.config)
     layout = objective.rows.layout
     arrays = encoding.encode(examples, trained.tokenizer, layout, task.labels())
@@ -201,7 +226,7 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
 
     @jax.jit
     def head(params, batch):
-        return predict.head_scores(trained.model.apply({"params": params}, batch), task.kind)
+        return predict.head_scores(trained.model.apply({"params": params}, batch), kind)
 
     def scored():
         for step in range(order.steps_per_epoch):
@@ -210,7 +235,7 @@ def _from_heads(trained, config, task, examples, unanswerable, batch_size, repor
                 scores = decoding.to_host(head(trained.params, devices.place(rows)))
             yield scores if columns is None else scores[..., columns], rows["row_id"]
 
-    return predict.from_heads(task, examples, features, scored(), config.task, unanswerable)
+    return features, scored()
 
 
 def _order(learned, model, task, report):
@@ -268,7 +293,7 @@ def writer(trained, config=None, batch_size=1, report=print):
         batch_size: rows that are run at once; on a mesh, a few more where they do not divide.
         report: called with messages.
     """
-    config = _config(trained.config, "", "") if config is None else config
+    config = config_for(trained.config, "", "") if config is None else config
     name = config.objective.name
     decoder = trained.model.config.architecture == "decoder"
     prefix = config.objective.prefix if decoder and "prefix" in config.objective else PREFIXES[-1]

@@ -1,4 +1,4 @@
-"""The gradient of a step: of the whole batch at once, summed over microbatches, or private.
+"""The gradient of a step: of the whole batch at once, summed over microbatches, by way of vectors, or private.
 
 Each is a function (state, batch, rows, keys of the step) -> (gradient like state.trainable, {name: Term} of the whole
 batch, {metric: f32} besides). The loss is the sum over terms of coefficient * sum / weight, with sums and weights over
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from cloze.models import axes
 from cloze.models.heads import HEADS
+from cloze.models.outputs import Outputs
 from cloze.objectives.base import Term
 from cloze.training.private import private_gradient
 
@@ -43,6 +44,10 @@ class Loss:
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), outputs)
         return {name: term.weight for name, term in self.objective.loss(zeros, batch).items()}
 
+    def scores(self, trainable, frozen, batch, key):
+        """What the head gives that a loss over the whole batch compares, see Objective.compared."""
+        return self._outputs(trainable, frozen, batch, key).heads[self.objective.compared]
+
     def _outputs(self, trainable, frozen, batch, key):
         params, deterministic = self.split.merge(trainable, frozen), is_deterministic(self.model.config)
         rngs = None if deterministic else {"dropout": key}
@@ -59,7 +64,9 @@ def make_gradient(loss, microbatches, privacy=None):
     """
     if privacy is not None:
         return functools.partial(_private, loss, privacy, microbatches)
-    return functools.partial(_whole, loss) if microbatches == 1 else functools.partial(_accumulated, loss, microbatches)
+    if microbatches == 1:
+        return functools.partial(_whole, loss)
+    return functools.partial(_cached if loss.objective.compared else _accumulated, loss, microbatches)
 
 
 def _whole(loss, state, batch, rows, keys):
@@ -87,6 +94,36 @@ def _accumulated(loss, microbatches, state, batch, rows, keys):
     # A coefficient is a constant, not a sum.
     terms = {name: term._replace(coefficient=term.coefficient / microbatches) for name, term in terms.items()}
     return total_gradient, terms, {}
+
+
+def _cached(loss, microbatches, state, batch, rows, keys):
+    """The gradient of a loss that compares rows of all parts (Gao et al. 2021, GradCache, arXiv:2101.06983, section 3).
+
+    What is compared is computed part by part without a backward pass, then the gradient of the loss to it, with which
+    each part is run again, forward and backward.
+    """
+    del rows
+    parts = jax.tree.map(functools.partial(_cut, parts=microbatches), batch)
+    numbers = jnp.arange(microbatches)
+
+    def scores(trainable, part, index):
+        return loss.scores(trainable, state.frozen, place_rows(part), jax.random.fold_in(keys.dropout, index))
+
+    def compare(scores):
+        terms = loss.objective.loss(Outputs(heads={loss.objective.compared: scores}), batch)
+        return total(terms), terms
+
+    given = jax.lax.map(lambda pair: scores(state.trainable, *pair), (parts, numbers))
+    wanted, terms = jax.grad(compare, has_aux=True)(place_rows(_joined(given)))
+
+    def accumulate(carry, inputs):
+        part, index, cotangent = inputs
+        _, pull = jax.vjp(lambda trainable: scores(trainable, part, index), state.trainable)
+        return jax.tree.map(jnp.add, carry, *pull(cotangent)), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.trainable)
+    gradient, _ = jax.lax.scan(accumulate, zeros, (parts, numbers, _cut(wanted, microbatches)))
+    return gradient, terms, {}
 
 
 def _private(loss, privacy, microbatches, state, batch, rows, keys):
@@ -135,6 +172,11 @@ def place_rows(batch):
 def _cut(leaf, parts):
     """[B, ...] -> [parts, B / parts, ...], taking every parts-th row so that rows stay on their devices."""
     return jnp.moveaxis(leaf.reshape(leaf.shape[0] // parts, parts, *leaf.shape[1:]), 1, 0)
+
+
+def _joined(leaf):
+    """The inverse of `_cut`."""
+    return jnp.moveaxis(leaf, 0, 1).reshape(-1, *leaf.shape[2:])
 
 
 def is_deterministic(config):

@@ -3,11 +3,11 @@
 import dataclasses
 import json
 
-from cloze import interop
+from cloze import interop, objectives
 from cloze.configs import base
 from cloze.data import tokenizers as own_tokenizers
-from cloze.errors import DataError
-from cloze.interop import files, plan, tokenizers
+from cloze.errors import ConfigError, DataError
+from cloze.interop import files, plan, sentence_transformers, tokenizers
 from cloze.interop import settings as hugging_face_settings
 from cloze.training import initial, methods, new_run, restore, runs
 
@@ -142,6 +142,29 @@ def to_hf(workdir, target, dtype=None, class_name=None, report=print, ema=False)
         labels=tuple(config.task.labels),
         generation=told.get("generation"),
         report=report,
+    )
+
+
+def to_sentence_transformers(workdir, target, dtype=None, report=print, ema=False):
+    """Writes a run that has learned vectors of texts as a directory of the library sentence-transformers.
+
+    Args:
+        workdir, target, report, ema: see `to_hf`.
+        dtype: of the files; None: float32.
+
+    Raises:
+        ConfigError: the run has learned no vectors, or no class of transformers computes its model.
+    """
+    config = runs.load_config(workdir)
+    if config.objective.name != "contrastive":
+        raise ConfigError(
+            f"{workdir} has learned no vectors of texts (objective.name={config.objective.name}): finetune it with "
+            "--config=configs/finetune/embed.py first, or write it with convert.py to_hf"
+        )
+    trained = restore.load(workdir, report, ema=ema)
+    layout = objectives.build(trained.config, trained.tokenizer.tables, trained.model.config).rows.layout
+    sentence_transformers.save(
+        target, trained.model.config, trained.params, trained.tokenizer, layout, dtype or "float32", report=report
     )
 
 

@@ -9,7 +9,7 @@ from cloze import models, objectives, tasks
 from cloze.configs import base
 from cloze.data import pipeline, tokenizers
 from cloze.errors import ConfigError
-from cloze.interop import files
+from cloze.interop import files, sentence_transformers
 from cloze.interop import settings as hugging_face_settings
 from cloze.interop import tokenizers as hugging_face_tokenizers
 from cloze.models.heads import HEADS
@@ -35,9 +35,14 @@ def resolve(config, kept=None, report=print):
     base.check(config)
     if config.task.name:
         _fill_task(config, kept, report)
+    vectors = config.objective.name == "contrastive" and config.model.pooling is None
     if config.init.inherit and config.init.checkpoint:
-        _inherit(config, kept)
+        pooling = _inherit(config, kept, report)
         config.init.inherit = False
+        if vectors:
+            config.model.pooling = pooling
+    if vectors:
+        config.model.pooling = config.model.pooling or "mean"
     return config
 
 
@@ -56,6 +61,8 @@ def checked(config, kept=None, report=print):
 def _fill_task(config, kept, report):
     if config.objective.name == "responses":
         config.task.kind = config.task.kind or "text"
+    if config.objective.name == "contrastive":
+        config.task.kind = config.task.kind or "embedding"
     if config.task.kind == "text":
         return
     name, *others = tasks.expand(config.task.name)
@@ -116,14 +123,16 @@ def _keeps_head(config, kind):
     return next((value is not None for pattern, value in config.init.rules if re.fullmatch(pattern, name)), False)
 
 
-def _inherit(config, kept):
-    """Fills what is at its default of `model`, and the tokenizer, from init.checkpoint."""
+def _inherit(config, kept, report):
+    """Fills what is at its default of `model`, and the tokenizer, from init.checkpoint; returns the pooling of vectors
+    that it has learned, or None."""
     origin = pathlib.Path(config.init.checkpoint).expanduser()
     if not origin.exists() and kept is not None and kept.is_file():
         own = read_config(kept)
         theirs = {"model": own.model.to_dict(), "tokenizer": own.tokenizer.to_dict(), "pieces": 0}
+        theirs["pooling"] = own.model.pooling
     else:
-        theirs = _hugging_face(origin) if initial.is_hugging_face(origin) else _run(origin)
+        theirs = _hugging_face(origin, report) if initial.is_hugging_face(origin) else _run(origin)
     defaults = base.get_base().model
     for field, value in theirs["model"].items():
         if field not in OWN and config.model[field] == defaults[field]:
@@ -132,6 +141,7 @@ def _inherit(config, kept):
     if config.task.markers:
         vocab_size = models.resolve(config.model).vocab_size
         config.model.vocab_size = max(vocab_size, theirs["pieces"] + MARKERS)
+    return theirs["pooling"]
 
 
 def _run(workdir):
@@ -139,10 +149,12 @@ def _run(workdir):
     model = theirs.model.to_dict() | methods.added(theirs)  # parts that a method has added stay
     path = (workdir / "tokenizer").absolute()
     pieces = tokenizers.load(path).vocab_size
-    return {"model": model, "tokenizer": {**theirs.tokenizer.to_dict(), "path": str(path)}, "pieces": pieces}
+    pooling = theirs.model.pooling if theirs.objective.name == "contrastive" else None
+    tokenizer = {**theirs.tokenizer.to_dict(), "path": str(path)}
+    return {"model": model, "tokenizer": tokenizer, "pieces": pieces, "pooling": pooling}
 
 
-def _hugging_face(directory):
+def _hugging_face(directory, report):
     opened = files.open_directory(directory)
     _, _, made = hugging_face_settings.read(opened.settings, opened.tensors)
     tokenizer = hugging_face_tokenizers.load_hf(directory)
@@ -151,7 +163,10 @@ def _hugging_face(directory):
         "kind": tokenizer.kind, "path": str(directory.absolute()), "vocab_size": tokenizer.vocab_size,
         "sentinels": len(tokenizer.tables.sentinels),
     }  # fmt: skip
-    return {"model": model, "tokenizer": told, "pieces": tokenizer.vocab_size}
+    pooling, lost = sentence_transformers.pooling_of(directory)
+    if lost:
+        report(f"Warning: {directory}: vectors of texts go through {', '.join(lost)} there, which is not read")
+    return {"model": model, "tokenizer": told, "pieces": tokenizer.vocab_size, "pooling": pooling}
 
 
 def open_tokenizer(config, directory=None, report=print):

@@ -21,6 +21,7 @@ class Trained:
         tokenizer: tokenizers.Tokenizer.
         step: updates made.
         mesh: that the parameters are cut over; None: they are on the first device.
+        workdir: the run's directory; None: it has none.
     """
 
     config: Any
@@ -29,6 +30,7 @@ class Trained:
     tokenizer: Any
     step: int
     mesh: Any = None
+    workdir: Any = None
 
 
 def load(workdir, report=print, fills=False, mesh=None, ema=False, which=runs.NEWEST):
@@ -60,4 +62,4 @@ def load(workdir, report=print, fills=False, mesh=None, ema=False, which=runs.NE
         model, params = model.model, model.merge(params)
     if isinstance(model, Composite):
         model, params = model.part(params, model.fills if fills else model.main)
-    return Trained(config, model, params, tokenizer, step, mesh)
+    return Trained(config, model, params, tokenizer, step, mesh, workdir)

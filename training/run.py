@@ -183,7 +183,12 @@ def _objective(config, tokenizer, model_config, report):
     objective = objectives.build(config, tokenizer.tables, model_config)
     for remark in objective.remarks:
         report(remark)
-    if objective.whole_batch and config.train.microbatches > 1:
+    if objective.compared and config.train.microbatches > 1:
+        report(
+            f"train.microbatches={config.train.microbatches}: the vectors of all are computed before they are "
+            "compared, so that the loss is that of the whole batch; the body runs forward twice (GradCache)"
+        )
+    elif objective.whole_batch and config.train.microbatches > 1:
         raise ConfigError(
             f"train.microbatches={config.train.microbatches}: objective.name={config.objective.name} compares the rows "
             "of a step with each other; set train.microbatches=1, and model.remat=full if memory is short"

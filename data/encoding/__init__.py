@@ -14,6 +14,7 @@ _ENCODERS = {
     "class": texts.add_classes,
     "regression": texts.add_numbers,
     "choice": texts.add_choices,
+    "embedding": texts.add_compared,
     "tag": words.add,
     "span": passages.add,
     "text": responses.add,
@@ -43,6 +44,7 @@ def encode(examples, tokenizer, layout, labels, *, training=False):
             cut int32 [texts]: tokens of the example for which the text had no room.
             example int32 [n]: the number of the example, in their order.
         class, choice: labels int32 [n], -1 where unknown. Regression: labels f32 [n], NaN where unknown.
+        embedding: nothing beyond these.
         tag: parallel to tokens, token_labels int32, -1 what is not scored, and words int32, the number of the word,
             -1 outside; lost int32 [n], words for which there was no room. `tasks.answers.tags` reads them.
         span: labels int32 [n, 2], first and last token of the answer, both `pool` where the window has none, -1

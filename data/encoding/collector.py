@@ -19,6 +19,7 @@ _BY_KIND = {  # arrays beyond those that all kinds have
     "class": ("labels",),
     "regression": ("labels",),
     "choice": ("labels",),
+    "embedding": (),
     "tag": ("token_labels", "words", "lost"),
     "span": ("labels", "char_start", "char_end", "lost"),
     "text": ("lost",),

@@ -8,7 +8,7 @@ class Layout:
     """How a labelled example becomes tokens; what it is made of is in tasks.base.
 
     Attributes:
-        kind: class, regression, tag, span, choice or text.
+        kind: class, regression, tag, span, choice, embedding or text.
         architecture: of the model.
         length: tokens of a text at most, these special ones included.
         start: ids before the first text.

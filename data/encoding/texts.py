@@ -1,4 +1,4 @@
-"""Examples that are answered with a class, a number or a choice: one text, a pair, or several pairs."""
+"""Examples that are answered with a class, a number, a choice or vectors: one text, a pair, or several of either."""
 
 import numbers
 
@@ -67,6 +67,21 @@ def add_choices(collector, examples, tokenizer, labels, training):
             _add_pair(collector, context, next(choices))
         label = -1 if label is None else check_number(example, number, label, count, "label")
         collector.feature(number, count, labels=label)
+
+
+def add_compared(collector, examples, tokenizer, labels, training):
+    """Adds examples of kind embedding, each text by itself; see `add_classes`."""
+    del labels, training
+    room = collector.room(1)
+    encoded = iter(tokenizer.encode_batch([text for _, example in examples for text in example["texts"]]))
+    for number, example in examples:
+        count = len(example["texts"])
+        if count < 2:
+            raise DataError(f"{name(example, number)} has {count} text(s), where an anchor and a positive are expected")
+        for _ in range(count):
+            ids = next(encoded)
+            collector.text(ids[:room], cut=max(len(ids) - room, 0))
+        collector.feature(number, count)
 
 
 def _add_texts(collector, examples, tokenizer, label):

@@ -19,8 +19,8 @@ from tests.tasks.conftest import documents  # noqa: F401, a fixture
 ROOT = pathlib.Path(__file__).parents[2]
 STEMS = sorted(path.stem for path in (ROOT / "configs" / "finetune").glob("*.py") if path.stem != "__init__")
 KINDS = {  # what each is for: task.kind
-    "choose": "choice", "classify": "class", "private": "class", "respond": "text", "span": "span", "tag": "tag",
-    "text_to_text": "text",
+    "choose": "choice", "classify": "class", "embed": "embedding", "private": "class", "respond": "text",
+    "span": "span", "tag": "tag", "text_to_text": "text",
 }  # fmt: skip
 CASES = [(stem, method) for stem in STEMS for method in methods.METHODS]
 EPOCH = 100

@@ -77,6 +77,7 @@ def test_generate_reads_it(converted):
         (["from_fh"], 2, "did you mean 'from_hf'"),
         (["from_hf", "--workdir=x"], 2, "needs --source"),
         (["from_hf", "--source=nowhere", "--workdir=x"], 3, "nowhere is not a directory"),
+        (["to_sentence_transformers", "--workdir=x"], 2, "needs --target"),
     ],
 )
 def test_messages_and_exit_codes(arguments, code, message):

@@ -11,8 +11,15 @@ from tests.objectives import teachers
 
 VOCAB = 40
 STUDENT = models.resolve(dict(family="bert", preset="base", **teachers.SIZE | dict(layers=2)))
-TASKS = {"responses": "text", "supervised": "class"}  # task.kind of objectives that read examples
+TASKS = {
+    "contrastive": "embedding",
+    "responses": "text",
+    "supervised": "class",
+}  # task.kind of objectives that read examples
 NEEDS = {  # what a model must be for objectives that are not for any of their architecture
+    "contrastive": dict(
+        pooling="mean", width=8, dropout=0.1, attention_dropout=0.0, activation_dropout=0.0, final_dropout=0.0
+    ),
     "distillation": dict(vars(STUDENT), padded_vocab=STUDENT.padded_vocab),
     "glove": dict(use_bias=True),
     "permutation_lm": dict(positions="transformer_xl", longest_row=None),

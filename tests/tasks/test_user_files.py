@@ -29,6 +29,10 @@ OWN = {
                      [{"id": "0", "context": "c", "choices": ("a", "b", "d"), "label": 2}]),
     "tsv:choice": ({"train.tsv": table(("context", "choice0", "choice1", "label"), ("c", "a", "b", "1"))},
                    [{"id": "0", "context": "c", "choices": ("a", "b"), "label": 1}]),
+    "jsonl:embedding": ({"train.jsonl": [{"anchor": "a"}, {"anchor": "a", "positive": "b", "negatives": ["c", "d"]}]},
+                        [{"id": "0", "texts": ("a", "a")}, {"id": "1", "texts": ("a", "b", "c", "d")}]),
+    "tsv:embedding": ({"train.tsv": table(("anchor", "positive", "negative"), ("a", "b", "c"))},
+                      [{"id": "0", "texts": ("a", "b", "c")}]),
     "jsonl:text": ({"train.jsonl": [
         {"id": "x", "inputs": "a", "targets": "b", "references": ["b", "c"]},
         {"turns": [{"role": "user", "text": "hi"}, {"role": "assistant", "text": "ho"}]}]},

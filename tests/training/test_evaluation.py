@@ -293,12 +293,12 @@ def test_choices_are_compared_in_every_way(writer, folder):
 def test_a_run_is_read_as_it_was_trained():
     config = get_base()
     config.task.update(name="rte,cola", files="GLUE", limit=3)
-    made = evaluation._config(config, "cola", "")
+    made = evaluation.config_for(config, "cola", "")
     assert made.task.files == "GLUE/cola" and made.task.instructions and made.task.limit == 0
     config.task.name = "cola"
-    made = evaluation._config(config, "cola", "")
+    made = evaluation.config_for(config, "cola", "")
     assert made.task.files == "GLUE" and not made.task.instructions
-    assert evaluation._config(config, "rte", "").task.files == ""
+    assert evaluation.config_for(config, "rte", "").task.files == ""
 
 
 @pytest.mark.parametrize("heads, num_labels, kind, message", [
@@ -322,3 +322,34 @@ def test_a_split_that_is_missing_or_empty_is_refused(classifier, folder, monkeyp
     monkeypatch.setattr(evaluation.tasks, "get", lambda *_: empty)
     with pytest.raises(DataError, match="the test split of task jsonl:class is empty"):
         evaluate(classifier, "class", folder, split="test")
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_pairs_are_compared_by_the_cosines_of_their_vectors(wordpiece, folder, learned):
+    """Of a model that was pretrained alone their means, of one that has learned vectors what it has learned."""
+    heads, pooling = (("embedding",), "first") if learned else (("mlm",), "mean")
+    run = trained(wordpiece, heads, pooling="first")
+    found, said = evaluate(run, "regression", folder)
+    expected = []
+    for one in found.examples:
+        states = []
+        for text in (one["text"], one["text_b"]):
+            ids = np.array([wordpiece.tables.cls, *wordpiece.encode(text)[:22], wordpiece.tables.sep])
+            hidden = np.asarray(run.model.apply({"params": run.params}, {"tokens": ids[None]}).hidden[0])
+            states.append(hidden.mean(axis=0) if pooling == "mean" else hidden[0])
+        first, second = (state / np.linalg.norm(state) for state in states)
+        expected.append(first @ second)
+    np.testing.assert_allclose(found.predictions, expected, atol=1e-5)
+    assert found.scores == metrics.score(found.task, found.predictions, found.examples) and "cosine" in str(said)
+    other, _ = evaluate(run, "regression", folder, pooling="max")
+    assert np.abs(np.array(other.predictions) - expected).max() > 1e-3
+
+
+def test_vectors_need_texts_to_compare_and_a_body_of_one_stack(classifier, writer, folder):
+    with pytest.raises(
+        ConfigError, match="--pooling=mean asks for vectors.*jsonl:class of kind class does not compare"
+    ):
+        evaluate(classifier, "class", folder, pooling="mean")
+    with pytest.raises(ConfigError, match="--pooling=first: the first token of a decoder has read nothing"):
+        evaluate(writer, "regression", folder, pooling="first")
+    assert len(evaluate(writer, "regression", folder, pooling="last", limit=2)[0].predictions) == 2

@@ -221,6 +221,39 @@ def test_responses_read_text():
     assert found.task.kind == "text" and found.model.num_labels is None
 
 
+def test_vectors_are_pooled_as_they_were_learned(run, hugging_face, tmp_path):
+    """A run or a directory of sentence-transformers that has learned vectors says how; else it is the mean."""
+
+    def pooling(directory, **model):
+        config, lines = inheriting(directory), []
+        config.objective.name = "contrastive"
+        config.model.update(model)
+        found = resolve.resolve(config, report=lines.append)
+        assert resolve.resolve(found).model.pooling == found.model.pooling
+        return found.model.pooling, lines
+
+    assert pooling(run) == pooling(hugging_face) == ("mean", [])
+    theirs = base.load(run / "config.json")
+    theirs.objective.name, theirs.model.pooling = "contrastive", "first"
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(base.to_dict(theirs)))
+    assert pooling(tmp_path / "run")[0] == "first" and pooling(tmp_path / "run", pooling="max")[0] == "max"
+    library = shutil.copytree(hugging_face, tmp_path / "library")
+    modules = [{"type": f"sentence_transformers.models.{name}", "path": name} for name in ("Transformer", "Pooling")]
+    put(library, modules__json=json.dumps(modules))
+    (library / "Pooling").mkdir()
+    for told, expected in (
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "first"),
+        ({"pooling_mode": "max"}, "max"),
+        ({"pooling_mode_weightedmean_tokens": True}, None),
+    ):
+        (library / "Pooling" / "config.json").write_text(json.dumps(told))
+        found, lines = pooling(library)
+        assert found == (expected or "mean") and ("model.pooling" in str(lines)) == (expected is None)
+    put(library, modules__json=json.dumps([*modules, {"type": "sentence_transformers.models.Dense", "path": "2"}]))
+    assert "Dense" in str(pooling(library)[1])
+
+
 def test_an_unknown_task_is_one_error():
     config = base.get_base()
     config.task.name = "packages"

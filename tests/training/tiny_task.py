@@ -30,6 +30,9 @@ def write(path, kind="class"):
 
 def _example(kind, words, which):
     text, key = " ".join(words), ("open", "closed")[which]
+    if kind == "embedding":
+        negative = {"negative": f"closed {text}"} if which else {}
+        return {"anchor": text, "positive": " ".join(sorted(words))} | negative
     if kind == "tag":
         return {"words": words, "tags": ["KEY" if word == key else "O" for word in words]}
     if kind == "span":

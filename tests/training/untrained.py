@@ -19,7 +19,8 @@ def trained(tokenizer, heads, num_labels=3, family="bert", objective="masked_lm"
     config = get_base()
     config.objective.name, config.data.sequence_length = objective, LENGTH
     small = dict(layers=1, width=16, heads=2, ffn=16, vocab_size=tokenizer.vocab_size, vocab_multiple=1)
-    config.model.update(family=family, preset="base" if family in ("bert", "bart") else "small", **small | changes)
+    small["preset"] = "base" if family in ("bert", "bart") else "small"
+    config.model.update(family=family, **small | changes)
     made = dataclasses.replace(models.resolve(config.model), heads_out=heads, num_labels=num_labels)
     model = models.build(made)
     shapes = meta.unbox(jax.eval_shape(lambda: model.init(jax.random.key(0), models.example_batch())["params"]))
