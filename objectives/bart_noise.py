@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
+from cloze.objectives.draws import random_order
 from cloze.objectives.text_to_text import compact
 
 SMALLEST = 1e-7  # lengths of spans that are rarer are left out
@@ -48,9 +49,8 @@ def inside(size, length):
 def draw(key, candidates_R, count):
     """bool [R], `count` of the candidates, or all where there are fewer, every choice being equally likely."""
     size = candidates_R.shape[0]
-    scores_R = jnp.where(candidates_R, jax.random.uniform(key, (size,)), 1.0)  # draws lie below 1
     drawn_R = jnp.arange(size) < jnp.minimum(count, jnp.sum(candidates_R))
-    return jnp.zeros(size, bool).at[jnp.argsort(scores_R)].set(drawn_R)
+    return jnp.zeros(size, bool).at[random_order(key, size, candidates_R)].set(drawn_R)
 
 
 def keep(tokens_R, kept_R, length):
@@ -81,8 +81,8 @@ def permute_sentences(key, tokens_R, ends_R, length, counts):
     lengths_S = jnp.zeros(size, jnp.int32).at[sentence_R].add(1, mode="drop")
     moved_S = draw(which_key, place_R < sentences, jnp.asarray(counts)[sentences])
     # The n-th of the places that change gets the n-th of their sentences in random order.
-    scores_S = jnp.where(moved_S, jax.random.uniform(order_key, (size,)), 1.0)
-    order_S = jnp.where(moved_S, jnp.argsort(scores_S)[jnp.cumsum(moved_S) - 1], place_R)
+    shuffled_S = random_order(order_key, size, moved_S)
+    order_S = jnp.where(moved_S, shuffled_S[jnp.cumsum(moved_S) - 1], place_R)
     new_S = lengths_S[order_S]
     starts_S = jnp.zeros(size, jnp.int32).at[order_S].set(jnp.cumsum(new_S) - new_S)
     shift_S = starts_S - (jnp.cumsum(lengths_S) - lengths_S)
@@ -134,8 +134,7 @@ def infill(key, tokens_R, length, text_R, word_R, budget, *, most, span_shares, 
     lengths_K, used_K = span_lengths(lengths_key, budget, most, span_shares)
     spans_K = used_K & (lengths_K > 0)
 
-    scores_R = jnp.where(word_R, jax.random.uniform(start_key, (size,)), 1.0)  # draws lie below 1
-    drawn_K = jnp.take(jnp.argsort(scores_R), jnp.cumsum(spans_K) - 1, mode="clip")
+    drawn_K = jnp.take(random_order(start_key, size, word_R), jnp.cumsum(spans_K) - 1, mode="clip")
     start_K = jnp.where(spans_K, drawn_K, size)
     starts_R = jnp.zeros(size, bool).at[start_K].set(True, mode="drop")
     # How many spans a word lies in, from where they begin and end. What is no text has numbers of its own, at which

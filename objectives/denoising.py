@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from cloze.errors import ConfigError
 from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.draws import random_order
 from cloze.objectives.masking import Replacements, marked, replace_tokens
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.text_to_text import Pair, compact, cut, text_length
@@ -161,5 +162,5 @@ class Denoising(Replacements, SentinelTargets):
 
 def _shuffled(key, tokens_R, text_R):
     """The tokens of a text in random order; all others keep their places."""
-    scores_R = jnp.where(text_R, jax.random.uniform(key, tokens_R.shape), 1.0)  # draws lie below 1
-    return jnp.where(text_R, tokens_R[jnp.argsort(scores_R)][jnp.cumsum(text_R) - 1], tokens_R)
+    order_R = random_order(key, tokens_R.shape[0], text_R)
+    return jnp.where(text_R, tokens_R[order_R][jnp.cumsum(text_R) - 1], tokens_R)

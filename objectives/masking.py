@@ -16,6 +16,7 @@ from cloze import options
 from cloze.data.corpus_files import ENTITY, ENTITY_START, SENTENCE_END
 from cloze.errors import ConfigError, DataError
 from cloze.objectives.base import Objective
+from cloze.objectives.draws import random_order
 
 SEARCHED = 16  # batches that must hold a name, date or number where an objective hides those
 
@@ -137,9 +138,7 @@ def sample_positions(key, candidates_R, count, capacity):
     Returns:
         positions int32 [capacity] in ascending order, 0 in unused slots at the end, and which slots are used, bool.
     """
-    scores_R = jnp.where(candidates_R, jax.random.uniform(key, candidates_R.shape), 1.0)  # draws lie below 1
-    # A sort is cut along rows by the compiler, where top_k would run over the whole batch on every device.
-    drawn = jnp.argsort(scores_R)[:capacity]
+    drawn = random_order(key, candidates_R.shape[0], candidates_R)[:capacity]
     used = jnp.arange(capacity) < jnp.minimum(count, jnp.sum(candidates_R))
     ordered = jnp.sort(jnp.where(used, drawn, candidates_R.shape[0]))
     return jnp.where(used, ordered, 0), used
@@ -299,7 +298,7 @@ def draw_entities(key, flags_R, run_R):
     named_R = (run_R > 0) & (flags_R & ENTITY > 0)
     begins_R = named_R & ((flags_R & ENTITY_START > 0) | _changes(named_R) | new_sentence_R)
     entity_R = jnp.where(named_R, jnp.cumsum(begins_R) - 1, length)
-    rank_E = jnp.argsort(jax.random.uniform(key, (length,)))  # no two are equal
+    rank_E = random_order(key, length)
     rank_R = rank_E.at[entity_R].get(mode="fill", fill_value=-1)
     highest_S = jnp.full(length + 1, -1).at[sentence_R].max(rank_R)
     return jnp.where(rank_R == highest_S[sentence_R], entity_R, length)

@@ -25,6 +25,7 @@ import numpy as np
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError
 from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.draws import random_order
 from cloze.objectives.losses import TokenLoss
 from cloze.objectives.masking import MaskRate, marked
 from cloze.options import option
@@ -78,9 +79,9 @@ def choose_targets(key, starts_word_R, candidates_R, budget, *, longest_ngram, c
     edges_R = jnp.zeros(length + 1, jnp.int32).at[begins].add(jnp.sign(sizes)).at[begins + sizes].add(-jnp.sign(sizes))
     targets_R = (jnp.cumsum(edges_R)[:-1] > 0) & candidates_R
     # What is left of the budget goes to single tokens, anywhere.
-    scores_R = jnp.where(candidates_R & ~targets_R, jax.random.uniform(fill_key, (length,)), 1.0)
-    order_R = jnp.argsort(jnp.argsort(scores_R))
-    return targets_R | ((order_R < budget - jnp.sum(targets_R)) & (scores_R < 1.0))
+    left_R = candidates_R & ~targets_R
+    rank_R = jnp.argsort(random_order(fill_key, length, left_R))
+    return targets_R | ((rank_R < budget - jnp.sum(targets_R)) & left_R)
 
 
 def draw_order(key, length, block):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError
 from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.draws import random_order
 from cloze.objectives.masking import MaskRate
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.options import option
@@ -68,9 +69,8 @@ def random_parts(key, total, parts):
     Returns:
         int32 [parts], lengths of at least 1 that sum to `total`.
     """
-    # Cuts lie between items: draw parts - 1 of the total - 1 places without replacement. A sort is cut along rows by
-    # the compiler, where top_k would run over the whole batch on every device.
-    cuts = jnp.argsort(jax.random.uniform(key, (total - 1,)))[: parts - 1]
+    # Cuts lie between items: draw parts - 1 of the total - 1 places without replacement.
+    cuts = random_order(key, total - 1)[: parts - 1]
     return jnp.diff(jnp.sort(cuts) + 1, prepend=0, append=total)
 
 

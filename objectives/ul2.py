@@ -10,6 +10,7 @@ import numpy as np
 from cloze.data.rows import Windows
 from cloze.errors import ConfigError
 from cloze.objectives.base import OBJECTIVES
+from cloze.objectives.draws import random_order
 from cloze.objectives.sentinels import TOKENIZER_ADVICE, SentinelTargets
 from cloze.objectives.span_corruption import alternate, noise_counts
 from cloze.objectives.text_to_text import Pair, split_row
@@ -61,8 +62,8 @@ def random_lengths(key, total, parts, longest, most):
     """
     # Cuts lie between items: draw parts - 1 of the total - 1 places without replacement.
     places = jnp.arange(longest - 1)
-    scores = jnp.where(places < total - 1, jax.random.uniform(key, (longest - 1,)), 1.0)  # draws lie below 1
-    cuts = jnp.zeros(longest, jnp.int32).at[jnp.argsort(scores) + 1].set((places < parts - 1).astype(jnp.int32))
+    order = random_order(key, longest - 1, places < total - 1)
+    cuts = jnp.zeros(longest, jnp.int32).at[order + 1].set((places < parts - 1).astype(jnp.int32))
     items = (jnp.arange(longest) < total).astype(jnp.int32)
     return jnp.zeros(most, jnp.int32).at[jnp.cumsum(cuts)].add(items, mode="drop")
 
