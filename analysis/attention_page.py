@@ -18,6 +18,7 @@ body { margin: 1.5rem; background: var(--paper); color: var(--ink); font: 15px/1
 h1 { font-size: 1.25rem; margin: 0 0 .3rem; }
 p { margin: .2rem 0 1rem; max-width: 60rem; color: var(--faint); }
 main { display: flex; flex-wrap: wrap; gap: 2rem; align-items: flex-start; }
+main > div { max-width: 100%; overflow-x: auto; }
 table { border-collapse: separate; border-spacing: 3px; }
 th { font-weight: normal; font-size: .75rem; color: var(--faint); }
 canvas { image-rendering: pixelated; border: 1px solid var(--line); display: block; cursor: pointer; }
@@ -30,8 +31,8 @@ canvas.on { border-color: rgb(var(--mark)); box-shadow: 0 0 0 2px rgb(var(--mark
 #said { min-height: 3rem; font: 13px ui-monospace, monospace; }
 </style>
 <h1>Attention: “TEXT”</h1>
-<p>A row is a token that looks, a column a token that is looked at. The darker a cell, the larger its weight; the
-weights of a row add up to 1. Click a head on the left to see it large. Point at a cell to read its number.</p>
+<p>A row is a token that looks, a column a token that is looked at. The stronger the colour of a cell, the larger its weight;
+the weights of a row add up to 1. Click a head on the left to see it large. Point at a cell to read its number.</p>
 <main>
 <div><table id="small" aria-label="all heads"></table></div>
 <div><h1 id="name"></h1><div id="said"></div><table id="large"></table></div>
