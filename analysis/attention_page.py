@@ -31,8 +31,9 @@ canvas.on { border-color: rgb(var(--mark)); box-shadow: 0 0 0 2px rgb(var(--mark
 #said { min-height: 3rem; font: 13px ui-monospace, monospace; }
 </style>
 <h1>Attention: “TEXT”</h1>
-<p>A row is a token that looks, a column a token that is looked at. The stronger the colour of a cell, the larger its weight;
-the weights of a row add up to 1. Click a head on the left to see it large. Point at a cell to read its number.</p>
+<p>A row is a token that looks, a column a token that is looked at. The stronger the colour of a cell, the larger its
+weight; the weights of a row add up to 1. Click a head on the left to see it large. Point at a cell to
+read its number.</p>
 <main>
 <div><table id="small" aria-label="all heads"></table></div>
 <div><h1 id="name"></h1><div id="said"></div><table id="large"></table></div>

@@ -268,4 +268,4 @@ def test_help_shows_an_example_and_ends_with_0():
         done = run(verb, "--help")
         assert done.returncode == 0 and f"python {verb}.py --" in done.stdout
         assert ("--coordinator" in done.stdout) == (verb != "analyze")
-        assert ("--heartbeat_timeout" in done.stdout) == (verb == "train")
+        assert ("--heartbeat_timeout" in done.stdout) == (verb not in ("prepare", "analyze"))

@@ -17,6 +17,7 @@ GKE = (
     "--job.backend=jobset", "--job.image=registry/cloze", "--job.claim=runs", "--job.accelerator=v5e",
     "--job.topology=4x4",
 )  # fmt: skip
+SWEEP = ("--job.backend=slurm", "--verb=sweep", "--sweep=configs/sweeps/mask_rate.py")
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,8 @@ GKE = (
             "--workdir=runs/b is lost",
         ),
         (
-            ["--job.backend=slurm", "--job.nodes=2", "--verb=generate", "--workdir=runs/x"],
-            "generate runs in one process",
+            [*SWEEP, "--job.nodes=2", "--workdir=runs/x"],
+            "sweep runs in one process",
         ),
         (["--job.backend=slurm", *SMALL, "--config.model.heads=7"], "model.width=192 does not divide"),
         (["--job.backend=slurm", *SMALL, "--num_processes=2"], "--num_processes is what the job finds itself"),

@@ -17,6 +17,7 @@ FIELDS = {
     "bart": dict(mask_id=4, bos_id=2, eos_id=3, length=LENGTH),
     "bidirectional_lm": {},
     "causal_lm": {},
+    "contrastive": {},
     "corrective_lm": MASKED,
     "denoising": dict(SENTINEL, vocab_size=VOCAB),
     "distillation": MASKED,
@@ -64,8 +65,8 @@ def test_corrupts_arrays(name):
     batch = objective.corrupt(jax.random.key(0), rows)
     assert all(len(array) == ROWS for array in batch.values())
     assert objective.for_validation().outputs == objective.outputs
-    hides = name not in ("bidirectional_lm", "causal_lm", "glove", "permutation_lm", "responses", "supervised")
-    hides &= name != "skip_gram"
+    hides = name not in ("bidirectional_lm", "causal_lm", "contrastive", "glove", "permutation_lm")
+    hides &= name not in ("responses", "skip_gram", "supervised")
     shown = np.asarray(batch["tokens"])[:, : rows["tokens"].shape[1]]
     assert (shown != rows["tokens"][:, : shown.shape[1]]).any() == hides
 
