@@ -18,6 +18,9 @@ from cloze.options import suggest
 from cloze.parallel import clusters, supervisor
 from cloze.value_types import MOUNT
 
+# 3 hides what 2 still shows: a page of false errors for each CPU program that comes from the compile cache. It is set
+# here because some verbs import JAX at their top, behind this file, and JAX would set 1.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 FLAGS = flags.FLAGS
 VERBS = ("train", "eval", "generate", "prepare", "convert", "plan", "launch", "sweep", "report", "analyze")
 CHOICES = r"--?(config\.(objective\.name|optimizer\.name|finetune\.method)|job\.backend)="
@@ -314,8 +317,6 @@ def _take_huge_pages():
 
 def _quiet():
     """Libraries' start-up chatter is not for our users."""
-    # 3 hides what 2 still shows: a page of false errors for each CPU program that comes from the compile cache.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("absl", "asyncio"):  # Orbax logs each error in each of its threads, and raises it as well
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -63,12 +63,12 @@ def text(title: str, found: history.History, kept: list[dict[str, Any]]) -> str:
 
 
 def _status(found):
-    last, objective = found.facts.get("steps"), found.config.get("objective", {}).get("name", "")
+    last, model = found.facts.get("steps"), found.config["model"]
     where = f"on {found.facts['devices']}, jax {found.facts['jax']}" if "devices" in found.facts else ""
     state = f"At step {max(found.step, 0):,}" + (f" of {last:,}" if last else "")
     state = "Finished" if found.finished else state
-    model = found.config.get("model", {})
-    return f"{state}. {model.get('family')}/{model.get('preset')}, trained with {objective} {where}".strip() + "."
+    name = f"{model['family']}/{model['preset']}"
+    return f"{state}. {name}, trained with {found.config['objective']['name']} {where}".strip() + "."
 
 
 def _first(found):

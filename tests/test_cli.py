@@ -1,6 +1,7 @@
 """What every verb does before it reads its flags."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -65,3 +66,13 @@ def test_lines_of_one_of_several_processes_are_numbered(variables, label, monkey
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cli.process_label() == label
+
+
+@pytest.mark.parametrize("verb", ["generate", "analyze"])  # they import JAX at their top
+def test_libraries_are_quiet_from_the_first_import_on(verb):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    program = f"import cloze.{verb}, os, sys; print('jax' in sys.modules, os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=verbs.ROOT
+    )
+    assert done.stdout.split() == ["True", "3"], done.stderr
