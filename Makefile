@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test chaos parity lint clean
+.PHONY: demo test processes chaos parity lint clean
 
 $(VENV)/.base: setup.py
 	$(PYTHON) -m venv $(VENV)
@@ -32,9 +32,13 @@ demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in
 test: $(VENV)/.test  ## all tests that need no PyTorch
 	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, all meshes, more processes
-	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/sweeps tests/test_processes.py tests/parallel/test_elastic.py \
-	  tests/models/test_every_family.py
+processes: $(VENV)/.test  ## runs of several processes and all that takes long, once each
+	CHAOS=1 $(BIN)/python -m pytest -q tests/test_processes.py tests/interop/test_processes.py \
+	  tests/parallel/test_elastic.py tests/parallel/test_sharding.py tests/models/test_transformer.py \
+	  tests/data/test_sources.py
+
+chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, and all families on all meshes
+	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/sweeps tests/models/test_every_family.py
 
 parity: $(VENV)/.parity  ## models against PyTorch's
 	$(BIN)/python -m pytest -q --override-ini=addopts= tests/parity

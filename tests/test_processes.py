@@ -1,4 +1,7 @@
-"""Two real processes, joined by jax.distributed over gloo, compute what one process computes."""
+"""Two real processes, joined by jax.distributed over gloo, compute what one process computes.
+
+Each of these takes seconds of several processes: `make processes` runs them all, `make test` the first.
+"""
 
 import json
 import pathlib
@@ -16,6 +19,9 @@ from cloze.training.checkpoint import Checkpoints
 from tests import verbs
 from tests.faults import CHAOS
 from tests.training import finetuned, tiny_run
+
+
+MORE = pytest.mark.skipif(not CHAOS, reason="a part of `make processes`")
 
 
 def free_port():
@@ -81,7 +87,7 @@ def test_two_processes_equal_one_and_resume_as_one(root):
         assert b[2:] == pytest.approx(a[2:], rel=1e-5)
 
 
-@pytest.mark.skipif(not CHAOS, reason="a part of `make chaos`")
+@MORE
 def test_two_processes_go_on_with_what_one_has_gone_on_with(root):
     alone, together = root / "alone", root / "together"  # made above, by one process and by two and one
     longer = [*verbs.small(root), "--config.train.steps=7"]
@@ -95,6 +101,7 @@ def test_two_processes_go_on_with_what_one_has_gone_on_with(root):
         assert b[2:] == pytest.approx(a[2:], rel=1e-5)
 
 
+@MORE
 def test_two_processes_score_as_one(root):
     files = [root / "alone.json", root / "together.json"]
     asked = ["eval", f"--workdir={root / 'alone'}", "--task=probes", "--batch_size=3"]  # made above
@@ -108,7 +115,7 @@ def test_two_processes_score_as_one(root):
         assert two[metric] == (None if value is None else pytest.approx(value, rel=1e-5)), metric
 
 
-@pytest.mark.skipif(not CHAOS, reason="a part of `make chaos`")
+@MORE
 @pytest.mark.parametrize("way", ["--num_samples=2", "--beams=3", "--stop=a"])
 def test_two_processes_write_as_one(way, root):
     workdir, files = root / "gpt2", [root / f"{way}-{number}.jsonl" for number in range(2)]
@@ -123,7 +130,7 @@ def test_two_processes_write_as_one(way, root):
     assert [line["text"] for line in one] == [line["text"] for line in two] and len(one) >= 2
 
 
-@pytest.mark.skipif(not CHAOS, reason="a part of `make chaos`")
+@MORE
 def test_two_processes_fill_blanks_as_one(root):
     asked = ["generate", f"--workdir={root / 'alone'}", "--prompt=The [MASK] is [MASK]."]
     done = verbs.run(*asked)
@@ -131,7 +138,7 @@ def test_two_processes_fill_blanks_as_one(root):
     assert done.stdout.strip() in first and "blank 1" in first and "blank" not in second
 
 
-@pytest.mark.skipif(not CHAOS, reason="tests/parallel/test_joining.py has it without commands")
+@MORE
 def test_processes_that_are_missing_are_named_by_all_that_are_there(root):
     arguments = [*verbs.small(root), f"--workdir={root / 'missing'}", "--start_timeout=5"]
     started = start_several(4, *arguments, without=(1, 2))
@@ -141,6 +148,7 @@ def test_processes_that_are_missing_are_named_by_all_that_are_there(root):
     assert not (root / "missing").exists()
 
 
+@MORE
 def test_two_processes_begin_from_another_run(root):
     source, workdir = root / "alone", root / "from"  # the first was made above
     taken = [f"--config.init.checkpoint={source}", f"--config.tokenizer.path={source}/tokenizer", "--config.seed=1"]
@@ -171,6 +179,7 @@ def test_a_directory_in_use_is_refused_by_all_processes_and_free_afterwards(coun
     assert done.returncode == 0 and "The run is finished" in done.stdout, done.stderr
 
 
+@MORE
 def test_what_only_the_first_process_sees_ends_both(root):
     workdir = root / "alone"  # made above, with another batch size
     started = start_two(*verbs.small(root), f"--workdir={workdir}", "--config.train.batch_size=8")
@@ -179,7 +188,8 @@ def test_what_only_the_first_process_sees_ends_both(root):
         assert process.returncode == 2 and "batch_size" in errors, errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT] if CHAOS else [signal.SIGINT])
+@MORE
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_one_process_stops_both_after_saving(number, root):
     """JAX's notice of preemption is SIGTERM, to which Ctrl-C is handed on."""
     workdir = root / f"stopped-{number}"

@@ -5,6 +5,9 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
+from tests.faults import CHAOS
 from tests.interop import fakes
 from tests.verbs import ROOT, environment
 
@@ -31,6 +34,7 @@ print("LOGITS", repr(float(np.abs(logits).sum())))
 """
 
 
+@pytest.mark.skipif(not CHAOS, reason="a part of `make processes`")
 def test_two_processes_load_what_one_loads(tmp_path):
     import jax
     import numpy as np

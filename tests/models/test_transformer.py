@@ -10,6 +10,7 @@ import pytest
 from cloze import models
 from cloze.errors import ConfigError
 from cloze.models import platforms
+from tests.faults import CHAOS
 from tests.models import tiny
 
 FAMILIES = list(tiny.FAMILIES)
@@ -156,7 +157,7 @@ def loss_and_gradient(family, frozen=None, **changes):
     return jax.jit(jax.value_and_grad(loss))(tiny.parameters(family))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES if CHAOS else ["t5"])  # which has both stacks
 def test_scanned_equals_unrolled_equals_recomputed(family):
     loss, gradient = loss_and_gradient(family)
     for changes in (dict(remat="full"), dict(scan=False, remat="dots")):
@@ -182,7 +183,7 @@ def test_offload_keeps_the_inputs_of_layers_in_the_host_s_memory_where_there_is_
     assert "<host>" not in traced("full", "tpu") and "<host>" not in traced("offload", "cpu")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES if CHAOS else ["t5"])
 def test_frozen_layers_have_no_gradient_and_change_nothing_else(family):
     stack = "encoder" if family == "bert" else "decoder"
     loss, gradient = loss_and_gradient(family)

@@ -62,7 +62,7 @@ def rows_of(objective):
 def test_corrupts_arrays(name):
     objective = OBJECTIVES[name](**FIELDS[name])
     rows = rows_of(objective)
-    batch = objective.corrupt(jax.random.key(0), rows)
+    batch = jax.jit(objective.corrupt)(jax.random.key(0), rows)
     assert all(len(array) == ROWS for array in batch.values())
     assert objective.for_validation().outputs == objective.outputs
     hides = name not in ("bidirectional_lm", "causal_lm", "contrastive", "glove", "permutation_lm")
