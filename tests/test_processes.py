@@ -167,7 +167,8 @@ def test_two_processes_begin_from_another_run(root):
         np.testing.assert_array_equal(ours[name], array, err_msg=name)
 
 
-@pytest.mark.parametrize("count", [2, 4] if CHAOS else [2])
+@MORE
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_directory_in_use_is_refused_by_all_processes_and_free_afterwards(count, root):
     workdir = root / "alone"  # made above, and finished
     with storage.lock(workdir / "lock", lambda: None):

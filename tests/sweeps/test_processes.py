@@ -97,15 +97,17 @@ def test_a_signal_is_handed_on_and_all_of_them_save(tmp_path):
 
 
 def test_a_run_that_is_killed_is_left_to_the_next_start(tmp_path):
-    (run,) = some = runs(dict(seed=0, train__steps=30))
+    (run,) = some = runs(dict(seed=0, train__steps=40, seconds=0.05))
     children = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
 
     def kill():
+        while not (tmp_path / run.name / "checkpoints" / "3").is_dir():
+            time.sleep(0.01)
         for child in pathlib.Path(children).read_text().split():
             if STAND_IN.encode() in pathlib.Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(int(child), signal.SIGKILL)
 
-    threading.Timer(0.3, kill).start()
+    threading.Thread(target=kill, daemon=True).start()
     lines = train(some, tmp_path)
     assert "interrupted" in lines[-1] and "killed by SIGKILL" in lines[-1]
     assert state_of(run, tmp_path) == State(UNFINISHED)
