@@ -124,7 +124,7 @@ def test_a_blank_is_filled_by_what_is_probable_in_its_place(name, runs, log_prob
     scorer = evaluation.text_scorer(run, report=lambda line: None)
     tables, whole = run.tokenizer.tables, text.replace("[MASK]", answer)
     ids, place = run.tokenizer.encode(whole).tolist(), 1
-    blank, missing = scorer.blanks([text, text], [answer, "listfile"], 3)
+    blank, missing, several = scorer.blanks([text, text, "a [MASK] [MASK]"], [answer, "listfile", answer], 3)
     if run.tokenizer.decode(ids[place : place + 1]).strip() != answer:  # in the small vocabulary of pieces
         pytest.fail(f"{name}: {answer} is not one piece")
     first, last = {"bert": (tables.cls, tables.sep), "t5": (None, tables.eos), "bart": (tables.bos, tables.eos)}.get(
@@ -137,7 +137,7 @@ def test_a_blank_is_filled_by_what_is_probable_in_its_place(name, runs, log_prob
     at = -1 if written or name == "gpt2" else place + (name == "bert")
     found = log_probs(name, row, written, sees_all=name == "gpt_bert")[at]
     found = np.where(tables.special | ~run.tokenizer.has_piece, -np.inf, found[: run.tokenizer.vocab_size])
-    assert blank.rank == 1 + sum(found > found[ids[place]]) and missing is None
+    assert blank.rank == 1 + sum(found > found[ids[place]]) and missing is several is None
     best = np.argsort(-found)[:3]
     assert [piece for piece, _ in blank.best] == [run.tokenizer.piece(int(i)) for i in best]
     shares = np.exp(found[best]) / np.exp(found).sum()
