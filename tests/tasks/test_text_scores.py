@@ -1,6 +1,7 @@
 """How probable texts are, against loops over single tokens, each row by itself."""
 
 import dataclasses
+import json
 import re
 
 import jax
@@ -174,3 +175,21 @@ def test_the_way_goes_by_what_a_model_has_learned(runs):
     with pytest.raises(ConfigError, match="with the heads class, cannot say how probable a text is"):
         scoring_of(("class",), "encoder", "supervised", tables["bert"])
     assert set(text_scores.SCORINGS) == {"auto", "causal", "pll", "pll_original"}
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_vectors_of_an_encoder_decoder_are_means_over_its_encoder(name, runs, tmp_path):
+    run, pairs = runs[name], [("the array", "a list of files", 1.0), ("one row", "one row", 5.0), ("mask", "of", 2.0)]
+    lines = [{"text": a, "text_b": b, "label": score} for a, b, score in pairs]
+    (tmp_path / "validation.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = evaluation.evaluate(
+        run, "jsonl:regression", split="validation", files=str(tmp_path), pooling="mean", resamples=0,
+        report=lambda line: None,
+    )  # fmt: skip
+    apply, tables, unit = jax.jit(run.model.apply), run.tokenizer.tables, {}
+    for text in {text for pair in pairs for text in pair[:2]}:
+        start = [tables.cls] if name == "bart" else []
+        ids = np.array([[*start, *run.tokenizer.encode(text), tables.eos]], np.int32)
+        states = apply({"params": run.params}, {"tokens": ids, "decoder_tokens": ids[:, :1]}).encoder_hidden[0]
+        unit[text] = np.mean(states, axis=0) / np.linalg.norm(np.mean(states, axis=0))
+    np.testing.assert_allclose(found.predictions, [unit[a] @ unit[b] for a, b, _ in pairs], atol=1e-5)
