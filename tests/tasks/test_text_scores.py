@@ -10,6 +10,7 @@ import pytest
 
 from cloze.data import tokenizers
 from cloze.errors import ConfigError, DataError
+from cloze.parallel import mesh as meshes
 from cloze.tasks import text_scores
 from cloze.tasks.text_scores import scoring_of
 from cloze.training import evaluation
@@ -193,3 +194,16 @@ def test_vectors_of_an_encoder_decoder_are_means_over_its_encoder(name, runs, tm
         states = apply({"params": run.params}, {"tokens": ids, "decoder_tokens": ids[:, :1]}).encoder_hidden[0]
         unit[text] = np.mean(states, axis=0) / np.linalg.norm(np.mean(states, axis=0))
     np.testing.assert_allclose(found.predictions, [unit[a] @ unit[b] for a, b, _ in pairs], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_scores_are_the_same_on_eight_devices(name, runs):
+    mesh = meshes.make_mesh(dict.fromkeys(meshes.MESH_AXES, 1) | {"data": 4, "fsdp": 2})
+    one = runs[name]
+    eight = dataclasses.replace(one, mesh=mesh, params=jax.device_put(one.params, meshes.replicated(mesh)))
+    scorers = [evaluation.text_scorer(run, batch_size=3, report=lambda line: None) for run in (one, eight)]
+    assert [scorer.devices.whole(3) for scorer in scorers] == [3, 8]
+    alone, together = (np.array([x.log_prob for x in scorer.scores(TEXTS)]) for scorer in scorers)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    (alone,), (together,) = (scorer.blanks(["a [MASK] list"], ["a"]) for scorer in scorers)
+    assert together.rank == alone.rank and together.log_prob == pytest.approx(alone.log_prob, rel=1e-5)
