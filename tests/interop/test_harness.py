@@ -1,6 +1,5 @@
 """Tasks of lm-evaluation-harness, from files and without a network; and its requests against loops over tokens."""
 
-import pathlib
 import types
 
 import numpy as np
@@ -125,23 +124,3 @@ def test_local_tasks_are_scored(lm_eval, run, tmp_path):
     assert found["tiny_rolling"]["word_perplexity"] > 1 and found["tiny_written"]["exact_match"] in (0.0, 1.0)
     with pytest.raises(ConfigError, match="unknown --lm_eval=tiny_choise; did you mean 'tiny_choice'"):
         harness.evaluate(run, ["tiny_choise"], include=str(tmp_path))
-
-
-def test_hellaswag_is_read_as_it_is_published(lm_eval, run, tmp_path):
-    """With the harness's own task, whose data are lines of hellaswag_val.jsonl here."""
-    line = {
-        "ind": 24, "activity_label": "a file", "ctx_a": "the list.", "ctx_b": "it", "ctx": "the list. it", "label": 3,
-        "endings": ["is", "reads [header] one", "or the", "to a list"], "split": "val", "split_type": "indomain",
-        "source_id": "activitynet~v_-JhWjGDPHMY",
-    }  # fmt: skip
-    own = pathlib.Path(lm_eval.__file__).parent / "tasks" / "hellaswag" / "hellaswag.yaml"
-    task = (
-        f"include: {own}\ntask: published\ndataset_path: json\ntraining_split: null\n"
-        f"dataset_kwargs: {{data_files: {{validation: {tmp_path}/hellaswag_val.jsonl}}}}\n"
-    )
-    prepared.write(tmp_path, {"published.yaml": task, "hellaswag_val.jsonl": [line, line | {"label": 0}]})
-    found = harness.evaluate(run, ["published"], include=str(tmp_path), report=lambda line: None)["published"]
-    scorer = evaluation.text_scorer(run, report=lambda line: None)
-    texts = [f"a file: the list. It {ending}" for ending in ("is", "reads one", "or the", "to a list")]
-    best = int(np.argmax([one.log_prob for one in scorer.scores(texts)]))
-    assert found["acc"] == (0.5 if best in (0, 3) else 0.0)
