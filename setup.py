@@ -93,7 +93,13 @@ setup(
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6", "ruff>=0.14", "safetensors>=0.6", "setuptools>=68"],
         # torch's CPU build; a plain "torch" would bring gigabytes of CUDA.
-        "parity": ["torch==2.13.0", "transformers>=5.0", "peft>=0.18", "sentence-transformers>=5.0"],
+        "parity": [
+            "torch==2.13.0",
+            "transformers>=5.0",
+            "peft>=0.18",
+            "sentence-transformers>=5.0",
+            "minicons>=0.3.39",
+        ],
         "eval": ["lm-eval>=0.4.9"],
         "gpu": ["jax[cuda13]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],
         "tpu": ["jax[tpu]>=0.10.1,!=0.10.2,!=0.11.0,<0.13"],

@@ -29,7 +29,8 @@ class Attention(Analysis):
         weights = weights_of(trained.model.config, trained.params, text.batch)[:, 0]
         layers, heads = weights.shape[:2]
         entropy = -np.sum(weights * np.log(np.maximum(weights, 1e-12)), axis=-1).mean(axis=-1)
-        report(f"{len(text.ids)} tokens, {layers} layers of {heads} heads")
+        entropy = np.maximum(entropy, 0.0)  # -0 of weights that are 1
+        report(", ".join([_count(len(text.ids), "token"), f"{_count(layers, 'layer')} of {_count(heads, 'head')}"]))
         lines = []
         for layer in range(layers):
             sharp, broad = entropy[layer].argmin(), entropy[layer].argmax()
@@ -44,6 +45,10 @@ class Attention(Analysis):
             "entropy": np.round(entropy.astype(float), 4).tolist(),
         }
         return Result(numbers, tuple(lines), lambda path: attention_page.write(path, self.text, text.pieces, weights))
+
+
+def _count(number, noun):
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def weights_of(config: Any, params: Any, batch: dict) -> np.ndarray:

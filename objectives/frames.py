@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from cloze.data.encoding import Layout
 from cloze.data.examples import Examples
 from cloze.errors import ConfigError
+from cloze.models.config import presets
 from cloze.objectives.base import Objective, check_special_tokens
 
 MARKERS = ("START", "DELIM", "EXTRACT")
@@ -129,7 +130,9 @@ def text_start(config, tables):
 def _specials(config, tables, model_config):
     """{"start", "separator", "end"} of the tokenizer's special tokens, as the families were pretrained."""
     times = 2 if config.model.family in DOUBLE_SEPARATOR else 1
-    if model_config.architecture == "encoder":
+    # An encoder that was taken out of an encoder-decoder reads as that does.
+    architecture = "encoder_decoder" if _has_decoder(config.model) else model_config.architecture
+    if architecture == "encoder":
         check_special_tokens(config, tables, ("cls", "sep", "pad"), "use tokenizer.kind=wordpiece")
         if model_config.pooling == "last":  # XLNet
             return dict(start=(), separator=(tables.sep,), end=(tables.sep, tables.cls))
@@ -139,12 +142,18 @@ def _specials(config, tables, model_config):
         check_special_tokens(
             config, tables, ("eos",), "use a tokenizer with an end of text, as tokenizer.kind=byte_bpe"
         )
-    if model_config.architecture == "encoder_decoder":
+    if architecture == "encoder_decoder":
         check_special_tokens(config, tables, ("eos", "pad"), "use tokenizer.kind=unigram")
         start = text_start(config, tables)
     else:  # what pretraining began texts with, where that does not end them too (GPT-2)
         start = () if tables.bos is None or tables.bos == tables.eos else (tables.bos,)
     return dict(start=start, separator=(end,) * times, end=(end,))
+
+
+def _has_decoder(settings):
+    """Whether the model of a configuration is an encoder-decoder."""
+    layers = settings.decoder_layers
+    return bool(presets(settings.family)[settings.preset].get("decoder_layers") if layers is None else layers)
 
 
 def _markers(config, tables, model_config):

@@ -48,7 +48,7 @@ def _cloze(task, examples, scorer):
     if len(kept) < len(examples):
         scorer.report(
             f"{task.name}: {len(examples) - len(kept):,} of {len(examples):,} answers are not one piece of the "
-            "vocabulary in their place, or their texts are longer than rows: they are left out"
+            "vocabulary in their place, or their texts are longer than rows or have not one blank: they are left out"
         )
     if not kept:
         raise DataError(

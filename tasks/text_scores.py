@@ -162,12 +162,12 @@ class TextScorer:
         A model that reads from left to right does not see what is behind the blank (Petroni et al. 2019, section 4.3).
 
         Args:
-            texts: each with one BLANK.
+            texts: with one BLANK.
             answers: one for each.
             count: pieces that are kept in `Blank.best`.
 
         Returns:
-            None where the answer is not one piece of the vocabulary there, or the text has no room.
+            None where the answer is not one piece of the vocabulary there, or the text has no room or not one blank.
         """
         pairs = zip(texts, answers, strict=True)
         asked = {n: pair for n, (text, answer) in enumerate(pairs) if (pair := self._asked(text, answer))}
@@ -236,6 +236,8 @@ class TextScorer:
 
     def _asked(self, text, answer):
         """(Row at the blank, id of the answer), or None."""
+        if text.count(BLANK) != 1:
+            return None
         before, blank, after = text.partition(BLANK)
         ids, offsets = self.tokenizer.encode_with_offsets([before + answer + after])[0]
         inside = np.flatnonzero((offsets[:, 1] > len(before)) & (offsets[:, 0] < len(before) + len(answer)))

@@ -1,9 +1,11 @@
 """generate.py as a user meets it: what it prints and keeps, and what it refuses. Models have their first parameters."""
 
 import json
+import shutil
 
 import pytest
 
+from cloze.data import tokenizers
 from tests.test_verbs import check_refused
 from tests.training import finetuned, tiny_run
 from tests.verbs import run
@@ -39,6 +41,21 @@ def test_what_streams_is_what_is_printed(root):
     plain, streamed = run("generate", *arguments), run("generate", *arguments, "--stream")
     assert plain.returncode == streamed.returncode == 0, plain.stderr + streamed.stderr
     assert len(plain.stdout.strip()) > len("the file\n  ") and plain.stdout.split() == streamed.stdout.split()
+
+
+def test_a_dialogue_is_a_line_and_an_answer_in_turn(root, tmp_path):
+    workdir = shutil.copytree(root / "gpt2", tmp_path / "chat")
+    tokenizer = tokenizers.load(workdir / "tokenizer")
+    tokenizer.carried["chat_template.jinja"] = "{% for m in messages %}{{ m.content + ' ' }}{% endfor %}"
+    tokenizer.save(workdir / "tokenizer")
+    typed = "the file\na <|endoftext|>\nthe file\n\nnever read\n"
+    drawn = [f"--workdir={workdir}", "--max_tokens=6", "--temperature=1", "--seed=3"]
+    done = run("generate", *drawn, "--chat", stdin=typed)
+    assert done.returncode == 0 and done.stdout.count("> ") == 4, done.stderr
+    first, refused, second, nothing = done.stdout.split("> ")[1:]
+    alone = run("generate", *drawn, "--prompt=the file ")
+    assert first.strip() and first.strip() in alone.stdout and nothing == "\n"
+    assert "spells '<|endoftext|>'" in refused and second.strip()
 
 
 def test_blanks_are_filled_together(root):

@@ -63,25 +63,27 @@ class Done:
     stderr: str
 
 
-def run(verb, *arguments, **settings):
-    """Runs a verb to its end."""
+def run(verb, *arguments, stdin="", **settings):
+    """Runs a verb to its end, with what is typed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.preloaded"])
     with tempfile.TemporaryDirectory() as directory:
-        streams = [f"{directory}/stdout", f"{directory}/stderr"]
+        streams = [f"{directory}/{name}" for name in ("stdin", "stdout", "stderr")]
+        pathlib.Path(streams[0]).write_text(stdin)
         process = context.Process(target=_become, args=(command(verb, *arguments, **settings)[1:], streams))
         process.start()
         process.join(TIMEOUT)
         if process.exitcode is None:
             process.kill()
             process.join()
-        return Done(process.exitcode, *(pathlib.Path(stream).read_text() for stream in streams))
+        return Done(process.exitcode, *(pathlib.Path(stream).read_text() for stream in streams[1:]))
 
 
 def _become(argv, streams):
     """Is `python argv` from here on."""
-    for number, stream in enumerate(streams, 1):
-        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
+    for number, stream in enumerate(streams):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY), number)
+    sys.stdin = open(0)  # a forked process has none
     os.chdir(ROOT)
     os.environ["XLA_FLAGS"] = FAST
     sys.argv = list(argv)

@@ -177,7 +177,9 @@ def with_spans(writer: Any, text: str, filled: Mapping[int, str]) -> str:
 
 def described(writer: Any, prompt: str, answer: Any) -> dict[str, Any]:
     """What --output says of a text: "text", "tokens", "ended", of T5 "spans", of beams "score" (see predict.Answer)."""
-    filled = spans(writer, answer.ids) if marks(writer) else {}
+    holes = writer.tokenizer.tables.sentinels.tolist() if writer.two_streams else []
+    asked = any(writer.tokenizer.piece(i) in prompt for i in holes)
+    filled = spans(writer, answer.ids) if asked else {}
     found = {"text": with_spans(writer, prompt, filled) if filled else answer.text}
     found |= {"tokens": len(answer.ids), "ended": answer.ended}
     found |= {"spans": [filled[n] for n in sorted(filled)]} if filled else {}
@@ -243,7 +245,8 @@ class Dialogue:
         writer: tasks.predict.LanguageModel.
         options: decoding.DecodingOptions.
         system: what the model is told first; "": nothing.
-        responds: whether the run learned turns in Cloze (objective.name=responses).
+        responds: whether the run learned turns in Cloze (objective.name=responses), which has a form of its own for
+            them, whatever template its tokenizer came with.
 
     Raises:
         ConfigError: the model has neither a chat template nor learned turns.
@@ -253,12 +256,14 @@ class Dialogue:
         self._writer, self._options = writer, options
         self._system = [{"role": "system", "content": system}] if system else []
         self._turns: list[dict[str, str]] = []
-        if not chat.has_template(writer.tokenizer) and not responds:
-            raise ConfigError(
-                "--chat needs a model that was finetuned on turns: this one has no chat template, nor was it trained "
-                "with objective.name=responses (configs/finetune/respond.py); leave --chat out"
-            )
-        self._template = chat.ChatTemplate(writer.tokenizer) if chat.has_template(writer.tokenizer) else None
+        self._template = None
+        if not responds:
+            if not chat.has_template(writer.tokenizer):
+                raise ConfigError(
+                    "--chat needs a model that was finetuned on turns: this one has no chat template, nor was it "
+                    "trained with objective.name=responses (configs/finetune/respond.py); leave --chat out"
+                )
+            self._template = chat.ChatTemplate(writer.tokenizer)
 
     def ask(self, text: str, show: Callable[[str], None] | None = None) -> str:
         """The answer to what a user says next; the oldest turns go where there is no room for all.

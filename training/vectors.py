@@ -21,10 +21,11 @@ def check(model, task, pooling):
             f"{why} vectors of texts, and task {task.name} of kind {task.kind} does not compare texts: score one that "
             "does (stsb, summary_match, jsonl:regression, jsonl:embedding)"
         )
-    if model.architecture not in ("encoder", "decoder"):
+    if model.architecture not in ("encoder", "decoder", "encoder_decoder") or model.shared_stacks:
+        kind = "one stack for both sides" if model.shared_stacks else f"architecture {model.architecture}"
         raise ConfigError(
-            f"vectors of texts are those of encoders and decoders, and this run's model is of architecture "
-            f"{model.architecture}: score another run on task {task.name}"
+            "vectors of texts are those of encoders and decoders, and of encoders that have a decoder, and this run's "
+            f"model has {kind}: score another run on task {task.name}"
         )
     if pooling == "first" and model.architecture == "decoder":
         raise ConfigError("--pooling=first: the first token of a decoder has read nothing; write last or mean")
@@ -46,7 +47,10 @@ def prepared(trained, config, task, examples, pooling, report):
     """
     made = trained.model.config
     pooling = pooling or (made.pooling if "embedding" in made.heads_out else "mean")
-    report(f"{task.name}: texts are compared by the cosine of their vectors, {_VECTORS[pooling]}")
+    whose = ""
+    if made.architecture == "encoder_decoder":  # its encoder alone, as sentence-T5 (Ni et al. 2021, section 3.1)
+        made, whose = dataclasses.replace(made, architecture="encoder", decoder_layers=0), " of the encoder"
+    report(f"{task.name}: texts are compared by the cosine of their vectors, {_VECTORS[pooling]}{whose}")
     config.objective.name = "contrastive"
     config.task.update(kind="embedding", markers=False, both_orders=False)
     texts = [tasks.compared(example) for example in examples] if task.kind == "regression" else examples

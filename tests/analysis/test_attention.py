@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax.core import meta
 
-from cloze.analysis import ANALYSES, attention_page
+from cloze.analysis import ANALYSES, attention, attention_page
 from cloze.analysis.attention import weights_of
 from cloze.analysis.base import read
 from cloze.errors import ConfigError
@@ -83,3 +83,11 @@ def test_a_text_is_read_as_the_model_was_trained(encoder, decoder):
     assert read(decoder, TEXT).ids.tolist() == decoder.tokenizer.encode(TEXT).tolist()
     assert len(read(encoder, TEXT * 20).ids) == encoder.config.data.sequence_length
     assert isinstance(text.batch["tokens"], jnp.ndarray)
+
+
+def test_a_text_of_one_token_looks_at_itself(decoder, monkeypatch):
+    monkeypatch.setattr(attention, "weights_of", lambda *given: np.ones((2, 1, 2, 1, 1), np.float32))
+    said = []
+    found = ANALYSES["attention"](text="the").run(decoder, said.append)
+    assert said[0].startswith("1 token, ") and found.numbers["tokens"] == ["the"]
+    assert "-0.00" not in "".join(found.lines) and "entropy 0.00" in found.lines[0]

@@ -68,6 +68,25 @@ COPA = {
 }  # fmt: skip
 NLI = {"gold_label": "neutral", "sentence1": "A man.", "sentence2": "A tall man.", "pairID": "p1"}
 MNLI_COLUMNS = ("index", "promptID", "sentence1_binary_parse", "sentence1", "sentence2", "label1", "gold_label")
+STSB_COLUMNS = (
+    "index", "genre", "filename", "year", "old_index", "source1", "source2", "sentence1", "sentence2", "score"
+)  # fmt: skip
+BLIMP = {
+    "sentence_good": "Who should Derek hug after shocking Richard?",
+    "sentence_bad": "Who should Derek hug Richard after shocking?",
+    "field": "syntax", "linguistics_term": "island_effects", "UID": "adjunct_island", "simple_LM_method": True,
+    "one_prefix_method": False, "two_prefix_method": False, "lexically_identical": True, "pairID": "7",
+}  # fmt: skip
+T_REX = {
+    "uuid": "a1-f0", "obj_uri": "Q142", "obj_label": "France", "sub_uri": "Q90", "sub_label": "Paris",
+    "predicate_id": "P17", "evidences": [
+        {"sub_surface": "Paris", "obj_surface": "France", "masked_sentence": "Paris lies in [MASK] and [MASK]."}],
+}  # fmt: skip
+RELATIONS = [
+    {"relation": "P19", "template": "[X] was born in [Y] .", "label": "place of birth", "description": "", "type":
+     "N-1"},
+    {"relation": "P17", "template": "[X] is located in [Y] .", "label": "country", "description": "", "type": "N-1"},
+]  # fmt: skip
 LETTERS = {
     "id": "a1", "answerKey": "B",
     "question": {"stem": "The sun is", "choices": [{"text": "blue", "label": "A"}, {"text": "hot", "label": "B"}]},
@@ -92,7 +111,7 @@ STORY = (
     "InputStoryid,InputSentence1,InputSentence2,InputSentence3,InputSentence4,RandomFifthSentenceQuiz1,"
     'RandomFifthSentenceQuiz2,AnswerRightEnding\nx1,"One, two.",Two.,Three.,Four.,Good.,Bad.,2\n'
 )
-LAMBADA = "he said hello , and she said hello"
+LAMBADA = '\u201cNo,\u201d he said.\n\nShe didn\'t say "hello"'
 
 _CLASS = {"text": "A man.", "text_b": "A tall man.", "label": 1}
 
@@ -113,9 +132,11 @@ DISTRIBUTED = {
     "qqp": ("train", {"train.tsv": table(("id", "qid1", "qid2", "question1", "question2", "is_duplicate"),
                                          ("4", "1", "2", "Why?", "Why not?", "0"), ("5", "1", "cut off"))},
             [{"id": "4", "text": "Why?", "text_b": "Why not?", "label": 0}]),
-    "stsb": ("train", {"train.tsv": table(("index", "genre", "sentence1", "sentence2", "score"),
-                                          ("0", "news", "A.", "B.", "3.800"))},
-             [{"id": "0", "text": "A.", "text_b": "B.", "label": 3.8}]),
+    "stsb": ("train", {"train.tsv": table(STSB_COLUMNS, (
+                "0", "main-captions", "MSRvid", "2012", "1", "none", "none", 'A "plane.', "It's 5\" long.", "5.000"),
+                ("1", "main-news", "headlines", "2016", "0002", "none", "none", "A.", "B.", "3.8"))},
+             [{"id": "0", "text": 'A "plane.', "text_b": "It's 5\" long.", "label": 5.0},
+              {"id": "1", "text": "A.", "text_b": "B.", "label": 3.8}]),
     "mnli": ("validation", {"dev_matched.tsv": table(MNLI_COLUMNS, ("0", "1", "( a )", "A man.", "A tall man.",
                                                                     "entailment", "neutral"))},
              [{"id": "0", **_CLASS}]),
@@ -214,11 +235,10 @@ DISTRIBUTED = {
     "text8": ("test", {"text8": "abcdefghij" * 4}, [{"id": "0", "text": "ij"}]),
     "lm1b": ("test", {"heldout-monolingual.tokenized.shuffled/news.en.heldout-00000-of-00050": "One .\nTwo .\n"},
              [{"id": "0", "text": "One ."}, {"id": "1", "text": "Two ."}]),
-    "blimp": ("validation", {"data/islands.jsonl": [{"sentence_good": "It is.", "sentence_bad": "It are.", "UID": "u",
-                                                     "field": "syntax", "linguistics_term": "t", "pairID": "0"}]},
-              [{"id": "u/0", "texts": ("It is.", "It are."), "label": 0, "paradigm": "u", "field": "syntax",
-                "phenomenon": "t"}]),
-    "lama": ("validation", {"P17.jsonl": [{"masked_sentence": "Paris is in [MASK].", "obj_label": "France"}]},
-             [{"id": "0", "text": "Paris is in [MASK].", "answer": "France"}]),
+    "blimp": ("validation", {"data/adjunct_island.jsonl": [BLIMP]},
+              [{"id": "adjunct_island/7", "texts": (BLIMP["sentence_good"], BLIMP["sentence_bad"]), "label": 0,
+                "paradigm": "adjunct_island", "field": "syntax", "phenomenon": "island_effects"}]),
+    "lama": ("validation", {"relations.jsonl": RELATIONS, "TREx/P17.jsonl": [T_REX]},
+             [{"id": "a1-f0", "text": "Paris is located in [MASK] .", "answer": "France", "paradigm": "P17"}]),
     "lambada": ("test", {"lambada_test.jsonl": [{"text": LAMBADA}]}, [{"id": "0", "text": LAMBADA}]),
 }  # fmt: skip

@@ -30,12 +30,21 @@ def test_pairs_are_read_from_files_of_blimp(tmp_path):
     assert len({one["id"] for one in found}) == 3
 
 
+def test_pairs_without_a_paradigm_are_one_by_the_name_of_their_file(tmp_path):
+    """As in the supplement of BabyLM."""
+    line = {"sentence_good": "If it is a dog, it is a mammal.", "sentence_bad": "If it is a dog, it is a cat."}
+    folder = prepared.write(tmp_path, {"hypernym.jsonl": [line, line]})
+    found = list(tasks.get("blimp", folder).examples("validation"))
+    assert [(one["paradigm"], one["id"]) for one in found] == [("hypernym", "hypernym/1"), ("hypernym", "hypernym/2")]
+
+
 @pytest.mark.parametrize("name, line, message", [
     ("blimp", {k: v for k, v in PAIR.items() if k != "sentence_bad"}, r"a.jsonl:2: no field 'sentence_bad'"),
     ("blimp", PAIR | {"sentence_good": 3}, r"a.jsonl:2: texts is 3, where text is expected"),
     ("lama", {k: v for k, v in FACT.items() if k != "obj_label"}, r"a.jsonl:2: no field 'obj_label'"),
     ("lama", {"obj_label": "x"}, r"a.jsonl:2: no field 'masked_sentence'"),
     ("lama", FACT | {"masked_sentence": "Paris."}, r"a.jsonl:2: 'Paris.' has 0 blanks: write \[MASK\] once"),
+    ("lama", {"evidences": [], "predicate_id": "P17"}, r"a.jsonl:2: .* no relations.jsonl .* has one of 'P17'"),
     ("lama", FACT | {"obj_label": 7}, r"a.jsonl:2: field 'obj_label' holds 7"),
 ])  # fmt: skip
 def test_a_line_that_is_wrong_is_named(tmp_path, name, line, message):
@@ -47,8 +56,22 @@ def test_a_line_that_is_wrong_is_named(tmp_path, name, line, message):
 def test_unknown_tasks_and_tasks_without_files_are_refused():
     with pytest.raises(ConfigError, match="did you mean 'blimp'"):
         tasks.get("blimb", "x")
-    with pytest.raises(ConfigError, match=r"task lama reads files .*: set task.files to the folder with \*.jsonl"):
+    with pytest.raises(ConfigError, match=r"task lama reads files .*: set task.files to the folder with TREx"):
         tasks.get("lama")
+
+
+def test_facts_of_lama_have_the_fields_of_their_source(tmp_path):
+    google = {"pred": "/people/person/place_of_birth", "sub": "/m/0f", "obj": "/m/0g", "sub_label": "Ann", "obj_label":
+              "Rome", "evidences": [{"url": "u", "snippet": "s", "considered_sentences": []}], "uuid": "g",
+              "masked_sentences": ["Ann came from [MASK] and left [MASK]."]}  # fmt: skip
+    concept = {"sub": "bird", "obj": "nest", "pred": "AtLocation", "masked_sentences": ["A bird has a [MASK]."],
+               "obj_label": "nest", "uuid": "c"}  # fmt: skip
+    squad = {"masked_sentences": ["To the North lies [MASK]."], "obj_label": "York", "id": "5", "sub_label": "Squad"}
+    folder = prepared.write(tmp_path, {"test.jsonl": [google, concept, squad]})
+    found = list(tasks.get("lama", folder).examples("validation"))
+    assert [one["answer"] for one in found] == ["Rome", "nest", "York"] and found[2]["id"] == "5"
+    assert [one.get("paradigm") for one in found] == ["/people/person/place_of_birth", "AtLocation", None]
+    assert found[0]["text"].count("[MASK]") == 2  # no line that is wrong: some evidences are so
 
 
 def test_facts_may_be_of_several_sentences(tmp_path):

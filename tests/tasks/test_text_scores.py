@@ -1,6 +1,7 @@
 """How probable texts are, against loops over single tokens, each row by itself."""
 
 import dataclasses
+import json
 import re
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from cloze.data import tokenizers
 from cloze.errors import ConfigError, DataError
+from cloze.parallel import mesh as meshes
 from cloze.tasks import text_scores
 from cloze.tasks.text_scores import scoring_of
 from cloze.training import evaluation
@@ -124,7 +126,7 @@ def test_a_blank_is_filled_by_what_is_probable_in_its_place(name, runs, log_prob
     scorer = evaluation.text_scorer(run, report=lambda line: None)
     tables, whole = run.tokenizer.tables, text.replace("[MASK]", answer)
     ids, place = run.tokenizer.encode(whole).tolist(), 1
-    blank, missing = scorer.blanks([text, text], [answer, "listfile"], 3)
+    blank, missing, several = scorer.blanks([text, text, "a [MASK] [MASK]"], [answer, "listfile", answer], 3)
     if run.tokenizer.decode(ids[place : place + 1]).strip() != answer:  # in the small vocabulary of pieces
         pytest.fail(f"{name}: {answer} is not one piece")
     first, last = {"bert": (tables.cls, tables.sep), "t5": (None, tables.eos), "bart": (tables.bos, tables.eos)}.get(
@@ -137,7 +139,7 @@ def test_a_blank_is_filled_by_what_is_probable_in_its_place(name, runs, log_prob
     at = -1 if written or name == "gpt2" else place + (name == "bert")
     found = log_probs(name, row, written, sees_all=name == "gpt_bert")[at]
     found = np.where(tables.special | ~run.tokenizer.has_piece, -np.inf, found[: run.tokenizer.vocab_size])
-    assert blank.rank == 1 + sum(found > found[ids[place]]) and missing is None
+    assert blank.rank == 1 + sum(found > found[ids[place]]) and missing is several is None
     best = np.argsort(-found)[:3]
     assert [piece for piece, _ in blank.best] == [run.tokenizer.piece(int(i)) for i in best]
     shares = np.exp(found[best]) / np.exp(found).sum()
@@ -174,3 +176,34 @@ def test_the_way_goes_by_what_a_model_has_learned(runs):
     with pytest.raises(ConfigError, match="with the heads class, cannot say how probable a text is"):
         scoring_of(("class",), "encoder", "supervised", tables["bert"])
     assert set(text_scores.SCORINGS) == {"auto", "causal", "pll", "pll_original"}
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_vectors_of_an_encoder_decoder_are_means_over_its_encoder(name, runs, tmp_path):
+    run, pairs = runs[name], [("the array", "a list of files", 1.0), ("one row", "one row", 5.0), ("mask", "of", 2.0)]
+    lines = [{"text": a, "text_b": b, "label": score} for a, b, score in pairs]
+    (tmp_path / "validation.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = evaluation.evaluate(
+        run, "jsonl:regression", split="validation", files=str(tmp_path), pooling="mean", resamples=0,
+        report=lambda line: None,
+    )  # fmt: skip
+    apply, tables, unit = jax.jit(run.model.apply), run.tokenizer.tables, {}
+    for text in {text for pair in pairs for text in pair[:2]}:
+        start = [tables.cls] if name == "bart" else []
+        ids = np.array([[*start, *run.tokenizer.encode(text), tables.eos]], np.int32)
+        states = apply({"params": run.params}, {"tokens": ids, "decoder_tokens": ids[:, :1]}).encoder_hidden[0]
+        unit[text] = np.mean(states, axis=0) / np.linalg.norm(np.mean(states, axis=0))
+    np.testing.assert_allclose(found.predictions, [unit[a] @ unit[b] for a, b, _ in pairs], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_scores_are_the_same_on_eight_devices(name, runs):
+    mesh = meshes.make_mesh(dict.fromkeys(meshes.MESH_AXES, 1) | {"data": 4, "fsdp": 2})
+    one = runs[name]
+    eight = dataclasses.replace(one, mesh=mesh, params=jax.device_put(one.params, meshes.replicated(mesh)))
+    scorers = [evaluation.text_scorer(run, batch_size=3, report=lambda line: None) for run in (one, eight)]
+    assert [scorer.devices.whole(3) for scorer in scorers] == [3, 8]
+    alone, together = (np.array([x.log_prob for x in scorer.scores(TEXTS)]) for scorer in scorers)
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    (alone,), (together,) = (scorer.blanks(["a [MASK] list"], ["a"]) for scorer in scorers)
+    assert together.rank == alone.rank and together.log_prob == pytest.approx(alone.log_prob, rel=1e-5)

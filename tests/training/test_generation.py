@@ -3,8 +3,10 @@
 import json
 import types
 
+import numpy as np
 import pytest
 
+from cloze.data import tokenizers
 from cloze.errors import ConfigError, DataError
 from cloze.training import generation
 
@@ -57,3 +59,16 @@ def test_options_of_the_command_come_first():
     assert generation.decoding_options({"top_p": 0.5}, searching, 9).beams == 1
     with pytest.raises(ConfigError, match="--forced_eos=9 is no id of the vocabulary of 9"):
         generation.decoding_options({"forced_eos": 9}, {}, 9)
+
+
+def test_spans_stand_in_the_places_of_the_sentinels_that_a_prompt_has():
+    tokenizer = tokenizers.train(["the file is a list of rows"] * 9, "unigram", 30, False, 2)
+    writer = types.SimpleNamespace(tokenizer=tokenizer, two_streams=True)
+    first, second = tokenizer.tables.sentinels.tolist()
+    ids = np.array([first, *tokenizer.encode("the file"), second, *tokenizer.encode("a list")])
+    answer = types.SimpleNamespace(ids=ids, text=tokenizer.decode(ids).strip(), ended=True, score=None)
+    holes = [tokenizer.piece(i) for i in (first, second)]
+    found = generation.described(writer, f"is {holes[1]} of {holes[0]}", answer)
+    assert found["text"] == "is a list of the file" and found["spans"] == ["the file", "a list"]
+    plain = generation.described(writer, "is of", answer)  # what was written is no part of the prompt
+    assert plain["text"] == answer.text and "spans" not in plain
