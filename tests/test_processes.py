@@ -20,7 +20,6 @@ from tests import verbs
 from tests.faults import CHAOS
 from tests.training import finetuned, tiny_run
 
-
 MORE = pytest.mark.skipif(not CHAOS, reason="a part of `make processes`")
 
 
