@@ -94,6 +94,11 @@ class Flow:
                 outputs = [_value(var, known) for var in equation.outvars]
                 bodies = [Flow(body) for body in inner]
                 self.operations.append(Operation(name, inputs, outputs, equation.params, bodies))
+            elif name == "shard_map":  # its arrays are those of one device
+                outputs, body = [_value(var, known) for var in equation.outvars], Flow(inner[0])
+                for value in filter(None, body.outputs):
+                    value.free = True  # it is counted outside
+                self.operations.append(Operation(name, inputs, outputs, equation.params, [body]))
             elif inner and len(inner[0].invars) == len(inputs) and len(inner[0].outvars) == len(equation.outvars):
                 body, within = inner[0], {}
                 for var, value in zip(body.invars, inputs, strict=True):
@@ -153,6 +158,9 @@ def _forward(operation):
         _through_scan(operation)
     elif name == "sharding_constraint":
         outputs[0].cut = _of_sharding(params["sharding"], outputs[0].shape)
+    elif name == "shard_map":
+        for value, spec in zip(outputs, params["out_specs"], strict=True):
+            value.place(_of_spec(spec, value.shape))
     elif name == "dot_general":
         outputs[0].place(_of_product(operation))
     elif name == "transpose":
@@ -189,6 +197,11 @@ def _backward(operation):
     name, params = operation.name, operation.params
     if name == "scan":
         _through_scan(operation, backward=True)
+        return
+    if name == "shard_map":
+        for value, spec in zip(operation.inputs, params["in_specs"], strict=True):
+            if value is not None:
+                value.place(_of_spec(spec, value.shape))
         return
     for value in operation.inputs:
         if value is None or not operation.outputs:
@@ -242,7 +255,11 @@ def _exchange(pairs):
 
 
 def _of_sharding(sharding, shape):
-    spec = tuple(getattr(sharding, "spec", ()))
+    return _of_spec(getattr(sharding, "spec", ()), shape)
+
+
+def _of_spec(spec, shape):
+    spec = tuple(spec)
     spec += (None,) * (len(shape) - len(spec))
     return [_names(part) for part in spec[: len(shape)]]
 

@@ -70,7 +70,7 @@ def variants(config: Any, devices: int) -> Iterator[Any]:
 
 
 def savers(config: Any, topology: Any) -> Iterator[Any]:
-    """The configuration, and with about 2, 4 and 8 times the microbatches, more recomputation or bfloat16.
+    """The configuration, and with about 2, 4, 8, 16 and 32 times the microbatches, more recomputation or bfloat16.
 
     Far fewer than `variants`, and all need less memory: advice is given in seconds.
     """
@@ -78,7 +78,7 @@ def savers(config: Any, topology: Any) -> Iterator[Any]:
     with contextlib.suppress(UserError):
         mesh = planning.mesh_of(config, topology)
         rows //= mesh["data"] * mesh["fsdp"]
-    more = (next((n for n in range(factor * count, rows + 1) if rows % n == 0), count) for factor in (2, 4, 8))
+    more = (next((n for n in range(factor * count, rows + 1) if rows % n == 0), count) for factor in (2, 4, 8, 16, 32))
     counts, devices = [count, *more], topology.devices
     remats = REMAT[REMAT.index(own.remat) :] if own.remat in REMAT else (own.remat, REMAT[-1])
     yield from _combined(config, devices, counts, remats, [own.dtype])

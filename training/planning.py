@@ -33,25 +33,25 @@ class Planned:
     """A step that can be traced and compiled.
 
     Attributes:
-        topology: topologies.Topology.
+        platform: "tpu", "gpu" or "cpu": that it is traced for.
         program: training.program.Program of the run's first stage.
         rows: {name: jax.ShapeDtypeStruct} of a step, with shardings.
     """
 
-    topology: topologies.Topology
+    platform: str
     program: Program
     rows: dict[str, Any]
 
     @functools.cached_property
     def traced(self) -> jax.stages.Traced:
         """The traced step."""
-        with planned_for(self.topology.platform):
+        with planned_for(self.platform):
             return self.program.trace_train_step(self.rows)
 
     @functools.cached_property
     def estimator(self) -> Estimator:
         """What the step needs on one device, for any mesh, without compiling."""
-        return self.program.estimator(self.traced, self.rows, self.topology.platform)
+        return self.program.estimator(self.traced, self.rows, self.platform)
 
     @functools.cached_property
     def flops(self) -> float:
@@ -60,7 +60,7 @@ class Planned:
 
     def compile(self) -> jax.stages.Compiled:
         """The compiled step; minutes for large models."""
-        with self.program.run.context(), planned_for(self.topology.platform):
+        with self.program.run.context(), planned_for(self.platform):
             return self.traced.lower().compile()
 
 
@@ -76,7 +76,7 @@ def on_one_device(config: Any, topology: topologies.Topology) -> Planned:
     """
     config = copy.deepcopy(config)
     config.mesh.update({axis: 1 for axis in meshes.MESH_AXES})
-    return planned(config, topology, jax.devices("cpu")[:1])
+    return _planned(config, topology.platform, jax.devices("cpu")[:1])
 
 
 def model_of(config: Any) -> Any:
@@ -95,20 +95,22 @@ def mesh_of(config: Any, topology: topologies.Topology) -> dict[str, int]:
     return dict(zip(meshes.MESH_AXES, shape, strict=True))
 
 
-def planned(config: Any, topology: topologies.Topology, devices: list | None = None) -> Planned:
-    """The step of a configuration on a topology.
+def planned(config: Any, topology: topologies.Topology) -> Planned:
+    """The step of a configuration as it can be compiled for a topology.
 
     Args:
         config: a configuration; it stays as it is.
-        topology: where it is to run.
-        devices: its devices; None: `topologies.devices`.
+        topology: where it is to run, after `topologies.prepare`.
 
     Raises:
         ConfigError, DataError: as of `training.run.build`.
     """
-    devices = topologies.devices(topology) if devices is None else devices
+    return _planned(config, topology.compiler, topologies.devices(topology))
+
+
+def _planned(config, platform, devices):
     config = resolve.resolve(config)
-    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, planned_for(topology.platform):
+    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, planned_for(platform):
         run = build(_without_data(config, pathlib.Path(directory)), devices=devices, report=lambda line: None)
         data = run.data["train"]
         row, size = data.batches(0, [0]), data.size(0)
@@ -117,7 +119,7 @@ def planned(config: Any, topology: topologies.Topology, devices: list | None = N
         name: jax.ShapeDtypeStruct((size, *array.shape[1:]), array.dtype, sharding=sharding)
         for name, array in row.items()
     }
-    return Planned(topology, run.program(), rows)
+    return Planned(platform, run.program(), rows)
 
 
 def _without_data(config, directory):

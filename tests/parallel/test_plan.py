@@ -108,7 +108,8 @@ def test_topologies_that_are_none(text, message):
 
 def test_topologies_count_their_devices():
     assert topologies.parse("v5p:8x8x16").devices == 1024 and topologies.parse("v5e:4x4*2").chips == 32
-    assert topologies.parse("v4:2x2x2").devices == 16 and topologies.parse("h100:8").platform == "cpu"
+    assert topologies.parse("v4:2x2x2").devices == 16 and topologies.parse("h100:8").platform == "gpu"
+    assert topologies.parse("h100:8").compiler == topologies.parse("cpu:8").platform == "cpu"
     assert chips.of_kind("TPU v5 lite").name == "v5e" and chips.of_kind("TPU v5").name == "v5p"
     assert chips.of_kind("NVIDIA H100 80GB HBM3").name == "h100" and chips.of_kind("cpu") is None
 
@@ -189,7 +190,7 @@ def test_what_is_tried_divides_and_saves_memory(config):
     assert few[0] == ("none", 1, "float32") and ("none", 2, "bfloat16") in few and ("full", 2, "float32") in few
     assert {count for _, count, _ in few} == {1, 2, 4, 8} and ("full", 2, "bfloat16") not in few
     odd = changed(config, batch_size=2 * 77)
-    assert {one.train.microbatches for one in plan_search.savers(odd, topology)} == {1, 7, 11}
+    assert {one.train.microbatches for one in plan_search.savers(odd, topology)} == {1, 7, 11, 77}
 
 
 def test_running_out_of_memory_is_one_message_that_ranks_what_to_change(config, planned):
