@@ -52,7 +52,7 @@ ROWS = {
     "t5": Row("--config=configs/t5.py:size=11b --topology=v5p:4x4x4"),
     "llama": Row("--config=configs/llama.py:size=3_8b --topology=v6e:16x16 --config.train.microbatches=2"),
     "gpt3": Row("--config=configs/gpt3.py:size=175b --topology=v5p:8x8x16"),
-    "modernbert": Row("--config=configs/modernbert.py:size=large --topology=v5e:4x4"),
+    "modernbert": Row("--config=configs/modernbert.py:size=large --topology=v5e:4x4 --config.train.microbatches=28"),
     "maxtext_v5p": Row(
         f"{_32B} --topology=v5p:4x4x4 --mesh=fsdp:16,tensor:4 --config.train.batch_size=448 --config.model.remat=dots",
         328e12 / _32B_FLOPS,

@@ -268,6 +268,9 @@ def _compiled(config, topology, mesh, work, keep):
     module = hlo.Module(text)
     arguments, temporaries = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
     peak = arguments + temporaries + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    if topology.platform == "tpu":  # there `temp_size_in_bytes` counts some arrays twice; what is assigned is less
+        peak = analysis.peak_memory_in_bytes
+        temporaries = peak - arguments
     time = None
     if topology.platform == "tpu":
         run_mesh = planned.program.run.mesh
