@@ -1,7 +1,8 @@
-"""Plans held to what the compiler needs and to what others have published; writes both tables of docs/scaling.md.
+"""Plans held to what the compiler needs and to what others have published; writes tables of docs/scaling.md.
 
-    python -m benchmarks.plans --keep=runs/plans                # minutes for each row, on a machine without a TPU
+    python -m benchmarks.plans --keep=runs/plans                # a minute for each row, on a machine without a TPU
     python -m benchmarks.plans --keep=runs/plans --only=bert
+    python -m benchmarks.plans --keep=runs/plans --only=configs,growing    # by estimate, some seconds for each row
 
 Each row is a command of `plan.py`, whose JSON stays in --keep; a row that lies there is not planned again. Rows that
 are not there are left out of the page, and the command says which. pip install -e '.[plan]' first.
@@ -17,8 +18,9 @@ import time
 
 from absl import app, flags
 
-from benchmarks import tables
+from benchmarks import config_plans, tables
 from cloze import storage
+from cloze.parallel import topologies
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scaling.md"
@@ -44,6 +46,13 @@ _32B = (
     "--config=configs/llama.py:size=1_7b --config.model.width=8192 --config.model.layers=32 --config.model.heads=64 "
     "--config.model.kv_heads=64 --config.model.ffn=28672 --config.train.microbatches=1"
 )
+# Marin's runs of AdamW and Muon on Llama shapes, whose time times the chips' rate is what the page calls hardware FLOP.
+_MARIN = (
+    "--config=configs/llama.py:size=3_8b --topology=v6e:2x4 --mesh=fsdp:8 --config.data.sequence_length=4096 "
+    "--config.model.remat=full --config.train.batch_size=128 --config.train.microbatches={} --config.model.width={} "
+    "--config.model.layers={} --config.model.heads={} --config.model.kv_heads={} --config.model.ffn={}"
+)
+_MARIN_PAGE = "github.com/marin-community/speedrun, data/runs.json, hackable_transformer_attn_sink/std_attn/{}"
 _MAXTEXT = "github.com/AI-Hypercomputer/maxtext, MaxText/configs/{}/README.md"
 # MaxText prints FLOP/s: 6 for each weight of a product and 12 L d S, 194.9 GFLOP for a token of its 32B.
 _32B_FLOPS = 194.9e9
@@ -69,11 +78,15 @@ ROWS = {
         7138.89,
         "github.com/AI-Hypercomputer/tpu-recipes, training/trillium/Llama3.1-8B-MaxText/v6e-8",
     ),
+    # 20 tokens for each parameter, in the seconds printed, on 8 chips.
+    "marin_1.4b": Row(_MARIN.format(16, 2048, 16, 16, 8, 7168), 20 * 1431e6 / 73823 / 8, _MARIN_PAGE.format("1.2b")),
+    "marin_130m": Row(_MARIN.format(16, 512, 6, 8, 8, 1792), 20 * 154.1e6 / 1526.7 / 8, _MARIN_PAGE.format("130m")),
 }
+PARTS = ("configs", "growing")  # of benchmarks.config_plans
 ESTIMATE = flags.DEFINE_bool("estimate", False, "Compile nothing that is missing: estimates of published rows only.")
 KEEP = flags.DEFINE_string("keep", "runs/plans", "Folder for the plans.")
-ONLY = flags.DEFINE_list("only", [], f"Rows to plan, of {', '.join(ROWS)}; empty: all.")
-flags.register_validator("only", lambda names: set(names) <= ROWS.keys(), f"known are {', '.join(ROWS)}")
+ONLY = flags.DEFINE_list("only", [], f"What to plan, of {', '.join([*ROWS, *PARTS])}; empty: all.")
+flags.register_validator("only", lambda names: set(names) <= {*ROWS, *PARTS}, f"known are {', '.join([*ROWS, *PARTS])}")
 
 
 def plan(name, file, *arguments):
@@ -131,18 +144,32 @@ def main(argv):
     del argv
     keep = pathlib.Path(KEEP.value).absolute()
     keep.mkdir(parents=True, exist_ok=True)
-    for name in ONLY.value or ROWS:
+    asked = ONLY.value or [*ROWS, *PARTS]
+    for name in (name for name in asked if name in ROWS):
         if ROWS[name].tokens and not (keep / f"{name}-estimate.json").exists():
             plan(name, keep / f"{name}-estimate.json", "--estimate")
         if not (keep / f"{name}.json").exists() and not ESTIMATE.value:
             plan(name, keep / f"{name}.json")
+    topologies.prepare(topologies.parse(f"{config_plans.ACCELERATOR}:1"), compiles=False)
+    failed = config_plans.plan_configs(keep) if "configs" in asked else {}
+    if "growing" in asked:
+        config_plans.plan_growing(keep)
     estimated, compiled = _read(keep, "-estimate"), _read(keep, "")
-    page = tables.replace(PAGE.read_text(), "plan_memory", memory_table(compiled))
+    page = PAGE.read_text()
+    for name, table in (
+        ("plan_memory", memory_table(compiled)),
+        ("plan_time", time_table(estimated, compiled)),
+        ("plan_configs", config_plans.config_table(keep)),
+        ("plan_growing", config_plans.growing_table(keep)),
+    ):
+        page = tables.replace(page, name, table)
     with storage.whole(PAGE) as partial:
-        partial.write_text(tables.replace(page, "plan_time", time_table(estimated, compiled)))
+        partial.write_text(page)
     print(
         f"{PAGE.name} has compiled {', '.join(compiled)}; not there: {', '.join(set(ROWS) - set(compiled)) or 'none'}"
     )
+    for name, reason in failed.items():
+        print(f"{name} could not be planned: {reason}")
 
 
 if __name__ == "__main__":

@@ -47,15 +47,18 @@ class Candidate:
         return f"{self.estimate.peak / plans.GIB:.2f} GiB{time}: {' '.join(self.changes) or 'as the config has it'}"
 
 
-def meshes_for(config: Any, devices: int) -> Iterator[dict[str, int]]:
+def meshes_for(config: Any, topology: Any) -> Iterator[dict[str, int]]:
     """All meshes of data, fsdp and tensor (sequence as the configuration has it) over which everything divides."""
-    model = planning.model_of(config)
+    model, devices = planning.model_of(config), topology.devices
+    slices = config.mesh.slices or topology.slices
     sequence = max(1, config.mesh.sequence)
     powers = [2**k for k in range(devices.bit_length()) if devices % 2**k == 0]
     for tensor, fsdp in itertools.product((t for t in powers if t <= MOST_TENSOR), powers):
         if devices % (tensor * fsdp * sequence):
             continue
         shape = (devices // (tensor * fsdp * sequence), fsdp, tensor, sequence)
+        if slices > 1 and meshes.over_slices(shape, slices, config.mesh.slices) is None:
+            continue
         try:
             meshes.check_sizes(config, model, shape)
         except UserError:
@@ -63,10 +66,10 @@ def meshes_for(config: Any, devices: int) -> Iterator[dict[str, int]]:
         yield dict(zip(meshes.MESH_AXES, shape, strict=True))
 
 
-def variants(config: Any, devices: int) -> Iterator[Any]:
+def variants(config: Any, topology: Any) -> Iterator[Any]:
     """The configuration with all microbatches and all recomputation: what a search tries."""
     counts = [config.train.microbatches, *(2**k for k in range(MOST_MICROBATCHES.bit_length()))]
-    yield from _combined(config, devices, counts, REMAT, [models.resolve(config.model).dtype])
+    yield from _combined(config, topology, counts, REMAT, [models.resolve(config.model).dtype])
 
 
 def savers(config: Any, topology: Any) -> Iterator[Any]:
@@ -79,14 +82,14 @@ def savers(config: Any, topology: Any) -> Iterator[Any]:
         mesh = planning.mesh_of(config, topology)
         rows //= mesh["data"] * mesh["fsdp"]
     more = (next((n for n in range(factor * count, rows + 1) if rows % n == 0), count) for factor in (2, 4, 8, 16, 32))
-    counts, devices = [count, *more], topology.devices
+    counts = [count, *more]
     remats = REMAT[REMAT.index(own.remat) :] if own.remat in REMAT else (own.remat, REMAT[-1])
-    yield from _combined(config, devices, counts, remats, [own.dtype])
+    yield from _combined(config, topology, counts, remats, [own.dtype])
     if own.dtype != "bfloat16":
-        yield from _combined(config, devices, counts, [own.remat], ["bfloat16"])
+        yield from _combined(config, topology, counts, [own.remat], ["bfloat16"])
 
 
-def _combined(config, devices, counts, remats, dtypes):
+def _combined(config, topology, counts, remats, dtypes):
     """The configuration with all combinations that divide."""
     transformer = models.resolve(config.model).architecture in TRANSFORMERS
     counts = [count for count in dict.fromkeys(counts) if config.train.batch_size % count == 0]
@@ -94,7 +97,7 @@ def _combined(config, devices, counts, remats, dtypes):
         one = copy.deepcopy(config)
         one.model.update(remat=remat, dtype=dtype)
         one.train.microbatches = count
-        if any(True for _ in meshes_for(one, devices)):
+        if any(True for _ in meshes_for(one, topology)):
             yield one
 
 
@@ -116,14 +119,14 @@ def candidates(
         ours = planning.mesh_of(config, topology)
     except UserError:
         pass
-    for one in variants(config, topology.devices) if tried is None else tried:
+    for one in variants(config, topology) if tried is None else tried:
         try:
             planned = planning.on_one_device(one, topology)
             work = plans.work_of(planned)
         except UserError:
             continue  # an objective that compares the rows of a step takes no microbatches
         report(f"  remat {one.model.remat}, {one.train.microbatches} microbatches, {one.model.dtype}")
-        for mesh in meshes_for(one, topology.devices):
+        for mesh in meshes_for(one, topology):
             estimate = planned.estimator(mesh)
             time = roofline.of_estimate(work, topology, mesh, estimate) if topology.chip else None
             found.append(

@@ -75,7 +75,7 @@ def on_one_device(config: Any, topology: topologies.Topology) -> Planned:
         ConfigError, DataError: as of `training.run.build`.
     """
     config = copy.deepcopy(config)
-    config.mesh.update({axis: 1 for axis in meshes.MESH_AXES})
+    config.mesh.update(dict.fromkeys(meshes.MESH_AXES, 1) | {"slices": 0})
     return _planned(config, topology.platform, jax.devices("cpu")[:1])
 
 

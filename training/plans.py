@@ -6,14 +6,13 @@ import math
 import statistics
 from typing import Any
 
-import jax
-
 from cloze.errors import ConfigError
 from cloze.parallel import collectives as transfers
-from cloze.parallel import hlo, roofline
+from cloze.parallel import hlo, roofline, topologies
+from cloze.parallel import mesh as meshes
 from cloze.parallel.cost import human
 from cloze.parallel.memory import Estimate
-from cloze.training import planning, trainable
+from cloze.training import compiling, planning, trainable
 from cloze.value_types import DURATION
 
 GIB = 2**30
@@ -255,27 +254,18 @@ def make(config: Any, topology: Any, compiles: bool = True, tokens: float | None
 
 def _compiled(config, topology, mesh, work, keep):
     """(memory, collectives, Roofline of a TPU or None, why the compiler refused it or "") of the compiled step."""
-    planned = planning.planned(config, topology)
-    try:
-        program = planned.compile()
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        return None, [], None, f"the compiler says {str(error).splitlines()[0].partition(' :: ')[0]}"
-    analysis, text = program.memory_analysis(), program.as_text()
+    found = compiling.compiled(config, topology)
+    if found.refused:
+        return None, [], None, f"the compiler says {found.refused}"
     if keep is not None:
-        keep(text)
-    module = hlo.Module(text)
-    arguments, temporaries = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
-    peak = arguments + temporaries + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    if topology.platform == "tpu":  # there `temp_size_in_bytes` counts some arrays twice; what is assigned is less
-        peak = analysis.peak_memory_in_bytes
-        temporaries = peak - arguments
+        keep(found.text)
+    module = hlo.Module(found.text)
     time = None
     if topology.platform == "tpu":
-        run_mesh = planned.program.run.mesh
-        time = roofline.of_program(module, topology, run_mesh, work.dtype, work.flops / topology.devices)
-    sizes = {"arguments": arguments, "temporaries": temporaries, "peak": peak}
+        devices = meshes.make_mesh(config.mesh, topologies.devices(topology))
+        time = roofline.of_program(module, topology, devices, work.dtype, work.flops / topology.devices)
+    arguments = module.argument_bytes()
+    sizes = {"arguments": arguments, "temporaries": found.peak - arguments, "peak": found.peak}
     return sizes, transfers.of(module, mesh), time, ""
 
 
