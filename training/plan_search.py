@@ -67,8 +67,8 @@ def meshes_for(config: Any, topology: Any) -> Iterator[dict[str, int]]:
 
 
 def variants(config: Any, topology: Any) -> Iterator[Any]:
-    """The configuration with all microbatches and all recomputation: what a search tries."""
-    counts = [config.train.microbatches, *(2**k for k in range(MOST_MICROBATCHES.bit_length()))]
+    """The configuration with all microbatches, fewest first, and all recomputation: what a search tries."""
+    counts = sorted({config.train.microbatches, *(2**k for k in range(MOST_MICROBATCHES.bit_length()))})
     yield from _combined(config, topology, counts, REMAT, [models.resolve(config.model).dtype])
 
 
@@ -111,15 +111,18 @@ def candidates(
     Args:
         config: a configuration; it stays as it is.
         topology: topologies.Topology.
-        tried: the configuration with other settings, each on all meshes; None: `variants`.
+        tried: the configuration with other settings, each on all meshes; None: of `variants` those that may be the
+            fastest. More microbatches take no less time: none are added to what takes longer already than what fits.
         report: called with what is tried.
     """
-    found, ours = [], None
+    found, ours, best, shortest = [], None, math.inf, {}
     try:
         ours = planning.mesh_of(config, topology)
     except UserError:
         pass
     for one in variants(config, topology) if tried is None else tried:
+        if tried is None and shortest.get(one.model.remat, 0.0) >= best:
+            continue
         try:
             planned = planning.on_one_device(one, topology)
             work = plans.work_of(planned)
@@ -135,6 +138,12 @@ def candidates(
                     time.seconds if time else None, _changes(config, ours, one, mesh),
                 )
             )  # fmt: skip
+        if topology.chip:
+            seconds = [
+                c.seconds for c in found if (c.remat, c.microbatches) == (one.model.remat, one.train.microbatches)
+            ]
+            shortest[one.model.remat] = min(seconds)
+            best = min((c.seconds for c in fastest(found, topology.chip.device_memory)), default=math.inf)
     return found
 
 

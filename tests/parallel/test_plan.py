@@ -225,6 +225,11 @@ def test_what_is_tried_divides_and_saves_memory(config):
     assert {one.train.microbatches for one in plan_search.savers(odd, topology)} == {1, 7, 11, 77}
 
 
+def test_a_search_adds_no_microbatches_to_what_fits_and_is_fastest(config):
+    found = plan_search.candidates(config, topologies.parse("v5e:1x1"), report=lambda line: None)
+    assert [(one.remat, one.microbatches) for one in found] == [("none", 1), ("dots", 1), ("full", 1)]
+
+
 def test_meshes_of_several_slices_go_over_them(config):
     two = topologies.parse("v5e:1x2*2")
     asked = copy.deepcopy(config)

@@ -12,7 +12,7 @@ NAME = "module_0003.jit_train_step.cl_1.after_optimizations"
 
 def test_the_program_and_its_memory_are_read_before_machine_code_is_there(tmp_path):
     (tmp_path / f"{NAME}.txt").write_text("HloModule jit_train_step\n")
-    report = "Memory Space: default (color=0)\nTotal bytes: 1234 (1.2KiB)\n\nMemory Space: vmem (color=1)\nTotal bytes: 9"
+    report = "Memory Space: default (color=0)\nTotal bytes: 1234 (1.2KiB)\n\nMemory Space: vmem\nTotal bytes: 9"
     (tmp_path / f"{NAME}-memory-usage-report.txt").write_text(report)
     assert compiling._read(tmp_path) == compiling.Compiled("HloModule jit_train_step\n", 1234.0)
 
