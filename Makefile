@@ -32,9 +32,9 @@ demo: $(VENV)/.base  ## train a small BERT for about three minutes, then fill in
 test: $(VENV)/.test  ## all tests that need no PyTorch
 	$(BIN)/python -m pytest -q -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, all meshes, more processes
+chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, all meshes, more processes, plans of all experiments
 	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/sweeps tests/test_processes.py tests/parallel/test_elastic.py \
-	  tests/models/test_every_family.py
+	  tests/models/test_every_family.py tests/configs/test_fits.py
 
 parity: $(VENV)/.parity  ## models against PyTorch's
 	$(BIN)/python -m pytest -q --override-ini=addopts= tests/parity
