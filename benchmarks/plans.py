@@ -62,6 +62,20 @@ ROWS = {
     "llama": Row("--config=configs/llama.py:size=3_8b --topology=v6e:16x16 --config.train.microbatches=2"),
     "gpt3": Row("--config=configs/gpt3.py:size=175b --topology=v5p:8x8x16"),
     "modernbert": Row("--config=configs/modernbert.py:size=large --topology=v5e:4x4 --config.train.microbatches=28"),
+    **{
+        f"{stem}_{size}": Row(f"--config=configs/{stem}.py:size={size} --topology={topology}")
+        for stem, size, topology in (
+            ("gpt2", "large", "v5p:2x2x4"),
+            ("t5", "large", "v5p:2x4x4"),
+            ("xlnet", "base", "v5p:4x4x4"),
+            ("deberta", "base", "v5p:2x4x4"),
+            ("albert", "large", "v5p:2x4x4"),
+            ("bart", "base", "v5p:4x4x4"),
+            ("electra", "base", "v5p:4x4x4"),
+            ("gemma2", "2b", "v5p:4x4x4"),
+            ("qwen3", "1.7b", "v5p:4x4x4"),
+        )
+    },
     "maxtext_v5p": Row(
         f"{_32B} --topology=v5p:4x4x4 --mesh=fsdp:16,tensor:4 --config.train.batch_size=448 --config.model.remat=dots",
         328e12 / _32B_FLOPS,

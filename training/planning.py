@@ -4,6 +4,7 @@ Text of no meaning stands in for the data: shapes alone decide what is compiled.
 is made, and the step is the one that train.py would run.
 """
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 
+from cloze.models.backends import choice
 from cloze.models.platforms import planned_for
 from cloze.parallel import cost, topologies
 from cloze.parallel import mesh as meshes
@@ -45,7 +47,7 @@ class Planned:
     @functools.cached_property
     def traced(self) -> jax.stages.Traced:
         """The traced step."""
-        with planned_for(self.platform):
+        with _tracing(self.platform):
             return self.program.trace_train_step(self.rows)
 
     @functools.cached_property
@@ -60,7 +62,7 @@ class Planned:
 
     def compile(self) -> jax.stages.Compiled:
         """The compiled step; minutes for large models."""
-        with self.program.run.context(), planned_for(self.platform):
+        with self.program.run.context(), _tracing(self.platform):
             return self.traced.lower().compile()
 
 
@@ -108,9 +110,25 @@ def planned(config: Any, topology: topologies.Topology) -> Planned:
     return _planned(config, topology.compiler, topologies.devices(topology))
 
 
+@contextlib.contextmanager
+def _tracing(platform):
+    """While this holds, what is traced is for `platform`. cuDNN has to be there to be traced: else kernels of our own,
+    which keep as little, stand in for it.
+    """
+    missing = platform == "gpu" and jax.default_backend() != "gpu" and "cudnn" not in choice.UNFIT
+    with planned_for(platform):
+        if missing:
+            choice.UNFIT["cudnn"] = "is not on this machine"
+        try:
+            yield
+        finally:
+            if missing:
+                del choice.UNFIT["cudnn"]
+
+
 def _planned(config, platform, devices):
     config = resolve.resolve(config)
-    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, planned_for(platform):
+    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, _tracing(platform):
         run = build(_without_data(config, pathlib.Path(directory)), devices=devices, report=lambda line: None)
         data = run.data["train"]
         row, size = data.batches(0, [0]), data.size(0)
