@@ -37,8 +37,8 @@ processes: $(VENV)/.test  ## runs of several processes and all that takes long, 
 	  tests/parallel/test_elastic.py tests/parallel/test_sharding.py tests/models/test_transformer.py \
 	  tests/data/test_sources.py
 
-chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, and all families on all meshes
-	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/sweeps tests/models/test_every_family.py
+chaos: $(VENV)/.test  ## the faults of `make test`, some hundred times each, all families and meshes, plans of all experiments
+	CHAOS=1 $(BIN)/python -m pytest -q tests/faults tests/sweeps tests/models/test_every_family.py tests/configs/test_fits.py
 
 parity: $(VENV)/.parity  ## models against PyTorch's
 	$(BIN)/python -m pytest -q --override-ini=addopts= tests/parity

@@ -9,13 +9,20 @@ import jax
 _planned: contextvars.ContextVar[str | None] = contextvars.ContextVar("planned", default=None)
 
 
-def platform() -> str:
-    """ "cpu", "gpu" or "tpu": of what is planned, of the mesh in whose context it is asked, or of this machine."""
+def platform(mesh: jax.sharding.Mesh | None = None) -> str:
+    """ "cpu", "gpu" or "tpu": of what is planned, of a mesh, or of this machine.
+
+    Args:
+        mesh: whose devices are asked for; None: the mesh in context, if there is one.
+    """
     if planned := _planned.get():
         return planned
-    mesh = jax.sharding.get_abstract_mesh()
-    device = None if mesh.empty else mesh.abstract_device
-    found = device.platform if device else jax.default_backend()
+    if mesh is not None:
+        found = mesh.devices.flat[0].platform
+    else:
+        mesh = jax.sharding.get_abstract_mesh()
+        device = None if mesh.empty else mesh.abstract_device
+        found = device.platform if device else jax.default_backend()
     return "gpu" if found in ("cuda", "rocm") else found
 
 

@@ -35,17 +35,36 @@ class Value:
         itemsize: bytes of an element.
         cut: for each dimension the names of the mesh axes that it is cut along.
         free: it takes no memory of its own: it is there all the time, or takes the place of what was.
+        rigid: a kernel reads or writes it, so that its dimensions lie in memory in their order.
     """
 
     shape: tuple[int, ...]
     itemsize: int
     cut: list[tuple[str, ...]]
     free: bool = False
+    rigid: bool = False
 
-    def bytes(self, mesh: dict[str, int], without: tuple[str, ...] = ()) -> float:
-        """Bytes on one device of a mesh {axis: size}; `without` are axes along which it is whole."""
-        parts = math.prod(mesh[axis] for names in self.cut for axis in names if axis not in without)
-        return math.prod(self.shape) * self.itemsize / parts
+    def bytes(self, mesh: dict[str, int], without: tuple[str, ...] = (), tile: tuple[int, int] = (1, 1)) -> float:
+        """Bytes on one device.
+
+        Args:
+            mesh: {axis: size}.
+            without: axes along which it is whole.
+            tile: sides that the last two dimensions are filled up to. Where the compiler is free to order dimensions,
+                those of one place come first.
+        """
+        sizes = [
+            size / math.prod(mesh[axis] for axis in names if axis not in without)
+            for size, names in zip(self.shape, self.cut, strict=True)
+        ]
+        if tile == (1, 1):
+            return math.prod(sizes) * self.itemsize
+        if not self.rigid:
+            sizes = [size for size in sizes if size > 1]
+        for place, side in zip((-1, -2), reversed(tile), strict=True):
+            if len(sizes) > 1:
+                sizes[place] = math.ceil(sizes[place] / side) * side
+        return math.prod(sizes) * self.itemsize
 
     def place(self, cut) -> None:
         """Takes what is new of a placement: an axis cuts one dimension, which is the first that asks for it."""
@@ -94,6 +113,11 @@ class Flow:
                 outputs = [_value(var, known) for var in equation.outvars]
                 bodies = [Flow(body) for body in inner]
                 self.operations.append(Operation(name, inputs, outputs, equation.params, bodies))
+            elif name == "shard_map":  # its arrays are those of one device
+                outputs, body = [_value(var, known) for var in equation.outvars], Flow(inner[0])
+                for value in filter(None, body.outputs):
+                    value.free = True  # it is counted outside
+                self.operations.append(Operation(name, inputs, outputs, equation.params, [body]))
             elif inner and len(inner[0].invars) == len(inputs) and len(inner[0].outvars) == len(equation.outvars):
                 body, within = inner[0], {}
                 for var, value in zip(body.invars, inputs, strict=True):
@@ -104,6 +128,9 @@ class Flow:
             else:
                 outputs = [_value(var, known) for var in equation.outvars]
                 self.operations.append(Operation(name, inputs, outputs, equation.params, []))
+                if name == "pallas_call":
+                    for value in filter(None, (*inputs, *outputs)):
+                        value.rigid = True
 
     def spread(self) -> None:
         """Finds how all values are cut, from those that are known to be."""
@@ -153,6 +180,9 @@ def _forward(operation):
         _through_scan(operation)
     elif name == "sharding_constraint":
         outputs[0].cut = _of_sharding(params["sharding"], outputs[0].shape)
+    elif name == "shard_map":
+        for value, spec in zip(outputs, params["out_specs"], strict=True):
+            value.place(_of_spec(spec, value.shape))
     elif name == "dot_general":
         outputs[0].place(_of_product(operation))
     elif name == "transpose":
@@ -189,6 +219,11 @@ def _backward(operation):
     name, params = operation.name, operation.params
     if name == "scan":
         _through_scan(operation, backward=True)
+        return
+    if name == "shard_map":
+        for value, spec in zip(operation.inputs, params["in_specs"], strict=True):
+            if value is not None:
+                value.place(_of_spec(spec, value.shape))
         return
     for value in operation.inputs:
         if value is None or not operation.outputs:
@@ -242,7 +277,11 @@ def _exchange(pairs):
 
 
 def _of_sharding(sharding, shape):
-    spec = tuple(getattr(sharding, "spec", ()))
+    return _of_spec(getattr(sharding, "spec", ()), shape)
+
+
+def _of_spec(spec, shape):
+    spec = tuple(spec)
     spec += (None,) * (len(shape) - len(spec))
     return [_names(part) for part in spec[: len(shape)]]
 
@@ -263,7 +302,7 @@ def _of_product(operation):
     return cut + [right.cut[j] for j in range(len(right.shape)) if j not in contract_right and j not in batch_right]
 
 
-def gathered(operation, mesh) -> float:
+def gathered(operation, mesh, tile=(1, 1)) -> float:
     """Bytes of the operands of a product that are whole on each device while it runs, though they lie cut.
 
     Where an axis cuts both operands in dimensions that do not meet, the smaller one is gathered: so parameters along
@@ -277,7 +316,7 @@ def gathered(operation, mesh) -> float:
     together = {axis for i, j in pairs for axis in left.cut[i] if axis in right.cut[j]}
     apart = {axis for names in left.cut for axis in names} & {axis for names in right.cut for axis in names} - together
     apart = tuple(axis for axis in apart if mesh[axis] > 1)
-    return min(value.bytes(mesh, without=apart) for value in (left, right)) if apart else 0.0
+    return min(value.bytes(mesh, apart, tile) for value in (left, right)) if apart else 0.0
 
 
 def _of_reshape(shape, cut, new):

@@ -92,6 +92,11 @@ class Module:
             elif (instruction := _parse(line)) is not None:
                 current[instruction.name] = instruction
 
+    def argument_bytes(self) -> float:
+        """Bytes of what the program is called with."""
+        entry = self.computations[self.entry].values()
+        return sum(array.bytes for one in entry if one.opcode == "parameter" for array in one.arrays)
+
     @functools.cached_property
     def runs(self) -> dict[str, int]:
         """{computation: how often it runs in a step, outside of fusions}."""

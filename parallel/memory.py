@@ -10,9 +10,11 @@ from typing import Any
 import jax
 
 from cloze.parallel import chips
-from cloze.parallel.flow import ELEMENTWISE, VIEWS, Flow, gathered
+from cloze.parallel.flow import ELEMENTWISE, VIEWS, Flow, Value, gathered
 
 SAVES = 0.9  # a value that is smaller than what it is computed from, by more than this, is kept in its place
+
+TILES = {"tpu": (8, 128)}  # sides that XLA fills the last two dimensions of an array up to
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,25 @@ def device_memory() -> float | None:
     return statistics.get("bytes_limit") or (chip.device_memory if chip else None)
 
 
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a program is compiled for.
+
+    Attributes:
+        mesh: {axis: size}.
+        fuses_products: whether what products read may be computed while they run; on CPUs it is not.
+        tile: sides that the last two dimensions of an array are filled up to.
+    """
+
+    mesh: dict[str, int]
+    fuses_products: bool
+    tile: tuple[int, int]
+
+    def bytes(self, value: Value) -> float:
+        """Bytes of a value on one device."""
+        return value.bytes(self.mesh, tile=self.tile)
+
+
 class Estimator:
     """The estimate of one traced step, for any mesh with the same axes.
 
@@ -69,13 +90,13 @@ class Estimator:
         traced: jax.stages.Traced of a function of (state, rows, keys) that gives (state, metrics); state is a
             training.step.TrainState of arrays with shardings.
         state, rows: its abstract arguments.
+        platform: that it is compiled for: "tpu", "gpu" or "cpu".
         copies: bytes of the compute type, if XLA keeps a copy of all kernels in it through the step; else 0.
-        fuses_products: whether what products read may be computed while they run, as on TPUs; on CPUs it is not.
     """
 
-    def __init__(self, traced: Any, state: Any, rows: dict[str, Any], copies: int = 0, fuses_products: bool = True):
+    def __init__(self, traced: Any, state: Any, rows: dict[str, Any], platform: str, copies: int = 0):
         self._flow, self._state, self._rows, self._copies = Flow(traced.jaxpr.jaxpr), state, rows, copies
-        self._fuses_products = fuses_products
+        self._platform = platform
         leaves = jax.tree.leaves((state, rows))
         held = jax.tree.leaves(state)
         for value, leaf in zip(self._flow.inputs, leaves, strict=False):
@@ -96,14 +117,15 @@ class Estimator:
         gradients = count(state.trainable)
         matrices = [leaf for leaf in jax.tree.leaves((state.trainable, state.frozen)) if leaf.ndim >= 2]
         copies = sum(_bytes(leaf, mesh) / leaf.dtype.itemsize * self._copies for leaf in matrices)
-        temporaries = _peak(self._flow, mesh, self._fuses_products) + copies
+        target = Target(mesh, self._platform != "cpu", TILES.get(self._platform, (1, 1)))
+        temporaries = _peak(self._flow, target) + copies
         return Estimate(
             parameters=count((state.trainable, state.frozen, state.ema)),
             optimizer=count(state.opt_state),
             gradients=gradients,
             activations=max(0.0, temporaries - gradients),
             rows=count(self._rows),
-            traffic=_traffic(self._flow, mesh, self._fuses_products),
+            traffic=_traffic(self._flow, target),
         )
 
 
@@ -120,9 +142,9 @@ def _bytes(leaf, mesh):
     return leaf.size * (leaf.dtype.itemsize if hasattr(leaf.dtype, "itemsize") else 8) / parts
 
 
-def _peak(flow, mesh, fuses_products):
+def _peak(flow, target):
     """Most bytes that the values of a list of operations take at one time, beside its inputs."""
-    held_by, last = _sources(flow, mesh, fuses_products), {}
+    held_by, last = _sources(flow, target), {}
     for number, operation in enumerate(flow.operations):
         for value in operation.inputs:
             for source in held_by.get(value, (value,)):
@@ -136,37 +158,37 @@ def _peak(flow, mesh, fuses_products):
         made = [value for value in operation.outputs if held_by.get(value) == (value,)]
         beside = 0.0
         if operation.name == "dot_general":
-            beside = gathered(operation, mesh)
+            beside = gathered(operation, target.mesh, target.tile)
         elif operation.bodies:
-            beside = max(_peak(body, mesh, fuses_products) for body in operation.bodies)
+            beside = max(_peak(body, target) for body in operation.bodies)
         for value in made:
-            live += value.bytes(mesh)
+            live += target.bytes(value)
             ends.setdefault(last.get(value, number), []).append(value)
         peak = max(peak, live + beside)
         for value in ends.pop(number, ()):
-            live -= value.bytes(mesh)
+            live -= target.bytes(value)
     return peak
 
 
-def _traffic(flow, mesh, fuses_products):
+def _traffic(flow, target):
     """Bytes that the operations which store a result write and read, beside the inputs of the list."""
-    held_by, total = _sources(flow, mesh, fuses_products), 0.0
+    held_by, total = _sources(flow, target), 0.0
     for operation in flow.operations:
         if operation.bodies:
             times = operation.params.get("length", 1)
-            total += times * max(_traffic(body, mesh, fuses_products) for body in operation.bodies)
+            total += times * max(_traffic(body, target) for body in operation.bodies)
             continue
         made = [value for value in operation.outputs if held_by.get(value) == (value,)]
         read = {source for value in operation.inputs if value for source in held_by.get(value, ())} if made else ()
-        total += sum(value.bytes(mesh) for value in (*made, *read))
+        total += sum(target.bytes(value) for value in (*made, *read))
     return total
 
 
-def _sources(flow, mesh, fuses_products):
+def _sources(flow, target):
     """{value: the values that are in memory for it}: itself, or those that it is computed from where it is read."""
     sources = {value: () for value in (*flow.inputs, *flow.constants) if value is not None}
     products = (operation for operation in flow.operations if operation.name == "dot_general")
-    factors = set() if fuses_products else {value for operation in products for value in operation.inputs}
+    factors = set() if target.fuses_products else {value for operation in products for value in operation.inputs}
     for operation in flow.operations:
         fused = operation.name in ELEMENTWISE or operation.name in VIEWS
         behind = tuple(dict.fromkeys(s for value in operation.inputs if value for s in sources.get(value, ())))
@@ -175,7 +197,7 @@ def _sources(flow, mesh, fuses_products):
                 sources[value] = ()
             elif operation.name in ELEMENTWISE and value in factors:
                 sources[value] = (value,)
-            elif fused and value.bytes(mesh) >= SAVES * sum(source.bytes(mesh) for source in behind):
+            elif fused and value.bytes(target.mesh) >= SAVES * sum(source.bytes(target.mesh) for source in behind):
                 sources[value] = behind
             else:
                 sources[value] = (value,)

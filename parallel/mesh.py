@@ -82,8 +82,7 @@ def _arranged(shape, devices, asked):
         return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     if there > 1 and slices != there:
         raise ConfigError(f"mesh.slices={slices}, but the devices are of {there} slices: set it to {there}, or to 0")
-    axes = range(1) if asked else range(len(shape))
-    across = next((number for number in axes if shape[number] % slices == 0), None)
+    across = over_slices(shape, slices, asked)
     if across is None:
         what = f"mesh.data={shape[0]} does not go" if asked else "no axis of the mesh goes"
         raise ConfigError(f"{what} over {slices} slices: {_shown(shape)}; make mesh.data a multiple of {slices}")
@@ -95,6 +94,18 @@ def _arranged(shape, devices, asked):
     parts = [devices[number * size : (number + 1) * size] for number in range(slices)]
     parts = [mesh_utils.create_device_mesh(within, part, allow_split_physical_axes=True) for part in parts]
     return np.concatenate(parts, axis=across)
+
+
+def over_slices(shape: tuple[int, ...], slices: int, asked: int) -> int | None:
+    """Number of the axis of a mesh that goes over slices: the first that they divide; None: there is none.
+
+    Args:
+        shape: sizes of MESH_AXES.
+        slices: how many.
+        asked: mesh.slices, which only `data` goes over; 0: it says nothing.
+    """
+    axes = range(1) if asked else range(len(shape))
+    return next((number for number in axes if shape[number] % slices == 0), None)
 
 
 def _shown(shape):

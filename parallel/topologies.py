@@ -49,8 +49,15 @@ class Topology:
 
     @property
     def platform(self) -> str:
-        """ "tpu", or "cpu": what the program is compiled for."""
-        return "tpu" if self.chip and self.chip.is_tpu else "cpu"
+        """ "tpu", "gpu" or "cpu": the devices that the program is for."""
+        if self.chip is None:
+            return "cpu"
+        return "tpu" if self.chip.is_tpu else "gpu"
+
+    @property
+    def compiler(self) -> str:
+        """ "tpu" or "cpu": what the program can be compiled for without its devices."""
+        return "tpu" if self.platform == "tpu" else "cpu"
 
     @property
     def domain(self) -> int:
@@ -108,7 +115,7 @@ def prepare(topology: Topology, compiles: bool = True) -> None:
     jax.config.update("jax_platforms", "cpu")
     if not compiles:
         return
-    if topology.platform == "tpu":
+    if topology.compiler == "tpu":
         need_libtpu(topology)
         # No metadata server is asked, no other process that compiles is in the way, nothing is said of absent chips.
         os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_WORKER_HOSTNAMES="localhost", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
@@ -147,7 +154,7 @@ def devices(topology: Topology) -> list[Any]:
     Raises:
         ConfigError: libtpu knows no such slice.
     """
-    if topology.platform == "cpu":
+    if topology.compiler == "cpu":
         return jax.devices("cpu")[: topology.devices]
     from jax.experimental import topologies
 

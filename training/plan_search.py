@@ -47,15 +47,18 @@ class Candidate:
         return f"{self.estimate.peak / plans.GIB:.2f} GiB{time}: {' '.join(self.changes) or 'as the config has it'}"
 
 
-def meshes_for(config: Any, devices: int) -> Iterator[dict[str, int]]:
+def meshes_for(config: Any, topology: Any) -> Iterator[dict[str, int]]:
     """All meshes of data, fsdp and tensor (sequence as the configuration has it) over which everything divides."""
-    model = planning.model_of(config)
+    model, devices = planning.model_of(config), topology.devices
+    slices = config.mesh.slices or topology.slices
     sequence = max(1, config.mesh.sequence)
     powers = [2**k for k in range(devices.bit_length()) if devices % 2**k == 0]
     for tensor, fsdp in itertools.product((t for t in powers if t <= MOST_TENSOR), powers):
         if devices % (tensor * fsdp * sequence):
             continue
         shape = (devices // (tensor * fsdp * sequence), fsdp, tensor, sequence)
+        if slices > 1 and meshes.over_slices(shape, slices, config.mesh.slices) is None:
+            continue
         try:
             meshes.check_sizes(config, model, shape)
         except UserError:
@@ -63,14 +66,14 @@ def meshes_for(config: Any, devices: int) -> Iterator[dict[str, int]]:
         yield dict(zip(meshes.MESH_AXES, shape, strict=True))
 
 
-def variants(config: Any, devices: int) -> Iterator[Any]:
-    """The configuration with all microbatches and all recomputation: what a search tries."""
-    counts = [config.train.microbatches, *(2**k for k in range(MOST_MICROBATCHES.bit_length()))]
-    yield from _combined(config, devices, counts, REMAT, [models.resolve(config.model).dtype])
+def variants(config: Any, topology: Any) -> Iterator[Any]:
+    """The configuration with all microbatches, fewest first, and all recomputation: what a search tries."""
+    counts = sorted({config.train.microbatches, *(2**k for k in range(MOST_MICROBATCHES.bit_length()))})
+    yield from _combined(config, topology, counts, REMAT, [models.resolve(config.model).dtype])
 
 
 def savers(config: Any, topology: Any) -> Iterator[Any]:
-    """The configuration, and with about 2, 4 and 8 times the microbatches, more recomputation or bfloat16.
+    """The configuration, and with about 2, 4, 8, 16 and 32 times the microbatches, more recomputation or bfloat16.
 
     Far fewer than `variants`, and all need less memory: advice is given in seconds.
     """
@@ -78,15 +81,15 @@ def savers(config: Any, topology: Any) -> Iterator[Any]:
     with contextlib.suppress(UserError):
         mesh = planning.mesh_of(config, topology)
         rows //= mesh["data"] * mesh["fsdp"]
-    more = (next((n for n in range(factor * count, rows + 1) if rows % n == 0), count) for factor in (2, 4, 8))
-    counts, devices = [count, *more], topology.devices
+    more = (next((n for n in range(factor * count, rows + 1) if rows % n == 0), count) for factor in (2, 4, 8, 16, 32))
+    counts = [count, *more]
     remats = REMAT[REMAT.index(own.remat) :] if own.remat in REMAT else (own.remat, REMAT[-1])
-    yield from _combined(config, devices, counts, remats, [own.dtype])
+    yield from _combined(config, topology, counts, remats, [own.dtype])
     if own.dtype != "bfloat16":
-        yield from _combined(config, devices, counts, [own.remat], ["bfloat16"])
+        yield from _combined(config, topology, counts, [own.remat], ["bfloat16"])
 
 
-def _combined(config, devices, counts, remats, dtypes):
+def _combined(config, topology, counts, remats, dtypes):
     """The configuration with all combinations that divide."""
     transformer = models.resolve(config.model).architecture in TRANSFORMERS
     counts = [count for count in dict.fromkeys(counts) if config.train.batch_size % count == 0]
@@ -94,7 +97,7 @@ def _combined(config, devices, counts, remats, dtypes):
         one = copy.deepcopy(config)
         one.model.update(remat=remat, dtype=dtype)
         one.train.microbatches = count
-        if any(True for _ in meshes_for(one, devices)):
+        if any(True for _ in meshes_for(one, topology)):
             yield one
 
 
@@ -108,22 +111,25 @@ def candidates(
     Args:
         config: a configuration; it stays as it is.
         topology: topologies.Topology.
-        tried: the configuration with other settings, each on all meshes; None: `variants`.
+        tried: the configuration with other settings, each on all meshes; None: of `variants` those that may be the
+            fastest. More microbatches take no less time: none are added to what takes longer already than what fits.
         report: called with what is tried.
     """
-    found, ours = [], None
+    found, ours, best, shortest = [], None, math.inf, {}
     try:
         ours = planning.mesh_of(config, topology)
     except UserError:
         pass
-    for one in variants(config, topology.devices) if tried is None else tried:
+    for one in variants(config, topology) if tried is None else tried:
+        if tried is None and shortest.get(one.model.remat, 0.0) >= best:
+            continue
         try:
             planned = planning.on_one_device(one, topology)
             work = plans.work_of(planned)
         except UserError:
             continue  # an objective that compares the rows of a step takes no microbatches
         report(f"  remat {one.model.remat}, {one.train.microbatches} microbatches, {one.model.dtype}")
-        for mesh in meshes_for(one, topology.devices):
+        for mesh in meshes_for(one, topology):
             estimate = planned.estimator(mesh)
             time = roofline.of_estimate(work, topology, mesh, estimate) if topology.chip else None
             found.append(
@@ -132,6 +138,12 @@ def candidates(
                     time.seconds if time else None, _changes(config, ours, one, mesh),
                 )
             )  # fmt: skip
+        if topology.chip:
+            seconds = [
+                c.seconds for c in found if (c.remat, c.microbatches) == (one.model.remat, one.train.microbatches)
+            ]
+            shortest[one.model.remat] = min(seconds)
+            best = min((c.seconds for c in fastest(found, topology.chip.device_memory)), default=math.inf)
     return found
 
 

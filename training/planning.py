@@ -4,6 +4,7 @@ Text of no meaning stands in for the data: shapes alone decide what is compiled.
 is made, and the step is the one that train.py would run.
 """
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 
+from cloze.models.backends import choice
 from cloze.models.platforms import planned_for
 from cloze.parallel import cost, topologies
 from cloze.parallel import mesh as meshes
@@ -33,25 +35,25 @@ class Planned:
     """A step that can be traced and compiled.
 
     Attributes:
-        topology: topologies.Topology.
+        platform: "tpu", "gpu" or "cpu": that it is traced for.
         program: training.program.Program of the run's first stage.
         rows: {name: jax.ShapeDtypeStruct} of a step, with shardings.
     """
 
-    topology: topologies.Topology
+    platform: str
     program: Program
     rows: dict[str, Any]
 
     @functools.cached_property
     def traced(self) -> jax.stages.Traced:
         """The traced step."""
-        with planned_for(self.topology.platform):
+        with _tracing(self.platform):
             return self.program.trace_train_step(self.rows)
 
     @functools.cached_property
     def estimator(self) -> Estimator:
         """What the step needs on one device, for any mesh, without compiling."""
-        return self.program.estimator(self.traced, self.rows, self.topology.platform)
+        return self.program.estimator(self.traced, self.rows, self.platform)
 
     @functools.cached_property
     def flops(self) -> float:
@@ -60,7 +62,7 @@ class Planned:
 
     def compile(self) -> jax.stages.Compiled:
         """The compiled step; minutes for large models."""
-        with self.program.run.context(), planned_for(self.topology.platform):
+        with self.program.run.context(), _tracing(self.platform):
             return self.traced.lower().compile()
 
 
@@ -75,8 +77,8 @@ def on_one_device(config: Any, topology: topologies.Topology) -> Planned:
         ConfigError, DataError: as of `training.run.build`.
     """
     config = copy.deepcopy(config)
-    config.mesh.update({axis: 1 for axis in meshes.MESH_AXES})
-    return planned(config, topology, jax.devices("cpu")[:1])
+    config.mesh.update(dict.fromkeys(meshes.MESH_AXES, 1) | {"slices": 0})
+    return _planned(config, topology.platform, jax.devices("cpu")[:1])
 
 
 def model_of(config: Any) -> Any:
@@ -95,20 +97,38 @@ def mesh_of(config: Any, topology: topologies.Topology) -> dict[str, int]:
     return dict(zip(meshes.MESH_AXES, shape, strict=True))
 
 
-def planned(config: Any, topology: topologies.Topology, devices: list | None = None) -> Planned:
-    """The step of a configuration on a topology.
+def planned(config: Any, topology: topologies.Topology) -> Planned:
+    """The step of a configuration as it can be compiled for a topology.
 
     Args:
         config: a configuration; it stays as it is.
-        topology: where it is to run.
-        devices: its devices; None: `topologies.devices`.
+        topology: where it is to run, after `topologies.prepare`.
 
     Raises:
         ConfigError, DataError: as of `training.run.build`.
     """
-    devices = topologies.devices(topology) if devices is None else devices
+    return _planned(config, topology.compiler, topologies.devices(topology))
+
+
+@contextlib.contextmanager
+def _tracing(platform):
+    """While this holds, what is traced is for `platform`. cuDNN has to be there to be traced: else kernels of our own,
+    which keep as little, stand in for it.
+    """
+    missing = platform == "gpu" and jax.default_backend() != "gpu" and "cudnn" not in choice.UNFIT
+    with planned_for(platform):
+        if missing:
+            choice.UNFIT["cudnn"] = "is not on this machine"
+        try:
+            yield
+        finally:
+            if missing:
+                del choice.UNFIT["cudnn"]
+
+
+def _planned(config, platform, devices):
     config = resolve.resolve(config)
-    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, planned_for(topology.platform):
+    with tempfile.TemporaryDirectory(prefix="cloze-plan-") as directory, _tracing(platform):
         run = build(_without_data(config, pathlib.Path(directory)), devices=devices, report=lambda line: None)
         data = run.data["train"]
         row, size = data.batches(0, [0]), data.size(0)
@@ -117,7 +137,7 @@ def planned(config: Any, topology: topologies.Topology, devices: list | None = N
         name: jax.ShapeDtypeStruct((size, *array.shape[1:]), array.dtype, sharding=sharding)
         for name, array in row.items()
     }
-    return Planned(topology, run.program(), rows)
+    return Planned(platform, run.program(), rows)
 
 
 def _without_data(config, directory):

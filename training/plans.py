@@ -6,18 +6,18 @@ import math
 import statistics
 from typing import Any
 
-import jax
-
 from cloze.errors import ConfigError
 from cloze.parallel import collectives as transfers
-from cloze.parallel import hlo, roofline
+from cloze.parallel import hlo, roofline, topologies
+from cloze.parallel import mesh as meshes
 from cloze.parallel.cost import human
 from cloze.parallel.memory import Estimate
-from cloze.training import planning, trainable
+from cloze.training import compiling, planning, trainable
 from cloze.value_types import DURATION
 
 GIB = 2**30
 DAY = 86400
+HOPELESS = 1.5  # times the memory of a device: XLA takes many minutes to find that this does not fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Plan:
         model_flops: operations of a step as published MFU counts them.
         steps: length of the run; None: it is given in epochs of data that are not known.
         price: of a chip for an hour, or None.
-        refused: what the compiler said where it found no way to fit the step into memory; else "".
+        refused: why there is no compiled program, though one was asked for: it does not fit; else "".
     """
 
     name: str
@@ -143,10 +143,9 @@ class Plan:
         if self.topology.chip:
             available = self.topology.chip.device_memory / GIB
             verdict = f"fits, {self.spare / GIB:.2f} to spare"
-            if self.spare < 0:
-                verdict = f"does NOT fit: {-self.spare / GIB:.2f} too much"
-            elif self.refused:
-                verdict = f"does NOT fit, says the compiler: {self.refused}"
+            if self.spare < 0 or self.refused:
+                excess = [f"{-self.spare / GIB:.2f} too much"] if self.spare < 0 else []
+                verdict = f"does NOT fit: {'; '.join([*excess, *filter(None, [self.refused])])}"
             lines.append(f"  of {available:.2f} on a {self.topology.chip.name}: {verdict}")
         return lines
 
@@ -218,28 +217,15 @@ def make(config: Any, topology: Any, compiles: bool = True, tokens: float | None
         ConfigError, DataError: what is wrong and how to mend it.
     """
     mesh = planning.mesh_of(config, topology)
-    planned = planning.planned(config, topology) if compiles else planning.on_one_device(config, topology)
+    planned = planning.on_one_device(config, topology)
     estimate, work = planned.estimator(mesh), work_of(planned)
     time = roofline.of_estimate(work, topology, mesh, estimate) if topology.chip else None
     compiled, collectives, refused = None, [], ""
-    try:
-        program = planned.compile() if compiles else None
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        program, refused = None, str(error).splitlines()[0].partition(" :: ")[0]
-    if program is not None:
-        analysis, text = program.memory_analysis(), program.as_text()
-        if keep is not None:
-            keep(text)
-        module = hlo.Module(text)
-        arguments, temporaries = analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
-        peak = arguments + temporaries + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-        compiled = {"arguments": arguments, "temporaries": temporaries, "peak": peak}
-        collectives = transfers.of(module, mesh)
-        if topology.chip and topology.chip.is_tpu:
-            run_mesh = planned.program.run.mesh
-            time = roofline.of_program(module, topology, run_mesh, work.dtype, work.flops / topology.devices)
+    if compiles and topology.chip and estimate.peak > HOPELESS * topology.chip.device_memory:
+        refused = f"not compiled, as the estimate is above {HOPELESS:g} times that"
+    elif compiles:
+        compiled, collectives, measured, refused = _compiled(config, topology, mesh, work, keep)
+        time = measured or time
     program, model = planned.program, planned.program.model.config
     counted = trainable.count(program.run.shapes, program.run.axis_names, model)
     shapes, axis_names = program.run.shapes, program.run.axis_names
@@ -264,6 +250,23 @@ def make(config: Any, topology: Any, compiles: bool = True, tokens: float | None
         price=price,
         refused=refused,
     )  # fmt: skip
+
+
+def _compiled(config, topology, mesh, work, keep):
+    """(memory, collectives, Roofline of a TPU or None, why the compiler refused it or "") of the compiled step."""
+    found = compiling.compiled(config, topology)
+    if found.refused:
+        return None, [], None, f"the compiler says {found.refused}"
+    if keep is not None:
+        keep(found.text)
+    module = hlo.Module(found.text)
+    time = None
+    if topology.platform == "tpu":
+        devices = meshes.make_mesh(config.mesh, topologies.devices(topology))
+        time = roofline.of_program(module, topology, devices, work.dtype, work.flops / topology.devices)
+    arguments = module.argument_bytes()
+    sizes = {"arguments": arguments, "temporaries": found.peak - arguments, "peak": found.peak}
+    return sizes, transfers.of(module, mesh), time, ""
 
 
 def _steps(config, program, tokens, work):

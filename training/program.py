@@ -213,7 +213,7 @@ class Program:
         rows = {name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in rows.items()}
         # XLA for accelerators casts all kernels to the compute type once, before the loop over layers.
         copied = platform != "cpu" and self.model.config.dtype == "bfloat16"
-        return Estimator(traced, self.abstract_state, rows, copies=2 if copied else 0, fuses_products=platform != "cpu")
+        return Estimator(traced, self.abstract_state, rows, platform, copies=2 if copied else 0)
 
     @functools.cached_property
     def compiled_steps(self) -> dict:

@@ -16,6 +16,7 @@ from cloze.data.durations import to_steps
 from cloze.errors import ConfigError
 from cloze.models.backends import choice
 from cloze.models.composite import Composite
+from cloze.models.platforms import platform
 from cloze.parallel import mesh as meshes
 from cloze.tasks import embedded
 from cloze.training import initial, methods, private, profiling, resolve, retention, runs
@@ -137,7 +138,7 @@ def build(config, tokenizer_directory=None, devices=None, report=print) -> Run:
     mesh = meshes.make_mesh(config.mesh, devices)
     model_config = methods.model_config(config)
     meshes.check_sizes(config, model_config, mesh.devices.shape)
-    choice.check_platform(model_config.attention_backend, mesh.devices.flat[0].platform)
+    choice.check_platform(model_config.attention_backend, platform(mesh))
 
     tokenizer = resolve.open_tokenizer(config, tokenizer_directory, report)
     objective = _objective(config, tokenizer, model_config, report)

@@ -17,7 +17,8 @@ from jax.sharding import AbstractMesh, AxisType
 from ml_collections import config_flags
 
 from cloze import models, objectives
-from cloze.configs import base, composites, decoders, encoder_decoders, encoders, xlnet
+from cloze.configs import base, composites, decoders, encoder_decoders
+from cloze.configs.catalog import NEEDS_A_RUN, SIZES, STEMS, load
 from cloze.data import tokenizers
 from cloze.data.durations import to_steps
 from cloze.errors import ConfigError
@@ -30,37 +31,6 @@ from cloze.training.schedules import make_schedule
 from cloze.training.updates import from_config, make_optimizer
 
 ROOT = pathlib.Path(__file__).parents[2]
-SHARED = (
-    "__init__", "base", "families", "baselines", "composites", "encoders", "decoders", "encoder_decoders", "finetuning",
-)  # fmt: skip
-STEMS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in (*SHARED, "demo"))
-SIZES = {
-    "bert": encoders.BERT_SIZES,
-    "roberta": encoders.ROBERTA_SIZES,
-    "deberta": encoders.DEBERTA_SIZES,
-    "modernbert": encoders.MODERNBERT_SIZES,
-    "spanbert": encoders.SPANBERT_SIZES,
-    "unilm": encoders.UNILM_SIZES,
-    "gpt2": decoders.GPT2_SIZES,
-    "t5": encoder_decoders.T5_SIZES,
-    "t5_v1_1": encoder_decoders.T5_V1_1_SIZES,
-    "bart": encoder_decoders.BART_SIZES,
-    "transformer": encoder_decoders.TRANSFORMER_SIZES,
-    "gpt3": decoders.GPT3_SIZES,
-    "electra": composites.ELECTRA_SIZES,
-    "deberta_v3": composites.DEBERTA_V3_SIZES,
-    "coco_lm": composites.COCO_LM_SIZES,
-    "albert": encoders.ALBERT_SIZES,
-    "llama": decoders.LLAMA_SIZES,
-    "pythia": decoders.PYTHIA_SIZES,
-    "gemma": decoders.GEMMA_SIZES,
-    "qwen2": decoders.QWEN2_SIZES,
-    "qwen3": decoders.QWEN3_SIZES,
-    "olmo2": decoders.OLMO2_SIZES,
-    "gemma2": decoders.GEMMA2_SIZES,
-    "gemma3": decoders.GEMMA3_SIZES,
-    "xlnet": xlnet.SIZES,
-}
 SIZED = [(stem, size) for stem, sizes in SIZES.items() for size in sizes]
 ARGUMENTS = {stem: tuple(f"size={size}" for size in sizes) for stem, sizes in SIZES.items()}
 ARGUMENTS |= {
@@ -80,16 +50,11 @@ ARGUMENTS["spanbert"] += ("boundary=false",)
 ARGUMENTS["electra"] += (*(f"task={task}" for task in composites.ELECTRA_TASKS[1:]), "tie=all", "tie=none")
 ARGUMENTS["deberta_v3"] += ("tie=embeddings",)
 ARGUMENTS["gpt3"] += ("sparse", "size=175b,sparse")
-NEEDS_A_RUN = ("distilbert",)  # of another experiment
 FULL = [(stem, arguments) for stem in STEMS for arguments in ("", *ARGUMENTS.get(stem, ()))]
 # Of a family's sizes the default and the last stand for all, where they differ in numbers only.
 LAST = {(stem, [a for a in ARGUMENTS[stem] if "size=" in a][-1]) for stem in SIZES}
 KINDS = [pair for pair in FULL if "size=" not in pair[1] or pair in LAST]
 TINY = [(stem, f"tiny,{arguments}".rstrip(",")) for stem, arguments in KINDS]
-
-
-def load(stem, arguments=""):
-    return importlib.import_module(f"cloze.configs.{stem}").get_config(arguments)
 
 
 def override(config, **changes):

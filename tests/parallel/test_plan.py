@@ -12,7 +12,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cloze.errors import ConfigError
-from cloze.parallel import chips, collectives, compute, cost, hlo, roofline, topologies
+from cloze.parallel import chips, collectives, compute, cost, flow, hlo, roofline, topologies
 from cloze.parallel import mesh as meshes
 from cloze.parallel.memory import Estimate
 from cloze.training import plan_picture, plan_search, planning, plans
@@ -108,7 +108,8 @@ def test_topologies_that_are_none(text, message):
 
 def test_topologies_count_their_devices():
     assert topologies.parse("v5p:8x8x16").devices == 1024 and topologies.parse("v5e:4x4*2").chips == 32
-    assert topologies.parse("v4:2x2x2").devices == 16 and topologies.parse("h100:8").platform == "cpu"
+    assert topologies.parse("v4:2x2x2").devices == 16 and topologies.parse("h100:8").platform == "gpu"
+    assert topologies.parse("h100:8").compiler == topologies.parse("cpu:8").platform == "cpu"
     assert chips.of_kind("TPU v5 lite").name == "v5e" and chips.of_kind("TPU v5").name == "v5p"
     assert chips.of_kind("NVIDIA H100 80GB HBM3").name == "h100" and chips.of_kind("cpu") is None
 
@@ -151,6 +152,35 @@ def test_memory_is_near_the_compiled_programs(planned):
     assert 0.6 < planned.estimator(dict.fromkeys(meshes.MESH_AXES, 1)).peak / compiled < 1.2
 
 
+def test_the_last_dimensions_fill_tiles():
+    """Of a TPU's memory, [256, 16, 512, 1] numbers that a kernel reads take 128 times what they are."""
+    narrow = flow.Value((256, 16, 512, 1), 4, [("fsdp",), ("tensor",), (), ()])
+    mesh = {"fsdp": 4, "tensor": 2}
+    plain = 256 * 16 * 512 * 4 / 8
+    assert narrow.bytes(mesh) == narrow.bytes(mesh, tile=(8, 128)) == plain
+    narrow.rigid = True
+    assert narrow.bytes(mesh, tile=(8, 128)) == 128 * plain
+    assert flow.Value((3, 100), 2, [(), ()]).bytes({}, tile=(8, 128)) == 8 * 128 * 2
+
+
+def test_what_runs_on_each_device_by_itself_counts_as_it_is():
+    mesh = meshes.make_mesh(dict(data=4, fsdp=1, tensor=1, sequence=1), jax.devices()[:4])
+    spec = PartitionSpec("data")
+    local = jax.shard_map(lambda x: jnp.sin(x).T @ x, mesh=mesh, in_specs=spec, out_specs=PartitionSpec("data"))
+    x = jax.ShapeDtypeStruct((64, 32), jnp.float32, sharding=NamedSharding(mesh, spec))
+    traced = flow.Flow(jax.jit(lambda x: local(x) * 2).trace(x).jaxpr.jaxpr)
+    traced.inputs[0].place([("data",), ()])
+    traced.spread()
+    (cut,) = [one for one in traced.operations if one.name == "shard_map"]
+    assert cut.bodies[0].inputs[0].shape == (16, 32) and cut.outputs[0].bytes(dict(mesh.shape)) == 32 * 32 * 4
+
+
+def test_a_step_far_too_large_is_not_compiled(config):
+    large = changed(config, batch_size=2**20)
+    made = plans.make(large, topologies.parse("v5e:1x1"))
+    assert made.refused and made.compiled is None and any("does NOT fit" in line for line in made.lines())
+
+
 def test_a_line_warns_of_what_may_not_fit():
     estimate = Estimate(parameters=2.0**20, optimizer=0.0, gradients=0.0, activations=2.0**20)
     assert estimate.line(2.0**20).endswith("peak 2 of 1: it may not fit")
@@ -182,14 +212,30 @@ def test_recomputing_and_microbatches_save_memory(config):
 
 
 def test_what_is_tried_divides_and_saves_memory(config):
-    tried = [(one.model.remat, one.train.microbatches, one.model.dtype) for one in plan_search.variants(config, 1)]
+    tried = [
+        (one.model.remat, one.train.microbatches, one.model.dtype)
+        for one in plan_search.variants(config, topologies.parse("cpu:1"))
+    ]
     assert len(set(tried)) == len(tried) == 3 * 5  # 16 rows: 1 to 16 microbatches
     topology = topologies.parse("cpu:2")
     few = [(one.model.remat, one.train.microbatches, one.model.dtype) for one in plan_search.savers(config, topology)]
     assert few[0] == ("none", 1, "float32") and ("none", 2, "bfloat16") in few and ("full", 2, "float32") in few
     assert {count for _, count, _ in few} == {1, 2, 4, 8} and ("full", 2, "bfloat16") not in few
     odd = changed(config, batch_size=2 * 77)
-    assert {one.train.microbatches for one in plan_search.savers(odd, topology)} == {1, 7, 11}
+    assert {one.train.microbatches for one in plan_search.savers(odd, topology)} == {1, 7, 11, 77}
+
+
+def test_a_search_adds_no_microbatches_to_what_fits_and_is_fastest(config):
+    found = plan_search.candidates(config, topologies.parse("v5e:1x1"), report=lambda line: None)
+    assert [(one.remat, one.microbatches) for one in found] == [("none", 1), ("dots", 1), ("full", 1)]
+
+
+def test_meshes_of_several_slices_go_over_them(config):
+    two = topologies.parse("v5e:1x2*2")
+    asked = copy.deepcopy(config)
+    asked.mesh.slices = 2
+    assert {mesh["data"] for mesh in plan_search.meshes_for(asked, two)} == {2, 4}
+    assert {"data": 1, "fsdp": 1, "tensor": 4, "sequence": 1} in [*plan_search.meshes_for(config, two)]
 
 
 def test_running_out_of_memory_is_one_message_that_ranks_what_to_change(config, planned):
