@@ -77,8 +77,8 @@ class ScalingStudy(Study):
             "",
             wrapped(
                 "N: all parameters, D: tokens, C = 6 N D. The best size of each budget is the lowest point of a "
-                f"parabola of the loss over log N; in brackets the middle {share} over {len(found.draws)} draws of the runs of "
-                "each budget with replacement:"
+                f"parabola of the loss over log N; in brackets the middle {share} over {len(found.draws)} draws of "
+                "the runs of each budget with replacement:"
             ),
             "",
             *_best(found),

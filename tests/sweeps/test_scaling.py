@@ -1,5 +1,6 @@
 """A study of scaling laws: what its section says of runs whose law is known, and that its sizes are the models'."""
 
+import math
 import re
 import runpy
 
@@ -70,8 +71,8 @@ def test_the_sizes_of_the_sweep_are_those_of_its_models():
     run = defined["sweep"]()[0]
     options = {key.removeprefix("model."): value for key, value in run.items() if key.startswith("model.")}
     config = models.resolve({"family": "gpt2", "preset": "small", **options})
-    shapes = jax.eval_shape(lambda: models.build(config).init(jax.random.key(0), {"tokens": np.zeros((1, 64), int)}))
-    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    leaves = jax.tree.leaves(models.parameters(models.build(config)))
+    count = sum(math.prod(leaf.shape) for leaf in leaves)
     assert count == defined["parameters"](run["model.layers"], run["model.width"])
     for budget, sizes in defined["SIZES"].items():
         for size in sizes:
