@@ -34,6 +34,7 @@ p{margin:8px 0}a{color:var(--link)}small,.quiet{color:var(--quiet)}code{font-siz
 .facts div{background:var(--panel);border-radius:8px;padding:8px 12px}
 .facts dt{color:var(--quiet);font-size:.85rem}.facts dd{margin:0;font-size:1.15rem;font-variant-numeric:tabular-nums}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px}
+.alone{max-width:640px}
 .chart{margin:0;background:var(--panel);border-radius:8px;padding:10px;position:relative;min-width:0}
 figcaption{font-weight:600}svg{width:100%;height:auto;display:block;touch-action:pan-y}
 svg text{font:12px system-ui,sans-serif;fill:var(--quiet)}

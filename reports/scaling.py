@@ -29,7 +29,7 @@ def charts(rows: Sequence[results.Row]) -> list[str]:
         for number, (one, places) in enumerate(zip(found, runs.budgets(), strict=True))
         for curve in _budget(one, runs.take(places), number)
     ]
-    return [chart("Validation loss over parameters, for each budget 6 N D", curves, "nats", over="parameter")]
+    return [chart("Validation loss over parameters N, for each budget 6 N D", curves, "nats", over="size")]
 
 
 def _budget(parabola, runs, number):

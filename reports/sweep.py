@@ -28,7 +28,7 @@ def write(runs: Sequence[Planned], directory: str | os.PathLike) -> pathlib.Path
     parts = [
         f"<p>{len(rows)} runs, {sum(len(group.finished) for group in groups)} of them finished.</p>",
         section("Results", _summary(rows, groups)),
-        section("Sizes for a budget", *scaling.charts(rows)),
+        section("Sizes for a budget", *(f'<div class="alone">{one}</div>' for one in scaling.charts(rows))),
         section("Curves", '<div class="charts">', *_charts(groups, path), "</div>"),
         section("Runs", _runs(rows, path)),
         section("Failed", *_failed(rows, path)),
