@@ -59,10 +59,15 @@ def fit(points: Sequence[tuple[float, float, float]], resamples: int = bootstrap
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScalingStudy(Study):
-    """A study whose runs are sizes for budgets; what it finds are the laws through them."""
+    """A study whose runs are sizes for budgets; what it finds are the laws through them.
+
+    Attributes:
+        resamples: draws of the runs, for bands.
+    """
 
     metric: str = "validation/loss"
     lower_is_better: bool = True
+    resamples: int = bootstrap.RESAMPLES
 
     def findings(self, outcome: Outcome) -> list[str]:
         """Tables of the runs, of the best size of each budget, of the fits, and of a budget ten times as large.
@@ -70,7 +75,7 @@ class ScalingStudy(Study):
         Raises:
             ConfigError: see `fit`.
         """
-        found = fit(outcome.runs)
+        found = fit(outcome.runs, self.resamples)
         share = f"{bootstrap.LEVEL:.0%}"
         return [
             *_runs(found.runs),
