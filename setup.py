@@ -13,6 +13,7 @@ ROOMS = [
     "decoding",
     "interop",
     "launchers",
+    "laws",
     "models",
     "objectives",
     "parallel",
@@ -83,7 +84,7 @@ setup(
         "scipy",
         "dp-accounting>=0.6",
         "scikit-learn>=1.5",
-        "threadpoolctl>=3.1",  # what scikit-learn brings, to hold its threads to one
+        "threadpoolctl>=3.1",  # holds the threads of BLAS to one
         "seqeval>=1.2.2",
         "rouge-score>=0.1.2",
         "sacrebleu>=2.4",

@@ -8,8 +8,8 @@ import importlib
 import pathlib
 
 ROOMS = (
-    "analysis", "configs", "data", "decoding", "interop", "launchers", "models", "objectives", "parallel", "reports",
-    "sweeps", "tasks", "training",
+    "analysis", "configs", "data", "decoding", "interop", "launchers", "laws", "models", "objectives", "parallel",
+    "reports", "sweeps", "tasks", "training",
 )  # fmt: skip
 
 _here = pathlib.Path(__file__).resolve().parent

@@ -4,7 +4,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-PF_DAY = 1e15 * 86400  # operations
+from cloze.laws import chinchilla, kaplan
+from cloze.laws.kaplan import PF_DAY
+from cloze.laws.runs import training_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +38,6 @@ PUBLISHED = (
 )
 
 
-def training_flops(parameters: float, tokens: float) -> float:
-    """C = 6 N D: two operations for each parameter and token forward, four backward (arXiv:2001.08361, section 2.1).
-
-    Args:
-        parameters: N, without embeddings.
-        tokens: D.
-    """
-    return 6 * parameters * tokens
-
-
 @dataclasses.dataclass(frozen=True)
 class Fit:
     """A law of how large a model a budget should train.
@@ -67,21 +59,15 @@ class Fit:
         return parameters, flops / 6 / parameters
 
 
-def _parametric(name, source, E, A, B, alpha, beta):
-    """The fit of L(N, D) = E + A / N^alpha + B / D^beta (arXiv:2203.15556, equations 2 and 4)."""
-    G = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
-    return Fit(
-        name,
-        source,
-        lambda flops: G * (flops / 6) ** (beta / (alpha + beta)),
-        lambda parameters, tokens: E + A / parameters**alpha + B / tokens**beta,
-    )
+def _parametric(name, source, law):
+    """The calculator's fit of a law of N and D."""
+    return Fit(name, source, lambda flops: law.best(flops)[0], law)
 
 
 FITS = (
-    Fit("Kaplan", "arXiv:2001.08361, table 6: N = 1.3e9 C^0.73, C in PF-days", lambda c: 1.3e9 * (c / PF_DAY) ** 0.73),
-    _parametric("Chinchilla", "arXiv:2203.15556, approach 3", 1.69, 406.4, 410.7, 0.34, 0.28),
-    _parametric("Chinchilla, fitted anew", "arXiv:2404.10102", 1.8172, 482.01, 2085.43, 0.3478, 0.3658),
+    Fit("Kaplan", "arXiv:2001.08361, table 6: N = 1.3e9 C^0.73, C in PF-days", kaplan.BEST_PARAMETERS),
+    _parametric("Chinchilla", "arXiv:2203.15556, approach 3", chinchilla.PUBLISHED),
+    _parametric("Chinchilla, fitted anew", "arXiv:2404.10102", chinchilla.FITTED_ANEW),
     Fit("20 tokens a parameter", "arXiv:2203.15556, approaches 1 and 2 at 6e23", lambda c: math.sqrt(c / 120)),
 )
 

@@ -23,35 +23,43 @@ class Curve:
         points: (x, y), by x; what is not finite is left out.
         colour: number of its colour, from 0.
         strong: a thick line, with points where there are few; else a thin one.
+        joined: whether a line goes through the points; else they are dots.
+        band: (x, lower, upper), by x: a shaded area, such as where the curve may lie.
     """
 
     name: str
     points: Sequence[tuple[float, float]]
     colour: int = 0
     strong: bool = True
+    joined: bool = True
+    band: Sequence[tuple[float, float, float]] = ()
 
 
-def chart(title: str, curves: Sequence[Curve], unit: str = "", logarithmic: bool = False) -> str:
+def chart(title: str, curves: Sequence[Curve], unit: str = "", logarithmic: bool = False, over: str = "step") -> str:
     """A figure with a title, axes, curves and a legend, as HTML; without any point, "".
 
     Args:
-        title: what is shown over steps.
+        title: what is shown.
         curves: each with a name of its own, or that of others of its colour.
         unit: of the values.
         logarithmic: whether the axis of values may be logarithmic, which it is where they differ much.
+        over: what x is; if not steps, its axis is logarithmic.
     """
     kept = [dataclasses.replace(curve, points=_thinned(curve.points)) for curve in curves]
     kept = [curve for curve in kept if curve.points]
     if not kept:
         return ""
     xs, ys = ([point[axis] for curve in kept for point in curve.points] for axis in (0, 1))
+    ys += [value for curve in kept for _, *ends in curve.band for value in ends]
     logarithmic = logarithmic and min(ys) > 0 and max(ys) / min(ys) > LOGARITHMIC
-    x, y = Axis(xs, LEFT, WIDTH - RIGHT), Axis(ys, HEIGHT - BOTTOM, TOP, logarithmic)
-    label = f"{title} over steps: " + "; ".join(_in_words(curve) for curve in kept)
+    x = Axis(xs, LEFT, WIDTH - RIGHT, logarithmic=over != "step")
+    y = Axis(ys, HEIGHT - BOTTOM, TOP, logarithmic)
+    label = f"{title} over {over}s: " + "; ".join(_in_words(curve) for curve in kept)
     return (
         f'<figure class="chart"><figcaption>{escape(title)}{f" <small>{escape(unit)}</small>" if unit else ""}'
-        f'</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
-        f"{_grid(x, y)}{''.join(_drawn(curve, x, y) for curve in kept)}"
+        f'</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-over="{escape(over)}" '
+        f'aria-label="{escape(label)}">'
+        f"{_grid(x, y, over)}{''.join(_drawn(curve, x, y) for curve in kept)}"
         f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/></svg>{_legend(kept)}'
         '<div class="tip" aria-hidden="true"></div></figure>'
     )
@@ -87,6 +95,11 @@ class Axis:
         """Round values on the axis, `most` of them or one more."""
         if self._log and (decades := range(math.ceil(self._low), math.floor(self._high) + 1)) and len(decades) > 1:
             return [10.0**decade for decade in decades[:: max(1, len(decades) // most)]]
+        if self._log:
+            decades = range(math.floor(self._low), math.ceil(self._high))
+            rounds = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
+            if len(inside := [one for one in rounds if self._low <= math.log10(one) <= self._high]) > 1:
+                return inside
         rough = (self._high - self._low) / most
         size = 10.0 ** math.floor(math.log10(rough))
         step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough * 0.999)
@@ -120,8 +133,8 @@ def _in_words(curve):
     return f"{curve.name} {short(curve.points[0][1])} to {short(curve.points[-1][1])}"
 
 
-def _grid(x, y):
-    lines = [f'<text x="{LEFT - 5}" y="{HEIGHT - BOTTOM + 16}" text-anchor="end">step</text>']
+def _grid(x, y, over):
+    lines = [f'<text x="{LEFT - 5}" y="{HEIGHT - BOTTOM + 16}" text-anchor="end">{escape(over)}</text>']
     for value in y.ticks():
         at = y.place(value)
         lines.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
@@ -142,12 +155,20 @@ def _drawn(curve, x, y):
     dashed = f' stroke-dasharray="{dash}"' if dash else ""
     values = ";".join(f"{a:.6g},{b:.5g}" for a, b in curve.points)
     path = " ".join(f"{a},{b}" for a, b in places)
-    shown = len(places) == 1 or (curve.strong and len(places) <= MOST_DOTS)
+    shown = len(places) == 1 or not curve.joined or (curve.strong and len(places) <= MOST_DOTS)
     dots = "".join(f'<circle cx="{a}" cy="{b}" r="2.5"/>' for a, b in places) if shown else ""
+    line = f'<polyline points="{path}"{dashed}/>' if curve.joined else ""
     return (
         f'<g class="curve {kind}" data-name="{escape(curve.name)}" data-points="{values}" data-places="{path}">'
-        f'<polyline points="{path}"{dashed}/>{dots}</g>'
+        f"{_area(curve.band, x, y)}{line}{dots}</g>"
     )
+
+
+def _area(band, x, y):
+    if not band:
+        return ""
+    edge = [(a, low) for a, low, _ in band] + [(a, high) for a, _, high in reversed(band)]
+    return f'<polygon class="band" points="{" ".join(f"{x.place(a)},{y.place(b)}" for a, b in edge)}"/>'
 
 
 def _legend(curves):

@@ -34,12 +34,13 @@ p{margin:8px 0}a{color:var(--link)}small,.quiet{color:var(--quiet)}code{font-siz
 .facts div{background:var(--panel);border-radius:8px;padding:8px 12px}
 .facts dt{color:var(--quiet);font-size:.85rem}.facts dd{margin:0;font-size:1.15rem;font-variant-numeric:tabular-nums}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:16px}
+.alone{max-width:640px}
 .chart{margin:0;background:var(--panel);border-radius:8px;padding:10px;position:relative;min-width:0}
 figcaption{font-weight:600}svg{width:100%;height:auto;display:block;touch-action:pan-y}
 svg text{font:12px system-ui,sans-serif;fill:var(--quiet)}
 .grid{stroke:var(--rule);stroke-width:1}.cursor{stroke:var(--quiet);stroke-width:1;visibility:hidden}
 .curve polyline{fill:none;stroke:currentColor;stroke-linejoin:round}.curve circle{fill:currentColor}
-.strong polyline{stroke-width:2}.thin polyline{stroke-width:1;opacity:.8}
+.curve .band{fill:currentColor;opacity:.16}.strong polyline{stroke-width:2}.thin polyline{stroke-width:1;opacity:.8}
 .legend{list-style:none;margin:4px 0 0;padding:0;display:flex;flex-wrap:wrap;gap:2px 14px;font-size:.85rem}
 .legend li::before{content:"";display:inline-block;width:16px;height:3px;background:currentColor;margin-right:6px;
 vertical-align:middle}.legend li.thin::before{height:1px}
@@ -90,7 +91,7 @@ for (const svg of document.querySelectorAll(".chart svg")) {
     const first = near.reduce((a, b) => Math.abs(b.at - x) < Math.abs(a.at - x) ? b : a);
     cursor.setAttribute("x1", first.at); cursor.setAttribute("x2", first.at); cursor.style.visibility = "visible";
     const there = near.filter(one => Math.abs(one.at - first.at) < 8);
-    tip.replaceChildren(...[`step ${first.value[0]}`, ...there].map(one => {
+    tip.replaceChildren(...[`${svg.dataset.over} ${first.value[0]}`, ...there].map(one => {
       const line = document.createElement("div");
       line.textContent = typeof one === "string" ? one : `${one.value[1]}  ${one.name}`;
       if (typeof one !== "string") line.style.color = one.colour;

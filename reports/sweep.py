@@ -9,6 +9,7 @@ from html import escape
 from cloze import storage
 from cloze.parallel.cost import human
 from cloze.reports import run as of_run
+from cloze.reports import scaling
 from cloze.reports.chart import Curve, chart
 from cloze.reports.page import Cell, page, section, table
 from cloze.sweeps import planned, results
@@ -27,6 +28,7 @@ def write(runs: Sequence[Planned], directory: str | os.PathLike) -> pathlib.Path
     parts = [
         f"<p>{len(rows)} runs, {sum(len(group.finished) for group in groups)} of them finished.</p>",
         section("Results", _summary(rows, groups)),
+        section("Sizes for a budget", *(f'<div class="alone">{one}</div>' for one in scaling.charts(rows))),
         section("Curves", '<div class="charts">', *_charts(groups, path), "</div>"),
         section("Runs", _runs(rows, path)),
         section("Failed", *_failed(rows, path)),

@@ -33,12 +33,14 @@ class Row:
         status: of sweeps.processes.
         metrics: {"train/loss": ...}, of the last lines of a finished run, else {}.
         costs: {name of COSTS: number}, so far.
+        tokens: read so far, in rows as published figures count them: those that the first stack sees.
     """
 
     run: Planned
     status: str
     metrics: dict[str, float]
     costs: dict[str, float]
+    tokens: int = 0
 
     @property
     def flat(self) -> dict[str, Any]:
@@ -93,7 +95,8 @@ def rows(runs: Sequence[Planned], directory: pathlib.Path) -> list[Row]:
             "parameters": told.facts.get("parameters", 0),
             "flops": told.flops,
         }
-        found.append(Row(run, status, metrics, costs))
+        a_step = told.config["train"]["batch_size"] * told.config["data"]["sequence_length"] if told.config else 0
+        found.append(Row(run, status, metrics, costs, costs["steps"] * a_step))
     return found
 
 
@@ -199,13 +202,25 @@ def study_section(told: Study, runs: Sequence[Planned], directory: pathlib.Path,
         (label(group), [row.metrics[told.metric] for row in group.finished if told.metric in row.metrics])
         for group in groups(found)
     ]
+    outcome = study.Outcome(table(found), settings, points(found, told.metric))
     newest = max((file.stat().st_mtime for file in directory.glob("*/metrics.jsonl")), default=time.time())
     where = history.read(directory / runs[0].name).facts
     spent = sum(row.costs["flops"] for row in found)
     how = (
         f"`python sweep.py --sweep={source} --study`, {time.strftime('%Y-%m-%d', time.localtime(newest))}, on "
         f"{where.get('devices', 'devices that are not known')}, jax {where.get('jax', '')}: {len(found)} runs of "
-        f"{human(found[0].costs['parameters'])} parameters and {found[0].costs['steps']:,} steps, "
-        f"{human(spent)}FLOP in all."
+        f"{_span(human, (row.costs['parameters'] for row in found))} parameters and "
+        f"{_span('{:,}'.format, (row.costs['steps'] for row in found))} steps, {human(spent)}FLOP in all."
     )
-    return study.section(told, table(found), settings, how)
+    return study.section(told, outcome, how)
+
+
+def points(found: Sequence[Row], metric: str = "validation/loss") -> list[tuple[float, float, float]]:
+    """(parameters, tokens, metric) of each finished run that has the metric; see `Row.tokens`."""
+    return [(row.costs["parameters"], row.tokens, row.metrics[metric]) for row in found if metric in row.metrics]
+
+
+def _span(shown, values):
+    """Numbers in words: the one that all are, or the least and the greatest."""
+    kept = sorted(values)
+    return shown(kept[0]) if kept[0] == kept[-1] else f"{shown(kept[0])} to {shown(kept[-1])}"

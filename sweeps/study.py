@@ -42,6 +42,29 @@ class Study:
     lower_is_better: bool
     not_shown: str
 
+    def findings(self, outcome: "Outcome") -> list[str]:
+        """Lines of Markdown between what was run and what is not shown: here the table, and settings held together.
+
+        Raises:
+            ConfigError: a setting has no finished run with the metric.
+        """
+        return _compared(self, outcome)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a study's runs came to.
+
+    Attributes:
+        table: lines of the sweep's table.
+        settings: (name, values of the metric of its finished runs); the first is what others are held against.
+        runs: (parameters, tokens, value of the metric) of each finished run.
+    """
+
+    table: Sequence[str]
+    settings: Sequence[tuple[str, Sequence[float]]] = ()
+    runs: Sequence[tuple[float, float, float]] = ()
+
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
@@ -85,49 +108,56 @@ def verdict(found: Difference, lower_is_better: bool) -> str:
     return f"{found.mean:+.4f} ± {found.margin:.4f}, {said}"
 
 
-def section(study: Study, table: Sequence[str], settings: Sequence[tuple[str, Sequence[float]]], how: str) -> str:
+def section(study: Study, outcome: Outcome, how: str) -> str:
     """The section of a study in Markdown.
 
     Args:
         study: the study.
-        table: lines of the sweep's table.
-        settings: (name, values of the metric of its finished runs); the others are held against the first.
+        outcome: of its runs.
         how: what was run, when and on what.
 
     Raises:
-        ConfigError: a setting has no finished run with the metric.
+        ConfigError: see `Study.findings`.
     """
-    for name, values in settings:
-        if not values or not all(map(math.isfinite, values)):
-            raise ConfigError(f"the study needs {study.metric} of every setting: {name} has no finished run with it")
-    (first, base), others = settings[0], settings[1:]
-    lines = [
-        f"* {name} against {first}: {verdict(difference(base, values), study.lower_is_better)}"
-        for name, values in others
-    ]
-    counts = sorted({len(values) for _, values in settings})
-    told = " or ".join(map(str, counts))
     return "\n".join(
         [
-            _wrapped(f"**Claim.** {study.claim} Source: {study.source}."),
+            wrapped(f"**Claim.** {study.claim} Source: {study.source}."),
             "",
-            _wrapped(f"**Published.** {study.published}"),
+            wrapped(f"**Published.** {study.published}"),
             "",
-            _wrapped(f"**Here.** {study.here} {how}"),
+            wrapped(f"**Here.** {study.here} {how}"),
             "",
-            *table,
+            *study.findings(outcome),
             "",
-            f"`{study.metric}`, {'lower' if study.lower_is_better else 'higher'} is better, {told} runs of a setting; "
-            "a difference of means with Welch's 95% interval:",
-            "",
-            *lines,
-            "",
-            _wrapped(f"**Not shown.** {study.not_shown}"),
+            wrapped(f"**Not shown.** {study.not_shown}"),
         ]
     )
 
 
-def _wrapped(text):
+def _compared(study, outcome):
+    """The sweep's table, and how each setting differs from the first."""
+    for name, values in outcome.settings:
+        if not values or not all(map(math.isfinite, values)):
+            raise ConfigError(f"the study needs {study.metric} of every setting: {name} has no finished run with it")
+    (first, base), others = outcome.settings[0], outcome.settings[1:]
+    counts = sorted({len(values) for _, values in outcome.settings})
+    told = " or ".join(map(str, counts))
+    lines = [
+        f"* {name} against {first}: {verdict(difference(base, values), study.lower_is_better)}"
+        for name, values in others
+    ]
+    return [
+        *outcome.table,
+        "",
+        f"`{study.metric}`, {'lower' if study.lower_is_better else 'higher'} is better, {told} runs of a setting; "
+        "a difference of means with Welch's 95% interval:",
+        "",
+        *lines,
+    ]
+
+
+def wrapped(text: str) -> str:
+    """Prose in lines of the page's width."""
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 

@@ -52,7 +52,7 @@ def test_differences_in_words(first, second, words):
 
 def test_a_section_says_everything_and_needs_runs_of_every_setting():
     settings = [("a=1", [1.0, 1.1, 0.9]), ("a=2", [0.5, 0.6, 0.4])]
-    text = study.section(TOLD, ["| table |"], settings, "It ran.")
+    text = study.section(TOLD, study.Outcome(["| table |"], settings), "It ran.")
     for words in (
         "**Claim.** C. Source: S.", "**Published.** P.", "**Here.** H. It ran.", "| table |", "a=2 against a=1",
         "better, beyond", "3 runs of a setting", "**Not shown.** N.",
@@ -60,7 +60,7 @@ def test_a_section_says_everything_and_needs_runs_of_every_setting():
         assert words in text
     for values in ([], [math.nan]):
         with pytest.raises(ConfigError, match="a=3 has no finished run"):
-            study.section(TOLD, [], [*settings, ("a=3", values)], "")
+            study.section(TOLD, study.Outcome([], [*settings, ("a=3", values)]), "")
 
 
 def test_a_section_comes_between_its_markers_and_the_rest_stays(tmp_path):
