@@ -63,7 +63,7 @@ class Package(Embedded):
 
     def labels(self):
         """Import names of packages, the one with the most docstrings first."""
-        counts = collections.Counter(document.package for document in pydocs.documents())
+        counts = pydocs.counts()
         return tuple(sorted(counts, key=lambda package: (-counts[package], package))[:PACKAGES])
 
     def make(self, documents):

@@ -2,7 +2,7 @@
 
     python sweep.py --sweep=configs/sweeps/mask_rate.py --study --parallel=2
 
-Six runs, about ten minutes on two CPU cores. Their own losses do not compare, because 40% hidden is a harder question:
+Six runs, about six minutes on two CPU cores. Their own losses do not compare, because 40% hidden is a harder question:
 all of them are validated at 15%.
 """
 

@@ -1,5 +1,6 @@
 """Runs of a sweep file: their names, what is refused, and the flags that train.py gets."""
 
+import pathlib
 import random
 import re
 
@@ -107,7 +108,7 @@ def test_values_arrive_in_the_configuration_as_they_are():
         "data.source": "text:a b/*.txt",
     }  # fmt: skip
     (run,) = planned.named([{"config": TINY, **given_values}])
-    config = cli.read_config(run.flags)
+    config = cli.read_config(run.flags(pathlib.Path()))
     for key, value in given_values.items():
         found = config
         for word in key.split("."):

@@ -172,9 +172,9 @@ def test_results_are_those_of_the_directories(tmp_path):
     assert (found[2].costs["steps"], found[2].costs["flops"], found[2].costs["parameters"]) == (4, 400.0, 10)
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0] == (
-        "name,status,config,seed,train.steps,train/loss,validation/loss,fails,steps,seconds,parameters,flops"
+        "name,status,config,seed,train.steps,train/loss,validation/loss,fails,steps,seconds,parameters,trainable,flops"
     )
-    assert len(lines) == 6 and lines[1] == "seed=0-steps=2,finished,configs/demo.py,0,2,0.5,0.5,,2,0.0,10,200.0"
+    assert len(lines) == 6 and lines[1] == "seed=0-steps=2,finished,configs/demo.py,0,2,0.5,0.5,,2,0.0,10,0,200.0"
     before = {name: (tmp_path / name).read_text() for name in ("results.csv", "results.jsonl", "table.md")}
     for name in before:
         (tmp_path / name).unlink()

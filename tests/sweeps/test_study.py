@@ -1,5 +1,6 @@
 """Studies: when a difference is beyond the spread, what a section says, and that those of Cloze are whole."""
 
+import dataclasses
 import math
 import pathlib
 
@@ -50,8 +51,12 @@ def test_differences_in_words(first, second, words):
     assert words in study.verdict(study.difference(first, second), lower_is_better=True)
 
 
+def setting(value, values, **more):
+    return study.Setting(f"a={value}", {"a": value, **more}, {"m": values})
+
+
 def test_a_section_says_everything_and_needs_runs_of_every_setting():
-    settings = [("a=1", [1.0, 1.1, 0.9]), ("a=2", [0.5, 0.6, 0.4])]
+    settings = [setting(1, [1.0, 1.1, 0.9]), setting(2, [0.5, 0.6, 0.4])]
     text = study.section(TOLD, ["| table |"], settings, "It ran.")
     for words in (
         "**Claim.** C. Source: S.", "**Published.** P.", "**Here.** H. It ran.", "| table |", "a=2 against a=1",
@@ -60,7 +65,20 @@ def test_a_section_says_everything_and_needs_runs_of_every_setting():
         assert words in text
     for values in ([], [math.nan]):
         with pytest.raises(ConfigError, match="a=3 has no finished run"):
-            study.section(TOLD, [], [*settings, ("a=3", values)], "")
+            study.section(TOLD, [], [*settings, setting(3, values)], "")
+
+
+def test_settings_are_held_against_the_first_of_their_kind_at_their_best():
+    settings = [setting(a, [loss, loss + 1], rate=rate, task=task) for a, rate, task, loss in
+                [(1, 0.1, "x", 5), (1, 0.2, "x", 3), (2, 0.1, "x", 4), (2, 0.2, "x", 6), (1, 0.1, "y", 1),
+                 (2, 0.1, "y", 2)]]  # fmt: skip
+    told = dataclasses.replace(TOLD, within=("task",), tuned=("rate",))
+    found = [[(one.values["a"], one.values["rate"], one.values["task"]) for one in pair]
+             for pair in study.pairs(told, settings)]  # fmt: skip
+    assert found == [[(1, 0.2, "x"), (2, 0.1, "x")], [(1, 0.1, "y"), (2, 0.1, "y")]]
+    higher = study.pairs(dataclasses.replace(told, lower_is_better=False), settings)
+    assert [one.values["rate"] for one in higher[0]] == [0.1, 0.2]
+    assert "each with its best rate of those tried" in study.section(told, [], settings, "")
 
 
 def test_a_section_comes_between_its_markers_and_the_rest_stays(tmp_path):
