@@ -134,6 +134,7 @@ def real():
 @pytest.fixture
 def corpus(real, monkeypatch, tmp_path):
     monkeypatch.setattr(pydocs, "documents", lambda: iter(real))
+    monkeypatch.setattr(embedded, "HOME", ("flax",))
     monkeypatch.setattr(pydocs, "CACHE", tmp_path / "cache")
     return real
 
