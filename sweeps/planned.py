@@ -164,9 +164,11 @@ def named(runs: Sequence[Mapping[str, Any]], are_bases: bool = False) -> list[Pl
     differing = tuple(key for key in keys if len({text.get(key) for text in said}) > 1)
     called = short_keys(differing)
     unseeded = tuple(key for key in differing if not is_seed(key))
-    words = [_name(text, unseeded, called) for text in said]
+    telling = (CONFIG,) if _tells_all(CONFIG, unseeded, said) else unseeded
+    words = [_name(text, telling, called) for text in said]
     if are_bases:
-        names = [_marked("-".join([_config_name(text[CONFIG]), *_seeds(text)]), text) for text in texts]
+        seeds = [key for key in keys if is_seed(key)]
+        names = [_marked(_name(text, [CONFIG, *seeds], short_keys(seeds)), text) for text in texts]
     else:
         names = [_name(text, differing, called) for text in said]
         twice = {name for name, count in collections.Counter(names).items() if count > 1}
@@ -178,6 +180,11 @@ def named(runs: Sequence[Mapping[str, Any]], are_bases: bool = False) -> list[Pl
         )
         for name, run, word in zip(names, runs, words, strict=True)
     ]  # fmt: skip
+
+
+def _tells_all(key, differing, texts):
+    """Whether runs that agree in this key agree in all others that differ."""
+    return len({text.get(key) for text in texts}) == len({tuple(map(text.get, differing)) for text in texts})
 
 
 def _with_planned_bases(runs):
@@ -197,10 +204,6 @@ def _with_planned_bases(runs):
 
 def _values(runs):
     return (value for run in runs for value in run.values() if isinstance(value, Mapping))
-
-
-def _seeds(text):
-    return (f"{key}={value}" for key, value in text.items() if is_seed(key))
 
 
 def _check(texts):

@@ -11,9 +11,9 @@ from cloze.sweeps import Study, chain, product
 STUDY = Study(
     title="The rank of LoRA",
     claim="A very small rank is enough, and does as well as finetuning all parameters.",
-    source="Hu et al. 2022, LoRA, arXiv:2106.09685, sections 5.5 and 7.2",
-    published="GPT-3 on WikiSQL and MultiNLI, changes to queries and values: rank 1 is within half a point of ranks 4, "
-    "8 and 64, and these of finetuning or above it.",
+    source="Hu et al. 2022, LoRA, arXiv:2106.09685, tables 4 and 6",
+    published="GPT-3, accuracy on WikiSQL (± 0.5) and MultiNLI (± 0.1), queries and values changed: rank 1 73.4 and "
+    "91.3, rank 8 73.8 and 91.6, rank 64 73.5 and 91.4; finetuning of everything 73.8 and 89.5.",
     here=f"{FINETUNED} There are {LABELS:,} labelled texts. Queries and values of both layers have factors of "
     "`finetune.lora_rank`; the first row trains everything.",
     metric="validation/accuracy",

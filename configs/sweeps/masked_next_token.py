@@ -16,9 +16,9 @@ STUDY = Study(
     source="Charpentier and Samuel 2024, GPT or BERT: why not both?, arXiv:2410.24159, abstract",
     published="On the benchmarks of the BabyLM challenge 2024 the hybrid is better than masked-only and causal-only "
     "models; it won the challenge's tracks of text.",
-    here="GPT-BERT with two layers of 128 over 2,048 pieces reads 600 batches of 16 x 64 tokens of the embedded corpus. "
-    "`causal_share` of the rows are read from left to right; 0 and 1 are the parents. All are validated on both "
-    "questions: hidden tokens (`mntp`) and next tokens (`causal`).",
+    here="GPT-BERT with two layers of 128 over 2,048 pieces reads 600 batches of 16 x 64 tokens of the embedded "
+    "corpus. `causal_share` of the rows are read from left to right; 0 and 1 are the parents. All are validated on "
+    "both questions: hidden tokens (`mntp`) and next tokens (`causal`).",
     metric="validate_as/mntp",
     more_metrics=("validate_as/causal",),
     columns=("validate_as/mntp", "validate_as/mntp_accuracy", "validate_as/causal", "validate_as/causal_accuracy"),

@@ -21,8 +21,8 @@ STUDY = Study(
     "are scored on what was hidden alone.",
     metric="validation/loss",
     lower_is_better=True,
-    not_shown="Finetuning, which the published figures are of; there the causal model was scored on its inputs as well. "
-    "Parameters differ: cross-attention is the encoder-decoder's alone, and its layers run twice.",
+    not_shown="Finetuning, which the published figures are of; there the causal model was scored on its inputs as "
+    "well. Parameters differ: cross-attention is the encoder-decoder's alone, and its layers run twice.",
 )
 
 
