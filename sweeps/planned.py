@@ -165,7 +165,7 @@ def named(runs: Sequence[Mapping[str, Any]], are_bases: bool = False) -> list[Pl
     called = short_keys(differing)
     unseeded = tuple(key for key in differing if not is_seed(key))
     telling = (CONFIG,) if _tells_all(CONFIG, unseeded, said) else unseeded
-    words = [_name(text, telling, called) for text in said]
+    words = [_name(text, [key for key in telling if key in text], called) for text in said]
     if are_bases:
         seeds = [key for key in keys if is_seed(key)]
         names = [_marked(_name(text, [CONFIG, *seeds], short_keys(seeds)), text) for text in texts]

@@ -185,6 +185,8 @@ def _wrapped(text):
 def put(page: pathlib.Path, name: str, title: str, content: str) -> None:
     """Puts a study's section between its markers in a page; a page without them gets it at its end.
 
+    A line "* `configs/sweeps/NAME.py` ...", which names a study that is not run yet, goes.
+
     Args:
         page: the Markdown file.
         name: of the markers.
@@ -201,6 +203,7 @@ def put(page: pathlib.Path, name: str, title: str, content: str) -> None:
     parts = re.split(f"({re.escape(begin)}|{re.escape(end)})", text)
     block = f"{begin}\n{content.strip()}\n{end}"
     if len(parts) == 1:
+        text = re.sub(rf"^\* `configs/sweeps/{re.escape(name)}\.py`.*\n", "", text, flags=re.MULTILINE)
         text = f"{text.rstrip()}\n\n## {title}\n\n{block}\n"
     elif parts[1::2] == [begin, end]:
         text = f"{parts[0]}{block}{parts[4]}"
