@@ -228,7 +228,7 @@ def study_section(told: Study, runs: Sequence[Planned], directory: pathlib.Path,
         f"{where.get('devices', 'devices that are not known')}, jax {where.get('jax', '')}: {_in_words(found)}"
         f"{f', which begin with {_in_words(bases)}' if bases else ''}; {human(spent)}FLOP in all."
     )
-    return study.section(told, table(found, told.columns, costs=True), settings, how)
+    return study.section(told, study.Outcome(table(found, told.columns, costs=True), settings), how)
 
 
 def _in_words(found):

@@ -57,6 +57,14 @@ class Study:
         """All by which the settings are compared."""
         return self.metric, *self.more_metrics
 
+    def findings(self, outcome: "Outcome") -> list[str]:
+        """Lines of Markdown between what was run and what is not shown: here the table, and settings held together.
+
+        Raises:
+            ConfigError: a setting has no finished run with a metric of the study.
+        """
+        return _compared(self, outcome)
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -71,6 +79,19 @@ class Setting:
     name: str
     values: dict[str, Any]
     metrics: dict[str, list[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a study's runs came to.
+
+    Attributes:
+        table: lines of the sweep's table.
+        settings: of the sweep, in its order.
+    """
+
+    table: Sequence[str]
+    settings: Sequence[Setting] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,18 +154,35 @@ def pairs(study: Study, settings: Sequence[Setting]) -> list[tuple[Setting, Sett
     return found
 
 
-def section(study: Study, table: Sequence[str], settings: Sequence[Setting], how: str) -> str:
+def section(study: Study, outcome: Outcome, how: str) -> str:
     """The section of a study in Markdown.
 
     Args:
         study: the study.
-        table: lines of the sweep's table.
-        settings: of the sweep, in its order.
+        outcome: of its runs.
         how: what was run, when and on what.
 
     Raises:
-        ConfigError: a setting has no finished run with a metric of the study.
+        ConfigError: see `Study.findings`.
     """
+    return "\n".join(
+        [
+            wrapped(f"**Claim.** {study.claim} Source: {study.source}."),
+            "",
+            wrapped(f"**Published.** {study.published}"),
+            "",
+            wrapped(f"**Here.** {study.here} {how}"),
+            "",
+            *study.findings(outcome),
+            "",
+            wrapped(f"**Not shown.** {study.not_shown}"),
+        ]
+    )
+
+
+def _compared(study, outcome):
+    """The sweep's table, and how each setting differs from what it is held against."""
+    settings = outcome.settings
     for metric, one in itertools.product(study.metrics, settings):
         if not one.metrics[metric] or not all(map(math.isfinite, one.metrics[metric])):
             raise ConfigError(f"the study needs {metric} of every setting: {one.name} has no finished run with it")
@@ -154,7 +192,7 @@ def section(study: Study, table: Sequence[str], settings: Sequence[Setting], how
     )
     if study.tuned:
         told += f", each with its best {' and '.join(key.rpartition('.')[2] for key in study.tuned)} of those tried"
-    lines = []
+    lines = list(outcome.table)
     for metric in study.metrics:
         lines += ["", f"`{metric}`, {told}; a difference of means with Welch's 95% interval:", ""]
         lines += [
@@ -162,23 +200,11 @@ def section(study: Study, table: Sequence[str], settings: Sequence[Setting], how
             + verdict(difference(base.metrics[metric], one.metrics[metric]), study.lower_is_better)
             for base, one in pairs(study, settings)
         ]
-    return "\n".join(
-        [
-            _wrapped(f"**Claim.** {study.claim} Source: {study.source}."),
-            "",
-            _wrapped(f"**Published.** {study.published}"),
-            "",
-            _wrapped(f"**Here.** {study.here} {how}"),
-            "",
-            *table,
-            *lines,
-            "",
-            _wrapped(f"**Not shown.** {study.not_shown}"),
-        ]
-    )
+    return lines
 
 
-def _wrapped(text):
+def wrapped(text: str) -> str:
+    """Prose in lines of the page's width."""
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 

@@ -58,7 +58,7 @@ def setting(value, values, **more):
 
 def test_a_section_says_everything_and_needs_runs_of_every_setting():
     settings = [setting(1, [1.0, 1.1, 0.9]), setting(2, [0.5, 0.6, 0.4])]
-    text = study.section(TOLD, ["| table |"], settings, "It ran.")
+    text = study.section(TOLD, study.Outcome(["| table |"], settings), "It ran.")
     for words in (
         "**Claim.** C. Source: S.", "**Published.** P.", "**Here.** H. It ran.", "| table |", "a=2 against a=1",
         "better, beyond", "3 runs of a setting", "**Not shown.** N.",
@@ -66,7 +66,7 @@ def test_a_section_says_everything_and_needs_runs_of_every_setting():
         assert words in text
     for values in ([], [math.nan]):
         with pytest.raises(ConfigError, match="a=3 has no finished run"):
-            study.section(TOLD, [], [*settings, setting(3, values)], "")
+            study.section(TOLD, study.Outcome([], [*settings, setting(3, values)]), "")
 
 
 def test_settings_are_held_against_the_first_of_their_kind_at_their_best():
@@ -79,7 +79,7 @@ def test_settings_are_held_against_the_first_of_their_kind_at_their_best():
     assert found == [[(1, 0.2, "x"), (2, 0.1, "x")], [(1, 0.1, "y"), (2, 0.1, "y")]]
     higher = study.pairs(dataclasses.replace(told, lower_is_better=False), settings)
     assert [one.values["rate"] for one in higher[0]] == [0.1, 0.2]
-    assert "each with its best rate of those tried" in study.section(told, [], settings, "")
+    assert "each with its best rate of those tried" in study.section(told, study.Outcome([], settings), "")
 
 
 def test_a_section_comes_between_its_markers_and_the_rest_stays(tmp_path):
