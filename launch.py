@@ -89,11 +89,13 @@ def jobs(job, launcher):
     if not launcher.has_arrays:
         raise ConfigError("--verb=sweep starts a job for each run: use --job.backend=slurm or jobset")
     runs = planned.load(flags.FLAGS["sweep"].value)
+    if any(run.bases for run in runs):
+        raise ConfigError("runs of this sweep begin with other runs, which come first: start it with sweep.py")
     if launcher.shares_disks:
         planned.checked(runs, pathlib.Path(job.workdir))
     else:
         note_own_file(planned.find(flags.FLAGS["sweep"].value))
-    caches = dict.fromkeys(cli.read_config(run.flags).data.cache_dir for run in runs)
+    caches = dict.fromkeys(cli.read_config(run.flags(pathlib.Path(job.workdir))).data.cache_dir for run in runs)
     return [dataclasses.replace(job, array=len(runs), cache=cache) for cache in caches]
 
 

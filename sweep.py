@@ -11,7 +11,8 @@ A sweep file is Python: its function sweep() returns the runs, as the combinator
     def sweep():
         return product({"config": "configs/bert.py:tiny", "objective.mask_rate": [0.15, 0.4]}, seed=[0, 1, 2])
 
-Each run is train.py in a process of its own, in --workdir/NAME, --parallel of them at a time. The same command again
+Each run is train.py in a process of its own, in --workdir/NAME, --parallel of them at a time. A value that is itself a
+run stands for that run's directory; it is trained first, in the folder `bases` beside --workdir. The same command again
 skips finished runs, resumes interrupted ones, and with --retry tries failed ones again. In --workdir: results.csv and
 results.jsonl (a row for each run), table.md (means over seeds) and report.html. docs/sweeps.md says more.
 Exit codes: 0 done, 2 bad sweep, 75 stopped by a signal or a run was interrupted, else that of the first failed run.
@@ -58,7 +59,8 @@ def main():
     else:
         configs = planned.checked(runs, directory)
         if DRY_RUN.value:
-            print("\n".join(f"{directory / run.name}\n    {shlex.join(run.flags)}" for run in runs))
+            for run in planned.with_bases(runs):
+                print(f"{run.path(directory)}\n    {shlex.join(run.flags(directory))}")
             print(counted(runs))
             return
         with locked(directory):
@@ -105,16 +107,18 @@ def locked(directory):
 
 def train(runs, configs, directory):
     """Trains what is to be trained; the results are written whenever a run has ended."""
-    from cloze.sweeps import processes, results
+    from cloze.sweeps import planned, processes, results
 
+    everything = planned.with_bases(runs)
     if RETRY.value:
-        for run in runs:
-            storage.remove(directory / run.name / processes.FAILED)
-    states = {run.name: processes.state_of(run, directory, configs[run.name]) for run in runs}
-    waiting = [run for run in runs if states[run.name].status == processes.UNFINISHED]
-    counts = collections.Counter(state.status for state in states.values())
+        for run in everything:
+            storage.remove(run.path(directory) / processes.FAILED)
+    states = {run.name: processes.state_of(run, directory, configs[run.name]) for run in everything}
+    counts = collections.Counter(states[run.name].status for run in runs)
     told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     print(f"{counted(runs)} in {directory}: {told}", flush=True)
+    unfinished = planned.with_bases([run for run in runs if states[run.name].status == processes.UNFINISHED])
+    waiting = [run for run in unfinished if states[run.name].status == processes.UNFINISHED]
     try:
         processes.train(
             waiting, directory, PARALLEL.value, lambda line: print(line, flush=True),
@@ -122,12 +126,16 @@ def train(runs, configs, directory):
         )  # fmt: skip
     finally:
         show(runs, directory)
-    judge(runs, directory)
+    judge(everything, directory)
 
 
 def counted(runs):
-    """How many runs, in words."""
-    return f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+    """How many runs, and how many others these begin with, in words."""
+    from cloze.sweeps import planned
+
+    others = len(planned.with_bases(runs)) - len(runs)
+    told = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+    return f"{told} that begin with {others} other{'' if others == 1 else 's'}" if others else told
 
 
 def report_runs(runs, directory):
@@ -135,21 +143,21 @@ def report_runs(runs, directory):
     from cloze.reports import run as report
 
     for run in runs:
-        if (directory / run.name / "config.json").is_file():
-            report.write(directory / run.name)
+        if (run.path(directory) / "config.json").is_file():
+            report.write(run.path(directory))
 
 
 def show(runs, directory):
     """Writes the results and the report, prints the table and the runs that have failed."""
     from cloze.reports import sweep as report
-    from cloze.sweeps import processes, results
+    from cloze.sweeps import planned, processes, results
 
     rows = results.write(runs, directory)
     print("\n".join(["", *results.table(rows), ""]))
-    for row in rows:
-        if row.status == processes.BROKEN:
-            state = processes.state_of(row.run, directory)
-            print(f"{row.run.name} has failed with exit code {state.code}: {state.message}")
+    for run in planned.with_bases(runs):
+        state = processes.state_of(run, directory)
+        if state.status == processes.BROKEN:
+            print(f"{run.name} has failed with exit code {state.code}: {state.message}")
     print(f"Results: results.csv, results.jsonl and table.md in {directory}", flush=True)
     print(f"Report: {report.write(runs, directory)}", flush=True)
 
@@ -181,11 +189,22 @@ def judge(runs, directory):
 
 
 def become(runs, directory):
-    """Is train.py for one run from here on."""
+    """Is train.py for one run from here on.
+
+    Raises:
+        ConfigError: there is no such run, or one that it begins with is not finished.
+    """
+    from cloze.sweeps import processes
+
     if INDEX.value >= len(runs):
         raise ConfigError(f"--index={INDEX.value}: the sweep has {len(runs)} runs, the first of which is 0")
     run = runs[INDEX.value]
-    command = [*cli.local_program("train", cli.checkout()), *run.flags, f"--workdir={directory / run.name}"]
+    for base in run.bases:
+        if processes.state_of(base, directory).status != processes.FINISHED:
+            raise ConfigError(
+                f"{run.name} begins with {base.path(directory)}, which is not finished: leave out --index"
+            )
+    command = [*cli.local_program("train", cli.checkout()), *run.flags(directory), f"--workdir={run.path(directory)}"]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *command])
 

@@ -7,6 +7,8 @@ the corpus has no side effects and needs no accelerator. Packages that only test
 """
 
 import ast
+import collections
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -21,6 +23,9 @@ import sysconfig
 import warnings
 from collections.abc import Iterator
 
+from cloze import storage
+
+CACHE = pathlib.Path("~/.cache/cloze")
 FORMAT = 1  # part of the fingerprint: raise it when the rules below select or cut text differently
 
 PYTHON = "python"
@@ -92,6 +97,22 @@ def documents() -> Iterator[Document]:
             if key not in seen:
                 seen.add(key)
                 yield document
+
+
+def counts() -> dict[str, int]:
+    """How many documents each package has, without those that have none.
+
+    Counting takes as long as reading the corpus, so what was counted is kept in the folder of the cache.
+    """
+    kept = CACHE.expanduser() / f"pydocs-{fingerprint()[:16]}.json"
+    try:
+        return storage.read_checked(kept)
+    except (OSError, ValueError):
+        found = dict(collections.Counter(document.package for document in documents()))
+    with contextlib.suppress(OSError):  # a home that cannot be written to
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        storage.write_checked(kept, found)
+    return found
 
 
 def _version(package):

@@ -65,7 +65,7 @@ def _option(value):
 
 def _charts(groups, directory):
     """The curves of all runs, those of a group in one colour."""
-    told = [(n, results.label(group), history.read(directory / row.run.name)) for n, group in enumerate(groups)
+    told = [(n, results.label(group), history.read(row.run.path(directory))) for n, group in enumerate(groups)
             for row in group.rows]  # fmt: skip
     for title, split, strong in (("Validation loss", "validation", True), ("Training loss", "train", False)):
         curves = [
@@ -112,4 +112,4 @@ def _failed(rows, directory):
 def _common(runs):
     first = runs[0]
     values = {"config": first.config, **first.overrides}
-    return [[key, str(value)] for key, value in values.items() if key not in first.differing]
+    return [[key, planned.as_text(value)] for key, value in values.items() if key not in first.differing]

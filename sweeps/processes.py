@@ -52,7 +52,7 @@ def state_of(planned: Planned, directory: pathlib.Path, config: Mapping[str, Any
         config: JSON dict of the configuration that it shall have. A finished run of another one is unfinished, so that
             train.py looks at it; None: any.
     """
-    run = directory / planned.name
+    run = planned.path(directory)
     try:
         failure = storage.read_checked(run / FAILED)
         return State(BROKEN, str(failure["message"]), int(failure["code"]))
@@ -105,12 +105,12 @@ def train(
     report: Callable[[str], None],
     ended: Callable[[], None],
 ) -> None:
-    """Trains runs to their ends, in their order, each in `directory`/NAME.
+    """Trains runs to their ends, in their order, each in its directory; none before what it begins with is finished.
 
-    A run that fails says so in `FAILED`, and the others go on.
+    A run that fails says so in `FAILED`, and those that do not begin with it go on.
 
     Args:
-        runs: those that are neither finished nor failed.
+        runs: those that are neither finished nor failed, with those that they begin with.
         directory: of the sweep.
         parallel: processes at a time.
         report: called with a line where a run begins or ends.
@@ -121,10 +121,13 @@ def train(
     """
     waiting, children = list(runs), []
     with StopSignals() as stop:
+        _leave_out(waiting, [], directory, report)
         while children or (waiting and not stop.count):
-            while len(children) < parallel and not stop.count and (run := _next(waiting, directory)) is not None:
+            while (
+                len(children) < parallel and not stop.count and (run := _next(waiting, children, directory)) is not None
+            ):
                 waiting.remove(run)
-                children.append(_start(run, directory / run.name))
+                children.append(_start(run, directory))
                 report(f"{run.name}: started")
             for child in children:
                 while child.signals < stop.count:  # those of a terminal do not reach it, see _start
@@ -132,30 +135,51 @@ def train(
                     child.signals += 1
             for child in [one for one in children if one.process.poll() is not None]:
                 if child.process.returncode == 0 and child.verb == "train" and child.run.evaluate and not stop.count:
-                    child.verb, child.process = "eval", _process(child.run, directory / child.run.name, "eval")
+                    child.verb, child.process = "eval", _process(child.run, directory, "eval")
                     continue
                 children.remove(child)
-                report(_end(child, directory / child.run.name))
+                report(_end(child, child.run.path(directory)))
                 ended()
+                _leave_out(waiting, children, directory, report)
             time.sleep(POLL)
         if stop.count:
             raise Preempted("stopped, the runs have saved; give the same command again to go on")
 
 
-def _next(waiting, directory):
-    """The first run that no process has in use: a sweep that was killed may have left some that are still saving."""
-    return next((run for run in waiting if not storage.is_locked(directory / run.name / "lock")), None)
+def _next(waiting, children, directory):
+    """The first run that no process has in use, and nothing that it begins with is still to come.
+
+    A sweep that was killed may have left runs that are still saving.
+    """
+    coming = {run.name for run in (*waiting, *(child.run for child in children))}
+    free = (run for run in waiting if not any(base.name in coming for base in run.bases))
+    return next((run for run in free if not storage.is_locked(run.path(directory) / "lock")), None)
 
 
-def _start(run, path):
+def _leave_out(waiting, children, directory, report):
+    """Takes out the runs that begin with one which is not finished and does not come any more."""
+    coming = {run.name for run in (*waiting, *(child.run for child in children))}
+    for run in list(waiting):
+        lost = [
+            first for first in run.bases if first.name not in coming and state_of(first, directory).status != FINISHED
+        ]
+        if lost:
+            waiting.remove(run)
+            coming.discard(run.name)
+            report(f"{run.name}: left out, because {lost[0].name}, which it begins with, is not finished")
+
+
+def _start(run, directory):
+    path = run.path(directory)
     path.mkdir(parents=True, exist_ok=True)
     storage.remove(path / run.scores)  # which would be of another step
-    return _Child(run, _process(run, path, "train"), time.monotonic())
+    return _Child(run, _process(run, directory, "train"), time.monotonic())
 
 
-def _process(run, path, verb):
+def _process(run, directory, verb):
     """train.py, or of a run that has ended eval.py."""
-    given = [f"--workdir={path}", *run.flags]
+    path = run.path(directory)
+    given = [f"--workdir={path}", *run.flags(directory)]
     if verb == "eval":
         given = [f"--workdir={path}", *run.evaluate, f"--output={path / run.scores}"]
     command = [sys.executable, *cli.local_program(verb, cli.checkout()), *given]

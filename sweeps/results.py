@@ -14,14 +14,13 @@ from typing import Any
 from cloze import storage
 from cloze.parallel.cost import human
 from cloze.sweeps import study
-from cloze.sweeps.planned import Planned, short_keys
+from cloze.sweeps.planned import Planned, as_text, is_seed, short_keys, with_bases
 from cloze.sweeps.processes import FINISHED, state_of
 from cloze.sweeps.study import Study
 from cloze.tasks import tables
 from cloze.training import history
 
-SEED = "seed"  # keys whose last word is this are folded
-COSTS = ("steps", "seconds", "parameters", "flops")
+COSTS = ("steps", "seconds", "parameters", "trainable", "flops")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,10 @@ class Row:
             "name": "",
             "status": self.status,
             "config": self.run.config,
-            **self.run.overrides,
+            **{
+                key: as_text(value) if isinstance(value, Planned) else value
+                for key, value in self.run.overrides.items()
+            },
             **{name: value if math.isfinite(value) else None for name, value in self.metrics.items()},
             **self.costs,
         }
@@ -83,16 +85,17 @@ def rows(runs: Sequence[Planned], directory: pathlib.Path) -> list[Row]:
     """The row of each run of a sweep, from its directory."""
     found = []
     for run in runs:
-        told, status = history.read(directory / run.name), state_of(run, directory).status
+        told, status = history.read(run.path(directory)), state_of(run, directory).status
         metrics = {}
         if status == FINISHED:
             for split in ("train", "validation"):
                 metrics |= {f"{split}/{name}": value for name, value in told.last(split).items()}
-            metrics |= _scores(directory / run.name / run.scores)
+            metrics |= _scores(run.path(directory) / run.scores)
         costs = {
             "steps": max(told.step, 0),
             "seconds": round(told.seconds, 3),
             "parameters": told.facts.get("parameters", 0),
+            "trainable": told.facts.get("trainable", 0),
             "flops": told.flops,
         }
         a_step = told.config["train"]["batch_size"] * told.config["data"]["sequence_length"] if told.config else 0
@@ -131,11 +134,6 @@ def label(group: Group) -> str:
     return ", ".join(f"{called[key]}={value}" for key, value in group.values.items()) or "all runs"
 
 
-def is_seed(key: str) -> bool:
-    """Whether runs that differ in this key alone are repetitions of each other."""
-    return key.rpartition(".")[2] == SEED
-
-
 def shown_metrics(found: Sequence[Row]) -> list[str]:
     """The metrics that tables show: how training ended, all of validation, and scores without standard errors."""
     names = dict.fromkeys(name for row in found for name in row.metrics)
@@ -144,21 +142,39 @@ def shown_metrics(found: Sequence[Row]) -> list[str]:
     ]
 
 
-def table(found: Sequence[Row]) -> list[str]:
-    """Lines of a Markdown table: a row for each group, metrics as mean ± standard deviation over its finished runs."""
-    metrics, grouped = shown_metrics(found), groups(found)
+def table(found: Sequence[Row], metrics: Sequence[str] = (), costs: bool = False) -> list[str]:
+    """Lines of a Markdown table: a row for each group, metrics as mean ± standard deviation over its finished runs.
+
+    Args:
+        found: the rows.
+        metrics: that it shows; empty: `shown_metrics`.
+        costs: also what a run of each group costs but for its seconds, in the mean, if that differs.
+    """
+    metrics, grouped = metrics or shown_metrics(found), groups(found)
+    costly = _differing_costs(grouped) if costs else {}
     keys = list(dict.fromkeys(key for group in grouped for key in group.values))
-    head = [*(keys or ["runs"]), *metrics, "finished"]
+    head = [*(keys or ["runs"]), *metrics, *costly, "finished"]
     cells = [head]
-    for group in grouped:
+    for number, group in enumerate(grouped):
         values = [str(group.values.get(key, "")) for key in keys] or ["all"]
         numbers = [tables.shown(*group.summary(metric)) if group.finished else "" for metric in metrics]
+        numbers += [human(means[number]) for means in costly.values()]
         cells.append([*values, *numbers, f"{len(group.finished)} of {len(group.rows)}"])
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     aligned = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
     ]
     return [aligned[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *aligned[1:]]
+
+
+def _differing_costs(grouped):
+    """{name of COSTS: its mean in each group} of those that differ by more than a hundredth."""
+    found = {}
+    for cost in COSTS:
+        means = [statistics.fmean(row.costs[cost] for row in group.rows) for group in grouped]
+        if cost != "seconds" and max(means) > 1.01 * min(means):
+            found[cost] = means
+    return found
 
 
 def write(runs: Sequence[Planned], directory: pathlib.Path) -> list[Row]:
@@ -199,28 +215,37 @@ def study_section(told: Study, runs: Sequence[Planned], directory: pathlib.Path,
     """
     found = rows(runs, directory)
     settings = [
-        (label(group), [row.metrics[told.metric] for row in group.finished if told.metric in row.metrics])
+        study.Setting(
+            label(group),
+            group.values,
+            {name: [row.metrics[name] for row in group.finished if name in row.metrics] for name in told.metrics},
+        )
         for group in groups(found)
     ]
-    outcome = study.Outcome(table(found), settings, points(found, told.metric))
+    outcome = study.Outcome(table(found, told.columns, costs=True), settings, points(found, told.metric))
     newest = max((file.stat().st_mtime for file in directory.glob("*/metrics.jsonl")), default=time.time())
-    where = history.read(directory / runs[0].name).facts
-    spent = sum(row.costs["flops"] for row in found)
+    where = history.read(runs[0].path(directory)).facts
+    bases = rows([run for run in with_bases(runs) if run.is_base], directory)
+    spent = sum(row.costs["flops"] for row in (*found, *bases))
     how = (
         f"`python sweep.py --sweep={source} --study`, {time.strftime('%Y-%m-%d', time.localtime(newest))}, on "
-        f"{where.get('devices', 'devices that are not known')}, jax {where.get('jax', '')}: {len(found)} runs of "
-        f"{_span(human, (row.costs['parameters'] for row in found))} parameters and "
-        f"{_span('{:,}'.format, (row.costs['steps'] for row in found))} steps, {human(spent)}FLOP in all."
+        f"{where.get('devices', 'devices that are not known')}, jax {where.get('jax', '')}: {_in_words(found)}"
+        f"{f', which begin with {_in_words(bases)}' if bases else ''}; {human(spent)}FLOP in all."
     )
     return study.section(told, outcome, how)
+
+
+def _in_words(found):
+    """How many runs, of how many parameters and steps."""
+    steps = f"{_span([row.costs['steps'] for row in found], '{:,}'.format)} steps"
+    return f"{len(found)} runs of {_span([row.costs['parameters'] for row in found], human)} parameters and {steps}"
+
+
+def _span(values, form):
+    low, high = form(min(values)), form(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def points(found: Sequence[Row], metric: str = "validation/loss") -> list[tuple[float, float, float]]:
     """(parameters, tokens, metric) of each finished run that has the metric; see `Row.tokens`."""
     return [(row.costs["parameters"], row.tokens, row.metrics[metric]) for row in found if metric in row.metrics]
-
-
-def _span(shown, values):
-    """Numbers in words: the one that all are, or the least and the greatest."""
-    kept = sorted(values)
-    return shown(kept[0]) if kept[0] == kept[-1] else f"{shown(kept[0])} to {shown(kept[-1])}"

@@ -1,12 +1,14 @@
 """A study: a sweep that holds a published claim against runs that fit a laptop, and what is written about it."""
 
 import dataclasses
+import itertools
 import math
 import pathlib
 import re
 import statistics
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from scipy import stats
 
@@ -31,6 +33,10 @@ class Study:
         metric: by which the settings are compared, a column of the sweep's table.
         lower_is_better: which way the metric goes.
         not_shown: what follows from none of it.
+        more_metrics: by which they are compared as well; they go the same way.
+        columns: metrics that the table shows, beside what the settings cost if that differs; empty: all.
+        within: keys; a setting is held against the first one of the same values. Empty: against the first of all.
+        tuned: keys of which each setting has the value that is best for it, by the mean of `metric`.
     """
 
     title: str
@@ -41,14 +47,38 @@ class Study:
     metric: str
     lower_is_better: bool
     not_shown: str
+    more_metrics: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+    tuned: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All by which the settings are compared."""
+        return self.metric, *self.more_metrics
 
     def findings(self, outcome: "Outcome") -> list[str]:
         """Lines of Markdown between what was run and what is not shown: here the table, and settings held together.
 
         Raises:
-            ConfigError: a setting has no finished run with the metric.
+            ConfigError: a setting has no finished run with a metric of the study.
         """
         return _compared(self, outcome)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Runs of a sweep that differ in seeds alone, as a study sees them.
+
+    Attributes:
+        name: in words.
+        values: {key: value} in which settings differ.
+        metrics: {metric: its values, one of each finished run that has it}.
+    """
+
+    name: str
+    values: dict[str, Any]
+    metrics: dict[str, list[float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +87,12 @@ class Outcome:
 
     Attributes:
         table: lines of the sweep's table.
-        settings: (name, values of the metric of its finished runs); the first is what others are held against.
+        settings: of the sweep, in its order.
         runs: (parameters, tokens, value of the metric) of each finished run.
     """
 
     table: Sequence[str]
-    settings: Sequence[tuple[str, Sequence[float]]] = ()
+    settings: Sequence[Setting] = ()
     runs: Sequence[tuple[float, float, float]] = ()
 
 
@@ -108,6 +138,24 @@ def verdict(found: Difference, lower_is_better: bool) -> str:
     return f"{found.mean:+.4f} ± {found.margin:.4f}, {said}"
 
 
+def pairs(study: Study, settings: Sequence[Setting]) -> list[tuple[Setting, Setting]]:
+    """(what it is held against, a setting) of all that are held against another one."""
+    best: dict[str, Setting] = {}
+    for one in settings:
+        key = repr({key: value for key, value in one.values.items() if key not in study.tuned})
+        before = best.setdefault(key, one)
+        means = [statistics.fmean(setting.metrics[study.metric]) for setting in (before, one)]
+        if (means[1] < means[0]) == study.lower_is_better and means[0] != means[1]:
+            best[key] = one
+    first: dict[str, Setting] = {}
+    found = []
+    for one in best.values():
+        base = first.setdefault(repr([one.values.get(key) for key in study.within]), one)
+        if base is not one:
+            found.append((base, one))
+    return found
+
+
 def section(study: Study, outcome: Outcome, how: str) -> str:
     """The section of a study in Markdown.
 
@@ -135,25 +183,26 @@ def section(study: Study, outcome: Outcome, how: str) -> str:
 
 
 def _compared(study, outcome):
-    """The sweep's table, and how each setting differs from the first."""
-    for name, values in outcome.settings:
-        if not values or not all(map(math.isfinite, values)):
-            raise ConfigError(f"the study needs {study.metric} of every setting: {name} has no finished run with it")
-    (first, base), others = outcome.settings[0], outcome.settings[1:]
-    counts = sorted({len(values) for _, values in outcome.settings})
-    told = " or ".join(map(str, counts))
-    lines = [
-        f"* {name} against {first}: {verdict(difference(base, values), study.lower_is_better)}"
-        for name, values in others
-    ]
-    return [
-        *outcome.table,
-        "",
-        f"`{study.metric}`, {'lower' if study.lower_is_better else 'higher'} is better, {told} runs of a setting; "
-        "a difference of means with Welch's 95% interval:",
-        "",
-        *lines,
-    ]
+    """The sweep's table, and how each setting differs from what it is held against."""
+    settings = outcome.settings
+    for metric, one in itertools.product(study.metrics, settings):
+        if not one.metrics[metric] or not all(map(math.isfinite, one.metrics[metric])):
+            raise ConfigError(f"the study needs {metric} of every setting: {one.name} has no finished run with it")
+    counts = sorted({len(values) for one in settings for values in one.metrics.values()})
+    told = (
+        f"{'lower' if study.lower_is_better else 'higher'} is better, {' or '.join(map(str, counts))} runs of a setting"
+    )
+    if study.tuned:
+        told += f", each with its best {' and '.join(key.rpartition('.')[2] for key in study.tuned)} of those tried"
+    lines = list(outcome.table)
+    for metric in study.metrics:
+        lines += ["", f"`{metric}`, {told}; a difference of means with Welch's 95% interval:", ""]
+        lines += [
+            f"* {one.name} against {base.name}: "
+            + verdict(difference(base.metrics[metric], one.metrics[metric]), study.lower_is_better)
+            for base, one in pairs(study, settings)
+        ]
+    return lines
 
 
 def wrapped(text: str) -> str:
@@ -163,6 +212,8 @@ def wrapped(text: str) -> str:
 
 def put(page: pathlib.Path, name: str, title: str, content: str) -> None:
     """Puts a study's section between its markers in a page; a page without them gets it at its end.
+
+    A line "* `configs/sweeps/NAME.py` ...", which names a study that is not run yet, goes.
 
     Args:
         page: the Markdown file.
@@ -180,6 +231,7 @@ def put(page: pathlib.Path, name: str, title: str, content: str) -> None:
     parts = re.split(f"({re.escape(begin)}|{re.escape(end)})", text)
     block = f"{begin}\n{content.strip()}\n{end}"
     if len(parts) == 1:
+        text = re.sub(rf"^\* `configs/sweeps/{re.escape(name)}\.py`.*\n", "", text, flags=re.MULTILINE)
         text = f"{text.rstrip()}\n\n## {title}\n\n{block}\n"
     elif parts[1::2] == [begin, end]:
         text = f"{parts[0]}{block}{parts[4]}"

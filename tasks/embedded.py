@@ -20,6 +20,7 @@ FORMAT = 2  # part of the fingerprints: raise it when other examples are made
 TEST_SHARE, HELD_OUT_SHARE = 0.05, 0.1  # of the docstrings: test, and validation with test
 
 PACKAGES = 10  # package: labels
+HOME = ("numpy", "python", "scipy")  # definition: packages that are learned from
 SUMMARY_WORDS, SUMMARY_CHARACTERS = 3, 200  # summary: least and most
 BODY_CHARACTERS = 80  # summary: least; shorter bodies say nothing of their summaries
 CODE_WORDS = 48  # token_kinds: an example is whole statements up to so many words; longer ones are left out
@@ -63,7 +64,7 @@ class Package(Embedded):
 
     def labels(self):
         """Import names of packages, the one with the most docstrings first."""
-        counts = collections.Counter(document.package for document in pydocs.documents())
+        counts = pydocs.counts()
         return tuple(sorted(counts, key=lambda package: (-counts[package], package))[:PACKAGES])
 
     def make(self, documents):
@@ -105,6 +106,54 @@ class SummaryMatch(Embedded):
 
     def read(self, example):
         return example["text_b"]
+
+
+class Definition(Embedded):
+    """Whether a docstring is of a class or of something else, learned on some packages and tested on all others.
+
+    Training and validation examples are of HOME, test examples of other packages, whose authors write docstrings in
+    another layout: what differs between the two scores is a shift of the domain. Of a package there are as many
+    examples of one label as of the other.
+    """
+
+    name, kind, metrics = "definition", "class", ("accuracy", "f1")
+
+    def labels(self):
+        return ("other", "class")
+
+    def examples(self, split):
+        for example in super().examples(split):
+            if (example["package"] in HOME) == (split != "test"):
+                yield {key: value for key, value in example.items() if key != "package"}
+
+    def make(self, documents):
+        packages = collections.defaultdict(lambda: ([], []))
+        for document in documents:
+            packages[document.package][document.name.rpartition(".")[2][:1].isupper()].append(document.text)
+        for package, kinds in sorted(packages.items()):
+            count = min(map(len, kinds))
+            for label, texts in enumerate(kinds):
+                for text in sorted(texts, key=lambda text: _draw("definition", text))[:count]:
+                    yield {"text": text, "label": label, "package": package}
+
+    def read(self, example):
+        return example["text"]
+
+
+class Documentation(Embedded):
+    """The corpus as plain text: its test split is what pretraining with a validation share of 0.1 has not read."""
+
+    name, kind, metrics, units = "documentation", "lm", ("perplexity", "per_unit"), "words"
+
+    def labels(self):
+        return ()
+
+    def make(self, documents):
+        for document in documents:
+            yield {"text": document.text}
+
+    def read(self, example):
+        return example["text"]
 
 
 class Summary(Embedded):
@@ -253,4 +302,4 @@ def _foreign(context, others):
                 return
 
 
-TASKS = (Package(), SummaryMatch(), TokenKinds(), SectionAnswer(), Summary())
+TASKS = (Package(), SummaryMatch(), Definition(), Documentation(), TokenKinds(), SectionAnswer(), Summary())

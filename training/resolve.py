@@ -148,7 +148,8 @@ def _run(workdir):
     theirs = runs.load_config(workdir)
     model = theirs.model.to_dict() | methods.added(theirs)  # parts that a method has added stay
     path = (workdir / "tokenizer").absolute()
-    pieces = tokenizers.load(path).vocab_size
+    begun = path.is_dir()  # a run that is planned has none yet: it will have so many pieces at most
+    pieces = tokenizers.load(path).vocab_size if begun else theirs.tokenizer.vocab_size
     pooling = theirs.model.pooling if theirs.objective.name == "contrastive" else None
     tokenizer = {**theirs.tokenizer.to_dict(), "path": str(path)}
     return {"model": model, "tokenizer": tokenizer, "pieces": pieces, "pooling": pooling}

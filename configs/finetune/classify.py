@@ -9,9 +9,9 @@ BERT-base); meant for one accelerator. Encoders read [CLS] A [SEP] B [SEP], deco
 the same text on both sides. `gpt1` is GPT's way: three new tokens around the texts, both orders of similar ones, and
 the language model's loss beside (Radford et al. 2018, section 3.2 and 3.3).
 
-Tasks: package, summary_match (embedded); cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, snli, scitail, boolq, cb,
-wic, ...; from plain files with --config.task.files=FOLDER. Published, BERT-base: 79.6 on GLUE (Devlin et al. 2019,
-table 1).
+Tasks: package, summary_match, definition (embedded); cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte, wnli, snli,
+scitail, boolq, cb, wic, ...; from plain files with --config.task.files=FOLDER. Published, BERT-base: 79.6 on GLUE
+(Devlin et al. 2019, table 1).
 """
 
 from cloze.configs import finetuning

@@ -2,7 +2,7 @@
 
     python sweep.py --sweep=configs/sweeps/masked_units.py --study --parallel=2
 
-Nine runs, about a quarter of an hour on two CPU cores. All are validated on single hidden tokens.
+Nine runs, about nine minutes on two CPU cores. All are validated on single hidden tokens.
 """
 
 from cloze.configs.sweeps import EVALUATE, HERE, SEEDS, SHORT, SMALL  # noqa: F401

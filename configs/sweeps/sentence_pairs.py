@@ -2,7 +2,7 @@
 
     python sweep.py --sweep=configs/sweeps/sentence_pairs.py --study --parallel=2
 
-Nine runs, about a quarter of an hour on two CPU cores.
+Nine runs, about nine minutes on two CPU cores.
 """
 
 from cloze.configs.sweeps import HERE, SEEDS, SHORT, SMALL

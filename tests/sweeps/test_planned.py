@@ -1,5 +1,6 @@
 """Runs of a sweep file: their names, what is refused, and the flags that train.py gets."""
 
+import pathlib
 import random
 import re
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from cloze import cli
 from cloze.errors import ConfigError
-from cloze.sweeps import planned, product
+from cloze.sweeps import planned, product, zip_
 
 TINY = "configs/bert.py:tiny"
 VALUES = st.one_of(
@@ -47,6 +48,52 @@ def test_names_are_legal_different_and_the_same_in_any_order(runs, seed):
         draw.shuffle(items)
         shuffled.append(dict(items))
     assert names(*shuffled) == found
+
+
+PRETRAINED = product(config=TINY, seed=[0, 1])
+
+
+def finetuned(bases):
+    runs = product(zip_({"seed": [0, 1], "init.checkpoint": bases}), {"task.limit": [10, 20]})
+    return [run | {"config": "configs/finetune/classify.py:tiny,task=summary_match"} for run in runs]
+
+
+def test_a_value_that_is_a_run_stands_for_its_directory(tmp_path):
+    runs = planned.named(finetuned(PRETRAINED))
+    assert [run.name for run in runs] == [
+        "seed=0-limit=10", "seed=0-limit=20", "seed=1-limit=10", "seed=1-limit=20",
+    ]  # fmt: skip
+    ordered = planned.with_bases(runs)
+    assert [run.is_base for run in ordered] == [True, False, False, True, False, False]
+    base, run = ordered[:2]
+    assert base.path(tmp_path / "sweep") == tmp_path / "bases" / base.name and base.name.startswith("bert-tiny-seed=0-")
+    assert f"--config.init.checkpoint={tmp_path / 'bases' / base.name}" in run.flags(tmp_path / "sweep")
+    assert run.path(tmp_path / "sweep") == tmp_path / "sweep" / run.name
+    assert planned.named(finetuned(product(config=TINY, seed=[0, 5])))[0].bases == [base]  # of another sweep
+
+
+def test_bases_are_told_apart_by_what_differs_but_for_seeds():
+    wide = product(config=TINY, seed=[0, 1], **{"model.ffn": 1024})
+    runs = planned.named(finetuned(PRETRAINED) + finetuned(wide))
+    assert len({run.name for run in runs}) == len(planned.with_bases(runs)) - 4 == 8
+    assert {run.values["init.checkpoint"] for run in runs} == {"bert-tiny", "ffn=1024"}
+    again = finetuned(PRETRAINED)
+    again[1] |= {"init.checkpoint": again[0]}  # a run that begins with one that begins with another
+    (*_, last) = planned.named(again)[1].bases
+    assert len(last.bases) == 1 and last.is_base
+
+
+def test_runs_are_checked_before_what_they_begin_with_is_trained(tmp_path):
+    runs = planned.named(finetuned(PRETRAINED))
+    found = planned.checked(runs, tmp_path / "sweep")
+    base = runs[0].bases[0]
+    assert set(found) == {run.name for run in planned.with_bases(runs)} and not any(tmp_path.iterdir())
+    config, path = found[runs[0].name], str(base.path(tmp_path / "sweep"))
+    assert (config["model"]["width"], config["init"]["checkpoint"]) == (found[base.name]["model"]["width"], path)
+    assert config["tokenizer"]["path"] == f"{path}/tokenizer"
+    bad = planned.named(finetuned(product(config=TINY, seed=[0, 1], **{"model.heads": 5})))
+    with pytest.raises(ConfigError, match="run bert-tiny-seed=0-.*: model.width=192 does not divide"):
+        planned.checked(bad, tmp_path / "sweep")
 
 
 def sweep_file(tmp_path, text):
@@ -107,7 +154,7 @@ def test_values_arrive_in_the_configuration_as_they_are():
         "data.source": "text:a b/*.txt",
     }  # fmt: skip
     (run,) = planned.named([{"config": TINY, **given_values}])
-    config = cli.read_config(run.flags)
+    config = cli.read_config(run.flags(pathlib.Path()))
     for key, value in given_values.items():
         found = config
         for word in key.split("."):
@@ -116,7 +163,7 @@ def test_values_arrive_in_the_configuration_as_they_are():
 
 
 def test_the_runs_of_a_directory_are_kept(tmp_path):
-    runs = planned.named(product(config=TINY, seed=[0, 1], trainable=((".*", True),)))
+    runs = planned.named(product(finetuned(PRETRAINED), trainable=((".*", True),)))
     planned.keep(runs, tmp_path, "my.py")
     assert planned.kept(tmp_path) == (runs, "my.py")
     (tmp_path / planned.FILE).write_text((tmp_path / planned.FILE).read_text().replace("my.py", "xx.py"))

@@ -86,6 +86,29 @@ def test_one_that_fails_says_why_and_the_others_go_on(tmp_path):
     assert state_of(some[0], tmp_path) == State(UNFINISHED)
 
 
+def test_what_others_begin_with_comes_first_and_once(tmp_path):
+    base = {"config": "configs/demo.py", "seconds": 0.05}
+    some = planned.with_bases(runs(*[dict(seed=seed, init__checkpoint=base) for seed in range(2)], dict(seed=2)))
+    lines = train(some, tmp_path / "sweep", parallel=2)
+    started = [line.partition(":")[0] for line in lines if line.endswith("started")]
+    assert started[0] == some[0].name and started[1] == "seed=2"  # which need not wait
+    assert lines.index(f"{some[1].name}: started") > [line.partition(" after")[0] for line in lines].index(
+        f"{some[0].name}: finished"
+    )
+    assert starts(tmp_path / "bases", some[0]) == 1 and all(state_of(one, tmp_path / "sweep").status == FINISHED
+                                                            for one in some)  # fmt: skip
+
+
+def test_what_begins_with_one_that_fails_is_left_out(tmp_path):
+    base = {"config": "configs/demo.py", "fails": 3}
+    some = runs(*[dict(seed=seed, init__checkpoint=base) for seed in range(2)], dict(seed=2))
+    everything = planned.with_bases(some)
+    for waiting in (everything, some[:2]):  # at once, and by the next start
+        lines = train(waiting, tmp_path / "sweep")
+        assert sum("left out, because" in line for line in lines) == 2
+    assert [state_of(one, tmp_path / "sweep").status for one in everything] == [BROKEN, *[UNFINISHED] * 2, FINISHED]
+
+
 def test_a_signal_is_handed_on_and_all_of_them_save(tmp_path):
     some = runs(*[dict(seed=seed, train__steps=1000) for seed in range(3)])
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -174,9 +197,9 @@ def test_results_are_those_of_the_directories(tmp_path):
     assert (found[2].costs["steps"], found[2].costs["flops"], found[2].costs["parameters"]) == (4, 400.0, 10)
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0] == (
-        "name,status,config,seed,train.steps,train/loss,validation/loss,fails,steps,seconds,parameters,flops"
+        "name,status,config,seed,train.steps,train/loss,validation/loss,fails,steps,seconds,parameters,trainable,flops"
     )
-    assert len(lines) == 6 and lines[1] == "seed=0-steps=2,finished,configs/demo.py,0,2,0.5,0.5,,2,0.0,10,200.0"
+    assert len(lines) == 6 and lines[1] == "seed=0-steps=2,finished,configs/demo.py,0,2,0.5,0.5,,2,0.0,10,0,200.0"
     before = {name: (tmp_path / name).read_text() for name in ("results.csv", "results.jsonl", "table.md")}
     for name in before:
         (tmp_path / name).unlink()

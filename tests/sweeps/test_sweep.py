@@ -74,7 +74,7 @@ def test_killed_at_any_time_a_sweep_ends_with_the_table_of_one_that_was_not(root
         pytest.skip("a part of `make chaos`; test_processes.py does it with short processes")
     file, draw = sweep_file(root, seed=[0, 1]), random.Random(0)
     for run in planned.load(str(file)):
-        done = verbs.run("train", *run.flags, f"--workdir={tmp_path / 'undisturbed' / run.name}")
+        done = verbs.run("train", *run.flags(tmp_path), f"--workdir={tmp_path / 'undisturbed' / run.name}")
         assert done.returncode == 0, done.stderr
     expected = results.table(results.write(planned.load(str(file)), tmp_path / "undisturbed"))
     for number in range(KILLS // 4):

@@ -9,7 +9,7 @@ PACKAGES = 12
 
 
 @pytest.fixture
-def documents(monkeypatch):
+def documents(monkeypatch, tmp_path):
     """Package i of twelve has 12 + 4 i docstrings, each of words of its own."""
     rng = np.random.default_rng(0)
     made = [
@@ -20,4 +20,5 @@ def documents(monkeypatch):
         for n in range(12 + 4 * i)
     ]
     monkeypatch.setattr(pydocs, "documents", lambda: iter(made))
+    monkeypatch.setattr(pydocs, "CACHE", tmp_path / "cache")
     return made

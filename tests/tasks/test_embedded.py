@@ -132,8 +132,10 @@ def real():
 
 
 @pytest.fixture
-def corpus(real, monkeypatch):
+def corpus(real, monkeypatch, tmp_path):
     monkeypatch.setattr(pydocs, "documents", lambda: iter(real))
+    monkeypatch.setattr(embedded, "HOME", ("flax",))
+    monkeypatch.setattr(pydocs, "CACHE", tmp_path / "cache")
     return real
 
 
@@ -218,6 +220,16 @@ def test_texts_have_the_label_of_their_package_and_come_once(documents):
     assert all(package[text] == labels[label] for text, label in found)
     assert len({text for text, _ in found}) == len(found)
     assert collections.Counter(label for _, label in found) == {i: 12 + 4 * (11 - i) for i in range(10)}
+
+
+def test_the_packages_are_counted_once(documents, monkeypatch):
+    labels = tasks.get("package").labels()
+    monkeypatch.setattr(pydocs, "documents", None)  # they are kept
+    assert tasks.get("package").labels() == labels == tuple(f"package{i}" for i in range(11, 1, -1))
+    (kept,) = pydocs.CACHE.iterdir()
+    kept.write_text(kept.read_text().replace("package11", "package00"))
+    monkeypatch.setattr(pydocs, "documents", lambda: iter(documents))  # damaged: they are counted anew
+    assert tasks.get("package").labels() == labels
 
 
 def test_fingerprints_change_with_the_corpus_and_differ_between_tasks(monkeypatch):
