@@ -17,7 +17,7 @@ def rows(budgets=(1e12, 4e12), sizes=(1e4, 2e4, 4e4, 8e4, 1.6e5)):
         for size in sizes:
             loss = 3 - 0.1 * np.log(budget / 1e12) + 0.05 * np.log(size / 4e4) ** 2
             costs = {"steps": 1, "seconds": 1.0, "parameters": size, "flops": budget}
-            run = Planned(f"{budget:g}-{size:g}", "c", {}, ())
+            run = Planned(f"{budget:g}-{size:g}", "c", {}, (), "")
             found.append(Row(run, processes.FINISHED, {"validation/loss": float(loss)}, costs, budget / 6 / size))
     return found
 

@@ -111,8 +111,13 @@ def test_what_begins_with_one_that_fails_is_left_out(tmp_path):
 
 def test_a_signal_is_handed_on_and_all_of_them_save(tmp_path):
     some = runs(*[dict(seed=seed, train__steps=1000) for seed in range(3)])
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+
+    def interrupt():
+        while not all((tmp_path / run.name / "checkpoints" / "2").is_dir() for run in some[:2]):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(Preempted, match="same command again"):
         train(some, tmp_path, parallel=2)
     assert [state_of(run, tmp_path).status for run in some] == [UNFINISHED] * 3
