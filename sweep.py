@@ -130,12 +130,12 @@ def train(runs, configs, directory):
 
 
 def counted(runs):
-    """How many runs, and how many others these begin with, in words."""
+    """How many runs, and how many that these begin with, in words."""
     from cloze.sweeps import planned
 
     others = len(planned.with_bases(runs)) - len(runs)
     told = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
-    return f"{told} that begin with {others} other{'' if others == 1 else 's'}" if others else told
+    return f"{told}, and {others} to begin with" if others else told
 
 
 def report_runs(runs, directory):

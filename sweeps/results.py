@@ -172,7 +172,7 @@ def _differing_costs(grouped):
     found = {}
     for cost in COSTS:
         means = [statistics.fmean(row.costs[cost] for row in group.rows) for group in grouped]
-        if cost != "seconds" and max(means) > 1.01 * min(means):
+        if cost != "seconds" and max(means) > 1.01 * min(means) and means not in found.values():  # all may train
             found[cost] = means
     return found
 

@@ -1,9 +1,9 @@
 """Sweeps and studies, one file each (docs/sweeps.md), and what the studies share.
 
-A study trains models of two layers of 128, of about 0.7 million parameters, for some hundred steps: a minute or less
-for a run on two CPU cores. So short a run needs Adam with bias correction; BERT's own, with a tenth of its warm-up,
-ends at the unigram distribution. What is finetuned begins with a run of the same seed, which is trained once for all
-studies that lie in one folder.
+A study trains models of two layers of 128, of about 0.7 million parameters, for some hundred steps: about a minute for
+a run on two quiet CPU cores. The minutes that a file names are estimates from its steps. So short a run takes Adam with
+bias correction, because BERT's own needs a longer warm-up (configs/encoders.py). What is finetuned begins with a run of
+the same seed, which is trained once for all studies that lie in one folder.
 """
 
 from cloze.sweeps import product, zip_
