@@ -92,8 +92,9 @@ def main(argv):
         with storage.whole(PAGE) as partial:
             partial.write_text(tables.replace(PAGE.read_text(), name, block))
         print(f"{name}: {seconds:.0f} s")
-    with storage.whole(PAGE) as partial:
-        partial.write_text(tables.replace(PAGE.read_text(), "made", tables.heading()))
+    if not ONLY.value:
+        with storage.whole(PAGE) as partial:
+            partial.write_text(tables.replace(PAGE.read_text(), "made", tables.heading()))
 
 
 if __name__ == "__main__":
