@@ -54,7 +54,9 @@ def config_table(keep):
         cells = [f"`{plan['experiment']}`", f"{plan['devices']:,}", f"{plan['batch_size']:,}", plan["microbatches"]]
         cells += [f"{peak / GIB:.1f}", fits, f"{plan['seconds']:.2f}", plan["bound"], f"{100 * plan['mfu']:.0f}"]
         lines.append(tables.row(*cells))
-    return "\n".join(lines)
+    names = [f"{stem}:{arguments}".removesuffix(":") for stem, arguments in catalog.full_sizes()]
+    missing = [name for name in names if name not in {plan["experiment"] for plan in found}]
+    return "\n".join([*lines, "", f"Not planned: {', '.join(missing) or 'none'}."])
 
 
 def plan_growing(keep):
