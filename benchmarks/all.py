@@ -28,6 +28,7 @@ COMMANDS = {  # {markers in the page: module of this folder and its flags}, in t
     "input": "input",
     "start": "start",
     "depth": "depth",
+    "together": "together",
     "decode": "decode --rounds=5",
     "loading": "loading",
 }

@@ -24,7 +24,7 @@ from cloze.training.step import make_keys, train_step
 RUNS = flags.DEFINE_integer("runs", 4, "Runs that are trained together.", lower_bound=2)
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Rounds in which each side takes its turn.", lower_bound=1)
 STEPS = flags.DEFINE_integer("steps", 10, "Steps of each run in a round.", lower_bound=1)
-MODELS = ((2, 64), (3, 128))  # layers and width; the second is the demo's
+MODELS = ((3, 128), (2, 64))  # layers and width; the first is the demo's
 
 
 def sides(layers, width):

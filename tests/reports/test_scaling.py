@@ -1,7 +1,5 @@
 """The chart of sizes for budgets: which sweeps have one, and what it shows."""
 
-import re
-
 import numpy as np
 
 from cloze.reports import scaling
@@ -28,7 +26,7 @@ def test_runs_parabolas_and_bands_of_each_budget_are_drawn():
     assert html.count('class="band"') == 2 and 'data-over="size"' in html
     for name in ("1e+12 operations", "4e+12 operations, parabola"):
         assert f'data-name="{name}"' in html
-    assert {">10k<", ">20k<", ">50k<", ">100k<"} <= set(re.findall(">[0-9]+k<", html))
+    assert ">100k<" in html and "step" not in html
 
 
 def test_other_sweeps_have_no_such_chart():
