@@ -98,7 +98,7 @@ class Axis:
         if self._log:
             decades = range(math.floor(self._low), math.ceil(self._high))
             rounds = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
-            if len(inside := [one for one in rounds if self._low <= math.log10(one) <= self._high]) > 1:
+            if len(inside := [one for one in rounds if one > 0 and self._low <= math.log10(one) <= self._high]) > 1:
                 return inside
         rough = (self._high - self._low) / most
         size = 10.0 ** math.floor(math.log10(rough))
