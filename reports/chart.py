@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from html import escape
 
@@ -85,7 +86,7 @@ class Axis:
             self._low, self._high = self._low - room, self._high + room
 
     def _scale(self, value):
-        return math.log10(value) if self._log else value
+        return math.log10(max(value, sys.float_info.min)) if self._log else value
 
     def place(self, value: float) -> float:
         share = (self._scale(value) - self._low) / (self._high - self._low)
