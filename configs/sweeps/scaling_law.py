@@ -23,9 +23,9 @@ STUDY = ScalingStudy(
     "of its own length.",
     not_shown="Models of a useful size: the smallest of Hoffmann et al. has 180 times the parameters of the largest "
     "here. Up to two thirds of these are their tables, and attention adds to 6 N D. One seed, one learning rate and "
-    "one batch size for all. Budgets that differ by a factor of nine say little about a hundred times as much. The lowest "
-    "budget and its sizes were chosen when the minima of the others were known, and bands drawn from five runs of a "
-    "budget are too narrow: of planted constants under noise they missed one or two in two of three tries.",
+    "one batch size for all. Budgets that differ by a factor of nine say little about a hundred times as much. The "
+    "lowest budget and its sizes were chosen when the minima of the others were known, and bands drawn from five runs "
+    "of a budget are too narrow: of planted constants under noise they missed one or two in two of three tries.",
 )
 
 VOCABULARY, LENGTH, ROWS = 512, 64, 8  # a small vocabulary, for small tables
