@@ -19,8 +19,7 @@ STUDY = Study(
     metric="validation/accuracy",
     lower_is_better=False,
     columns=("train/loss", "validation/loss", "validation/accuracy", "validation/f1_macro"),
-    not_shown=f"{STILL_SMALL} Depth, of which two layers have little. The rates are those of the methods, 3e-4 and "
-    "5e-4, not equal ones.",
+    not_shown=f"{STILL_SMALL} Depth, of which two layers have little. The rate is 5e-4 for all.",
 )
 
 
