@@ -153,7 +153,7 @@ def _specials(config, tables, model_config):
 def _has_decoder(settings):
     """Whether the model of a configuration is an encoder-decoder."""
     layers = settings.decoder_layers
-    return bool(presets(settings.family)[settings.preset].get("decoder_layers") if layers is None else layers)
+    return bool(presets(settings.family).get(settings.preset, {}).get("decoder_layers") if layers is None else layers)
 
 
 def _markers(config, tables, model_config):

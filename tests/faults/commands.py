@@ -85,7 +85,7 @@ class Started:
 def _become(argv, streams, limits):
     for limit in limits:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    verbs._become(argv, streams)
+    verbs._become(argv, [os.devnull, *streams])
 
 
 def metrics(workdir):
