@@ -1,4 +1,5 @@
-"""Faults that a run must survive: a few of each in `make test`, many in `make chaos`, which sets CHAOS."""
+"""Faults that a run must survive: a few of each in `make test`, many in `make chaos`, which sets CHAOS (as
+`make processes` does, for other tests)."""
 
 import os
 
